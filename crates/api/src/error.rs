@@ -1,0 +1,153 @@
+//! Errors by what the runner does about them.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// The result of everything in this contract.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A kind exists only where the runner acts differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The configuration cannot work: the pipeline is not started again until it is changed.
+    Config,
+    /// The same call may succeed later: it is retried with backoff.
+    Transient,
+    /// This record will never pass, others may: it is set aside as `errors.on_bad_record` says.
+    BadRecord,
+    /// Nothing further passes: the pipeline stops and starts again from its stored offsets.
+    Fatal,
+}
+
+/// What went wrong, where, and what to do about it. The place that knows the client library picks the kind; nobody
+/// later guesses.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    says: String,
+    remedy: Option<String>,
+    context: Vec<(&'static str, String)>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error that says, in lower case and without a full stop, what went wrong.
+    pub fn new(kind: ErrorKind, says: impl Into<String>) -> Self {
+        Self(Box::new(Inner { kind, says: says.into(), remedy: None, context: Vec::new(), source: None }))
+    }
+
+    /// The configuration cannot work.
+    pub fn config(says: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Config, says)
+    }
+
+    /// Worth the same call again.
+    pub fn transient(says: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Transient, says)
+    }
+
+    /// This record will never pass.
+    pub fn bad_record(says: impl Into<String>) -> Self {
+        Self::new(ErrorKind::BadRecord, says)
+    }
+
+    /// Nothing further passes.
+    pub fn fatal(says: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Fatal, says)
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.0.remedy = Some(remedy.into());
+        self
+    }
+
+    /// Adds a field: `topic`, `bucket`, `path`.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+        self.0.context.push((name, value.to_string()));
+        self
+    }
+
+    /// Adds the error below it.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// The same error as another kind: what is transient once is fatal when the tries are used up.
+    #[must_use]
+    pub fn into_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    /// What the runner does about it.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The sentence alone, without fields and remedy.
+    pub fn says(&self) -> &str {
+        &self.0.says
+    }
+
+    /// What to do about it, if known.
+    pub fn what_to_do(&self) -> Option<&str> {
+        self.0.remedy.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    /// `sentence: cause (field=value, field=value); remedy`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.says)?;
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            // An error of ours has said its own causes already.
+            cause = if error.is::<Error>() { None } else { error.source() };
+        }
+        for (index, (name, value)) in self.0.context.iter().enumerate() {
+            write!(f, "{}{name}={value}", if index == 0 { " (" } else { ", " })?;
+        }
+        if !self.0.context.is_empty() {
+            f.write_str(")")?;
+        }
+        if let Some(remedy) = &self.0.remedy {
+            write!(f, "; {remedy}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.0.kind)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_all_it_knows_in_one_line() {
+        let io = std::io::Error::other("disk is full");
+        let error = Error::fatal("cannot write the object")
+            .with("path", "/lake/a")
+            .with("bytes", 10)
+            .caused_by(io)
+            .remedy("free some space");
+        assert_eq!(error.to_string(), "cannot write the object: disk is full (path=/lake/a, bytes=10); free some space");
+    }
+}

@@ -1,0 +1,28 @@
+//! The contract between the engine and everything it runs: records, offsets, sources, sinks, transforms,
+//! formats, errors, and the catalog that names them. No I/O and no runtime here; everything else stands on it.
+
+pub mod batch;
+pub mod catalog;
+pub mod condition;
+pub mod config;
+pub mod error;
+pub mod format;
+pub mod murmur2;
+pub mod offsets;
+pub mod problem;
+pub mod record;
+pub mod sink;
+pub mod source;
+pub mod transform;
+
+pub use batch::{Batch, BatchId};
+pub use catalog::Catalog;
+pub use condition::Condition;
+pub use error::{Error, ErrorKind, Result};
+pub use format::Format;
+pub use offsets::{OffsetStore, Offsets, Partition, Position};
+pub use problem::Problem;
+pub use record::{Header, Headers, Origin, Payload, Record};
+pub use sink::{Durable, Rejected, Sink, Written};
+pub use source::{Lag, Polled, Source};
+pub use transform::{Needs, Transform};

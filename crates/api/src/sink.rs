@@ -1,0 +1,74 @@
+//! What a sink is to the engine.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::batch::{Batch, BatchId};
+use crate::error::{Error, Result};
+use crate::record::Record;
+
+/// Takes batches in order and says which of all it took are durable.
+///
+/// A sink knows nothing of offsets or acknowledgements. It may buffer as long as it likes: a batch counts when it is
+/// reported (invariant 1), and one that is never reported stops the pipeline (invariant 3).
+#[async_trait]
+pub trait Sink: Send {
+    /// Takes one batch. An error of kind `Transient` means that the same batch may be given again, as a whole, and that
+    /// taking it twice is no worse than taking it once; any other error ends this sink.
+    async fn write(&mut self, batch: &Arc<Batch>) -> Result<Written>;
+
+    /// Called several times a second while nothing is written: for work that falls due by time, and to report what
+    /// became durable meanwhile.
+    async fn tick(&mut self) -> Result<Written> {
+        Ok(Written::nothing())
+    }
+
+    /// Makes all that was taken durable: before stopping, before partitions are given up, and when too much is
+    /// unsettled. The answer reports every batch still open.
+    async fn flush(&mut self) -> Result<Written>;
+}
+
+/// The answer of a sink.
+#[derive(Debug)]
+pub struct Written {
+    /// What is durable now and was not reported before.
+    pub durable: Durable,
+    /// Records that will never pass. Each comes with or before the report of its batch, so it is set aside first.
+    pub rejected: Vec<Rejected>,
+}
+
+impl Written {
+    /// These records and all taken before them are durable.
+    pub fn all() -> Self {
+        Self { durable: Durable::All, rejected: Vec::new() }
+    }
+
+    /// Taken, but lost if the process dies now.
+    pub fn nothing() -> Self {
+        Self { durable: Durable::Batches(Vec::new()), rejected: Vec::new() }
+    }
+
+    /// Just these batches became durable.
+    pub fn batches(ids: Vec<BatchId>) -> Self {
+        Self { durable: Durable::Batches(ids), rejected: Vec::new() }
+    }
+}
+
+/// Which batches an answer reports.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Durable {
+    /// All that were taken so far.
+    All,
+    /// These; the others stay buffered. An empty list reports nothing.
+    Batches(Vec<BatchId>),
+}
+
+/// A record that the sink will never take, and why.
+#[derive(Debug)]
+pub struct Rejected {
+    /// As it was given.
+    pub record: Record,
+    /// Of kind `BadRecord`.
+    pub error: Error,
+}

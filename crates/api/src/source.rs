@@ -1,0 +1,68 @@
+//! What a source is to the engine.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::error::Result;
+use crate::offsets::{Offsets, Partition};
+use crate::record::Record;
+
+/// Gives batches and says where to resume after each of them.
+///
+/// One station owns it: calls never overlap, and a `poll` is never cancelled half-way while the pipeline lives. A source
+/// that has to answer its server while nobody polls it does so on a task or thread of its own.
+#[async_trait]
+pub trait Source: Send {
+    /// Waits up to about `wait` for something to give.
+    async fn poll(&mut self, wait: Duration) -> Result<Polled>;
+
+    /// Tells the source that everything before these positions is done (invariants 4, 5, 6): idempotent, late, and
+    /// possibly skipped. A source that keeps its own offsets stores them here and returns when they are durable.
+    async fn release(&mut self, offsets: &Offsets) -> Result<()> {
+        let _ = offsets;
+        Ok(())
+    }
+
+    /// How far each partition is behind its end, as well as the source knows without asking anybody.
+    fn lag(&self) -> Vec<Lag> {
+        Vec::new()
+    }
+
+    /// Leaves in good order after the last release: a consumer group is left, a socket closed.
+    async fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The answer to a poll.
+#[derive(Debug)]
+pub enum Polled {
+    /// Records of one or more partitions, in their order, and where to resume after them. No records but new
+    /// positions is a heartbeat: the positions move without data.
+    Batch {
+        /// What was read.
+        records: Vec<Record>,
+        /// Names every partition that has a record here.
+        resume_at: Offsets,
+    },
+    /// These partitions are about to be given up. The engine drains them for a bounded time, releases what was
+    /// settled, and polls again: only then does the source let go (invariant 9). What is settled later is fenced off.
+    Revoked {
+        /// The ones to give up.
+        partitions: Vec<Partition>,
+    },
+    /// Nothing came within the time.
+    Idle,
+    /// A finite source is done.
+    End,
+}
+
+/// How far a partition is behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// Which.
+    pub partition: Partition,
+    /// Records between what was given out and the end, as last known.
+    pub records: i64,
+}
