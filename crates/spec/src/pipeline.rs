@@ -1,0 +1,116 @@
+//! What a pipeline file says, once it is read and found sound: nothing is opened yet.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_api::catalog::{
+    ConfiguredFormat, ConfiguredSink, ConfiguredSource, ConfiguredStore, ConfiguredTransform,
+};
+
+/// One pipeline of one file.
+#[derive(Clone)]
+pub struct Pipeline {
+    /// Unique among all that run in a process.
+    pub name: Arc<str>,
+    /// For people.
+    pub description: Option<String>,
+    /// The file it stands in.
+    pub file: PathBuf,
+    /// The source and how its bytes are to be read.
+    pub source: SourceBlock,
+    /// In file order.
+    pub transforms: Vec<Named<dyn ConfiguredTransform>>,
+    /// The sink.
+    pub sink: Named<dyn ConfiguredSink>,
+    /// What happens to records that will never pass.
+    pub errors: Errors,
+    /// What is promised.
+    pub delivery: Delivery,
+    /// How many copies of the engine share the source.
+    pub tasks: usize,
+    /// How long a stop may take.
+    pub stop_timeout: Duration,
+    /// Where offsets are kept when the source has no place of its own; memory when it is not named.
+    pub offset_store: Option<Named<dyn ConfiguredStore>>,
+}
+
+/// A block with its name and its checked configuration.
+pub struct Named<T: ?Sized> {
+    /// The name in the file: `kafka`.
+    pub kind: &'static str,
+    /// What the catalog made of it.
+    pub configured: Arc<T>,
+}
+
+impl<T: ?Sized> Clone for Named<T> {
+    fn clone(&self) -> Self {
+        Self { kind: self.kind, configured: Arc::clone(&self.configured) }
+    }
+}
+
+/// The source and its formats.
+#[derive(Clone)]
+pub struct SourceBlock {
+    /// The connector.
+    pub connector: Named<dyn ConfiguredSource>,
+    /// How keys are to be read; bytes when it is not named.
+    pub key: Option<Named<dyn ConfiguredFormat>>,
+    /// How values are to be read; bytes when it is not named.
+    pub value: Option<Named<dyn ConfiguredFormat>>,
+}
+
+/// `errors:`
+#[derive(Clone)]
+pub struct Errors {
+    /// What happens to one.
+    pub on_bad_record: OnBadRecord,
+    /// How many are accepted in a window before the pipeline stops.
+    pub stop_after: Option<StopAfter>,
+}
+
+/// `errors.on_bad_record`
+#[derive(Clone)]
+pub enum OnBadRecord {
+    /// The pipeline stops with the record's coordinates.
+    Stop,
+    /// It is logged, counted and left behind.
+    Skip,
+    /// It is written elsewhere, durably, before its batch settles.
+    DeadLetter(DeadLetter),
+}
+
+/// Where dead letters go: a sink like any other.
+#[derive(Clone)]
+pub struct DeadLetter {
+    /// The sink that takes them.
+    pub sink: Named<dyn ConfiguredSink>,
+}
+
+/// `errors.stop_after: "100 in 1m"`: at most `records` within `window`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopAfter {
+    /// This many are accepted; one more stops the pipeline.
+    pub records: u64,
+    /// Within this time.
+    pub window: Duration,
+}
+
+/// `delivery:`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// Nothing is lost; after a crash a record may come again.
+    #[default]
+    AtLeastOnce,
+}
+
+/// `runtime:` of `aqueduct.yaml`.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    /// Address of the HTTP listener for health and metrics; none when it is off.
+    pub listen: Option<String>,
+    /// What all pipelines together may keep in memory, in bytes.
+    pub memory_max_bytes: u64,
+    /// Logs as JSON, one object a line, instead of text.
+    pub log_json: bool,
+}
