@@ -1,1 +1,83 @@
-//! placeholder
+//! Which batches are settled, and how far offsets may move. Pure: no clock, no I/O, no locks.
+//!
+//! Every partition has a queue of its open batches in the order they were read. A position may be stored when its
+//! batch and all before it in the same partition are settled (invariant 1); partitions do not wait for each other.
+
+pub mod planted;
+
+use std::collections::{HashMap, VecDeque};
+
+use aqueduct_api::{BatchId, Offsets, Partition, Position};
+use planted::{Bug, planted};
+
+/// The book of one engine.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    queues: HashMap<Partition, VecDeque<Entry>>,
+    open: HashMap<BatchId, Vec<Partition>>,
+    committable: Offsets,
+}
+
+#[derive(Debug)]
+struct Entry {
+    batch: BatchId,
+    resume_at: Position,
+    settled: bool,
+}
+
+impl Ledger {
+    /// Enters a batch before any of its records goes on (invariant 2). Ids must grow from call to call.
+    pub fn open(&mut self, batch: BatchId, resume_at: &Offsets) {
+        for (partition, position) in resume_at {
+            let entry = Entry { batch, resume_at: Position::clone(position), settled: false };
+            self.queues.entry(Partition::clone(partition)).or_default().push_back(entry);
+        }
+        self.open.insert(batch, resume_at.keys().cloned().collect());
+    }
+
+    /// All records of that batch are done. Settling twice, or settling what was forgotten, changes nothing.
+    pub fn settle(&mut self, batch: BatchId) {
+        for partition in self.open.remove(&batch).unwrap_or_default() {
+            let Some(queue) = self.queues.get_mut(&partition) else { continue };
+            let Ok(at) = queue.binary_search_by_key(&batch, |entry| entry.batch) else { continue };
+            queue[at].settled = true;
+            if planted(Bug::GapIgnored) {
+                self.committable.insert(Partition::clone(&partition), Position::clone(&queue[at].resume_at));
+            }
+            while let Some(entry) = queue.pop_front_if(|entry| entry.settled) {
+                self.committable.insert(Partition::clone(&partition), entry.resume_at);
+            }
+        }
+    }
+
+    /// The positions that moved since the last call.
+    pub fn take_committable(&mut self) -> Offsets {
+        std::mem::take(&mut self.committable)
+    }
+
+    /// Whether anything may be stored now.
+    pub fn has_committable(&self) -> bool {
+        !self.committable.is_empty()
+    }
+
+    /// Whether none of these partitions has an open batch.
+    pub fn is_drained(&self, partitions: &[Partition]) -> bool {
+        partitions.iter().all(|partition| self.queues.get(partition).is_none_or(VecDeque::is_empty))
+    }
+
+    /// Gives partitions up: what is settled of them from now on moves nothing (invariant 9).
+    pub fn forget(&mut self, partitions: &[Partition]) {
+        if planted(Bug::AcknowledgedAfterRevoke) {
+            return;
+        }
+        for partition in partitions {
+            self.queues.remove(partition);
+            self.committable.remove(partition);
+        }
+    }
+
+    /// Batches entered and not settled.
+    pub fn in_flight(&self) -> usize {
+        self.open.len()
+    }
+}

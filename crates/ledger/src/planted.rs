@@ -1,0 +1,85 @@
+//! Bugs that can be switched on, each at the place where an invariant is upheld, to show that the crash simulation
+//! catches them. Without the feature `planted` the switch is a constant `false` and nothing of this is compiled in.
+
+/// One way to lose, repeat wrongly or reorder data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A batch is settled when the sink has only buffered it (invariant 1).
+    CommittedBeforeDurable,
+    /// Offsets move over a batch that is still open (invariant 1).
+    GapIgnored,
+    /// Rejected records are forgotten and their batch settled (invariant 1).
+    RejectedForgotten,
+    /// Dead letters are not flushed before the batch settles (invariant 1).
+    DeadLetterBuffered,
+    /// The last flush is skipped when stopping (invariant 1).
+    StoppedWithoutFlush,
+    /// A batch leaves the source station before it is in the ledger (invariant 2).
+    SentBeforeOpened,
+    /// A receipt that is dropped counts as settled (invariant 3).
+    LostReceiptSettles,
+    /// The first lane that is done settles the batch of all (invariant 3).
+    FirstShareSettles,
+    /// A record that a transform drops takes its batch's receipt with it (invariant 3).
+    DroppedRecordLeaksReceipt,
+    /// The source is released before the offsets are stored (invariant 4).
+    ReleasedBeforeStored,
+    /// What was stored is not released again at the start (invariant 5).
+    NotReleasedAtStart,
+    /// Lanes are picked in turn, not by key (invariant 7).
+    LanesInTurn,
+    /// A batch that failed once goes behind the next one (invariant 7).
+    RetryReorders,
+    /// No permit is taken: memory is unbounded (invariant 8).
+    NoPermit,
+    /// Partitions are given up without draining (invariant 9).
+    RevokedWithoutDrain,
+    /// What is settled after a revoke still moves offsets (invariant 9).
+    AcknowledgedAfterRevoke,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Bug; 16] = [
+        Bug::CommittedBeforeDurable,
+        Bug::GapIgnored,
+        Bug::RejectedForgotten,
+        Bug::DeadLetterBuffered,
+        Bug::StoppedWithoutFlush,
+        Bug::SentBeforeOpened,
+        Bug::LostReceiptSettles,
+        Bug::FirstShareSettles,
+        Bug::DroppedRecordLeaksReceipt,
+        Bug::ReleasedBeforeStored,
+        Bug::NotReleasedAtStart,
+        Bug::LanesInTurn,
+        Bug::RetryReorders,
+        Bug::NoPermit,
+        Bug::RevokedWithoutDrain,
+        Bug::AcknowledgedAfterRevoke,
+    ];
+}
+
+#[cfg(feature = "planted")]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Switches one bug on, or all off, for this thread.
+#[cfg(feature = "planted")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+/// Whether that bug is switched on.
+#[cfg(feature = "planted")]
+pub fn planted(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Whether that bug is switched on: never, in a build without the feature.
+#[cfg(not(feature = "planted"))]
+#[inline(always)]
+pub const fn planted(_: Bug) -> bool {
+    false
+}
