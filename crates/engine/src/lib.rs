@@ -1,1 +1,20 @@
-//! placeholder
+//! Runs one pipeline: the path of a record, station by station. Knows no connector, format or transform by name.
+
+pub mod budget;
+pub mod chain;
+pub mod plan;
+mod receipt;
+mod retry;
+mod run;
+mod set_aside;
+mod stations;
+mod status;
+mod stop;
+
+pub use budget::Limits;
+pub use plan::Plan;
+
+pub use run::{Ends, Setting, run, run_task};
+pub use set_aside::{Policy, SetAside, Stage};
+pub use status::{PartitionStatus, Phase, Status, TaskCounts};
+pub use stop::{Stop, Stopper};

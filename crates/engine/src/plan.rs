@@ -1,0 +1,115 @@
+//! What will run, in words: one line a stage, the guarantee that this pair of ends really gives, the memory.
+
+use std::fmt;
+
+use aqueduct_api::catalog::Repeats;
+use aqueduct_api::config::Size;
+use aqueduct_spec::{OnBadRecord, Pipeline};
+
+use crate::budget::Limits;
+
+/// The stages of a pipeline as text, for `aqueduct plan` and for snapshot tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// What each stage is called and does, in the order of a record.
+    pub stages: Vec<(&'static str, String)>,
+}
+
+impl Plan {
+    /// What this pipeline will do within these limits. Nothing is opened.
+    pub fn of(pipeline: &Pipeline, limits: &Limits) -> Self {
+        let source = &pipeline.source;
+        let mut stages = vec![("read", source.connector.configured.describe(&pipeline.name))];
+        for (part, format) in [("key", &source.key), ("value", &source.value)] {
+            if let Some(format) = format {
+                stages.push((
+                    "check",
+                    format!("{part} is {}; the bytes pass unchanged", format.kind),
+                ));
+            }
+        }
+        for transform in &pipeline.transforms {
+            stages.push(("transform", transform.kind.to_owned()));
+        }
+        stages.push(("write", pipeline.sink.configured.describe()));
+        stages.push(("bad records", bad_records(pipeline)));
+        stages.push(("offsets", offsets(pipeline)));
+        stages.push(("delivery", delivery(pipeline)));
+        stages.push(("memory", memory(pipeline, limits)));
+        Self { stages }
+    }
+
+    /// The stages a record passes, in one line.
+    pub fn route(&self) -> String {
+        let passed = self
+            .stages
+            .iter()
+            .filter(|(name, _)| matches!(*name, "read" | "check" | "transform" | "write"));
+        passed
+            .map(|(name, what)| format!("{name} {what}"))
+            .collect::<Vec<_>>()
+            .join(" > ")
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, what) in &self.stages {
+            writeln!(f, "  {name:<12} {what}")?;
+        }
+        Ok(())
+    }
+}
+
+fn bad_records(pipeline: &Pipeline) -> String {
+    let what = match &pipeline.errors.on_bad_record {
+        OnBadRecord::Stop => "stop the pipeline at the first".to_owned(),
+        OnBadRecord::Skip => "are logged, counted and left behind".to_owned(),
+        OnBadRecord::DeadLetter(letter) => {
+            format!(
+                "are written to {}, before their batch settles",
+                letter.sink.configured.describe()
+            )
+        }
+    };
+    match pipeline.errors.stop_after {
+        None => what,
+        Some(limit) => {
+            let window = aqueduct_api::config::Duration(limit.window);
+            format!(
+                "{what}; more than {} in {window} stop the pipeline",
+                limit.records
+            )
+        }
+    }
+}
+
+fn offsets(pipeline: &Pipeline) -> String {
+    let traits = pipeline.source.connector.configured.traits();
+    match &pipeline.offset_store {
+        _ if traits.keeps_offsets => format!("kept by {} itself", pipeline.source.connector.kind),
+        Some(store) => format!("kept in the offset store `{}`", store.kind),
+        None => {
+            "kept in memory: a new process reads from the start; name an offset_store to resume".to_owned()
+        }
+    }
+}
+
+fn delivery(pipeline: &Pipeline) -> String {
+    let why = match pipeline.sink.configured.traits().repeats {
+        Repeats::Visible => "after a crash, records whose offsets were not stored yet are written again",
+        Repeats::Absorbed(how) => {
+            return format!("at least once, and what a crash repeats is absorbed: {how}");
+        }
+    };
+    format!("at least once: {why}")
+}
+
+fn memory(pipeline: &Pipeline, limits: &Limits) -> String {
+    let each = Size(limits.bytes_in_flight_max as u64);
+    let tasks = match pipeline.tasks {
+        1 => "1 task".to_owned(),
+        tasks => format!("{tasks} tasks, each"),
+    };
+    format!("{tasks} holds up to {each} of records, besides the buffers of its ends")
+}

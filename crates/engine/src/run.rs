@@ -1,0 +1,255 @@
+//! Opens what a pipeline names and joins the stations. Stopping is a wave: a station ends when its input closes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use aqueduct_api::catalog::{SinkContext, SourceContext};
+use aqueduct_api::{Condition, Error, OffsetStore, Result, Sink, Source};
+use aqueduct_ledger::planted::{Bug, planted};
+use aqueduct_spec::{OnBadRecord, Pipeline};
+use futures_util::future::try_join_all;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::budget::{Budget, Limits};
+use crate::chain::Chain;
+use crate::receipt::Book;
+use crate::set_aside::{Policy, SetAside};
+use crate::stations::commit::Commit;
+use crate::stations::poll::Poll;
+use crate::stations::process::Process;
+use crate::stations::write::Write;
+use crate::status::{Phase, Status, TaskCounts};
+use crate::stop::Stop;
+
+/// Batches between two stations: enough to keep both busy, few enough to stop quickly.
+const STATION_QUEUE_MAX: usize = 4;
+
+/// What a run needs besides the pipeline.
+#[derive(Clone)]
+pub struct Setting {
+    /// The bounds of each task.
+    pub limits: Limits,
+    /// Where offsets go when the source keeps none.
+    pub store: Option<Arc<dyn OffsetStore>>,
+    /// Written by the stations.
+    pub status: Arc<Status>,
+    /// Listened to.
+    pub stop: Stop,
+}
+
+/// The opened ends of one task.
+pub struct Ends {
+    /// Gives.
+    pub source: Box<dyn Source>,
+    /// What the source waits for.
+    pub source_condition: Condition,
+    /// Decodes and transforms.
+    pub chain: Chain,
+    /// One for each lane.
+    pub sinks: Vec<Box<dyn Sink>>,
+    /// What the sinks wait for.
+    pub sink_condition: Condition,
+    /// What happens to bad records.
+    pub policy: Policy,
+}
+
+/// Runs all tasks of a pipeline until its source ends, a stop is asked for, or one task fails: then all are dropped,
+/// and the pipeline may be started again from its stored offsets.
+pub async fn run(pipeline: &Pipeline, setting: &Setting) -> Result<()> {
+    setting.status.set_phase(Phase::Starting);
+    let mut tasks = JoinSet::new();
+    for task in 0..pipeline.tasks {
+        let (pipeline, setting) = (pipeline.clone(), setting.clone());
+        tasks.spawn(async move {
+            let ends = open(&pipeline, &setting, task).await?;
+            setting.status.set_phase(Phase::Running);
+            run_task(&pipeline.name, task, ends, pipeline.errors.stop_after, &setting).await
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.map_err(|error| Error::fatal("a task of the pipeline panicked").caused_by(error))??;
+    }
+    Ok(())
+}
+
+async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<Ends> {
+    let (limits, mut stop) = (&setting.limits, setting.stop.clone());
+    let traits = pipeline.sink.configured.traits();
+    let resume = match &setting.store {
+        Some(store) => store.load(&pipeline.name).await?,
+        None => Default::default(),
+    };
+    let source_condition = Condition::default();
+    let context = SourceContext {
+        pipeline: Arc::clone(&pipeline.name),
+        task,
+        tasks: pipeline.tasks,
+        resume,
+        batch_records_max: limits
+            .batch_records_max
+            .min(traits.batch_records_max.unwrap_or(usize::MAX)),
+        batch_bytes_max: limits.batch_bytes_max,
+        drain_timeout: limits.drain_timeout,
+        condition: source_condition.clone(),
+    };
+    let sink_condition = Condition::default();
+    let counts = TaskCounts {
+        budget: None,
+        source: source_condition.clone(),
+        sink: sink_condition.clone(),
+    };
+    setting.status.add_task(task, counts);
+    let opening = async {
+        // Sinks first: nothing is read before there is a place for it.
+        let mut sinks = Vec::new();
+        for lane in 0..traits.lanes {
+            sinks.push(
+                pipeline
+                    .sink
+                    .configured
+                    .open(sink_context(pipeline, task, lane, &sink_condition))
+                    .await?,
+            );
+        }
+        let policy = match &pipeline.errors.on_bad_record {
+            OnBadRecord::Stop => Policy::Stop,
+            OnBadRecord::Skip => Policy::Skip,
+            OnBadRecord::DeadLetter(letter) => {
+                let context = sink_context(pipeline, task, traits.lanes, &sink_condition);
+                Policy::DeadLetter(letter.sink.configured.open(context).await?)
+            }
+        };
+        let source = pipeline.source.connector.configured.open(context).await?;
+        Ok::<_, Error>((sinks, policy, source))
+    };
+    let (sinks, policy, source) = tokio::select! {
+        biased;
+        opened = opening => opened?,
+        () = stop.wait() => return Err(Error::transient("stopped while opening")),
+    };
+    let chain = Chain::build(pipeline)?;
+    Ok(Ends {
+        source,
+        source_condition,
+        chain,
+        sinks,
+        sink_condition,
+        policy,
+    })
+}
+
+fn sink_context(pipeline: &Pipeline, task: usize, lane: usize, condition: &Condition) -> SinkContext {
+    SinkContext {
+        pipeline: Arc::clone(&pipeline.name),
+        task,
+        lane,
+        condition: condition.clone(),
+    }
+}
+
+/// Runs the stations of one task over ends that are open.
+pub async fn run_task(
+    pipeline: &Arc<str>,
+    task: usize,
+    mut ends: Ends,
+    stop_after: Option<aqueduct_spec::StopAfter>,
+    setting: &Setting,
+) -> Result<()> {
+    let Setting {
+        limits,
+        store,
+        status,
+        stop,
+    } = setting;
+    let budget = Budget::new(limits);
+    let counts = TaskCounts {
+        budget: Some(Arc::clone(&budget)),
+        source: ends.source_condition.clone(),
+        sink: ends.sink_condition.clone(),
+    };
+    status.add_task(task, counts);
+    if let Some(store) = store.as_ref().filter(|_| !planted(Bug::NotReleasedAtStart)) {
+        // A crash may have fallen between storing and releasing (invariant 5).
+        let stored = store.load(pipeline).await?;
+        if !stored.is_empty() {
+            ends.source.release(&stored).await?;
+        }
+    }
+    let book = Arc::new(Book::default());
+    let flushing = Arc::new(AtomicBool::new(false));
+    let set_aside = SetAside::new(Arc::clone(pipeline), ends.policy, stop_after, Arc::clone(status));
+    let set_aside = Arc::new(set_aside);
+    let (read, reads) = mpsc::channel(STATION_QUEUE_MAX);
+    let (release, releases) = mpsc::channel(STATION_QUEUE_MAX);
+    let (drain, drains) = mpsc::channel(1);
+    let (lanes, writes): (Vec<_>, Vec<_>) = ends
+        .sinks
+        .into_iter()
+        .map(|sink| {
+            let (lane, input) = mpsc::channel(STATION_QUEUE_MAX);
+            let write = Write {
+                sink,
+                input,
+                open: VecDeque::new(),
+                set_aside: Arc::clone(&set_aside),
+                status: Arc::clone(status),
+                condition: ends.sink_condition.clone(),
+                flushing: Arc::clone(&flushing),
+            };
+            (lane, Box::pin(write.run()))
+        })
+        .unzip();
+    let poll = Poll {
+        source: ends.source,
+        limits: limits.clone(),
+        budget,
+        book: Arc::clone(&book),
+        status: Arc::clone(status),
+        stop: stop.clone(),
+        out: read,
+        releases,
+        drains: drain,
+        flushing,
+        condition: ends.source_condition,
+    };
+    let process = Process {
+        chain: ends.chain,
+        input: reads,
+        lanes,
+        set_aside,
+        status: Arc::clone(status),
+    };
+    let commit = Commit {
+        pipeline: Arc::clone(pipeline),
+        store: store.clone(),
+        limits: limits.clone(),
+        book,
+        status: Arc::clone(status),
+        releases: release,
+        drains,
+    };
+    let stations = async {
+        let writes = try_join_all(writes);
+        let (poll, process) = (Box::pin(poll.run()), Box::pin(process.run()));
+        tokio::try_join!(biased; poll, process, writes, Box::pin(commit.run())).map(|_| ())
+    };
+    within_deadline(stations, stop.clone(), limits.stop_timeout).await
+}
+
+async fn within_deadline(
+    stations: impl Future<Output = Result<()>>,
+    mut stop: Stop,
+    stop_timeout: std::time::Duration,
+) -> Result<()> {
+    tokio::select! {
+        biased;
+        ended = stations => ended,
+        () = async { stop.wait().await; tokio::time::sleep(stop_timeout).await } => {
+            let timeout = aqueduct_api::config::Duration(stop_timeout);
+            Err(Error::fatal(format!("not everything became durable within stop_timeout ({timeout}); it will be read again"))
+                .remedy("raise stop_timeout, or see what the sink waits for"))
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What happens to records that will never pass: the pipeline stops, or they are left behind, or they are written
+//! elsewhere, durably, before their batch settles (invariant 1).
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use aqueduct_api::{Batch, BatchId, Error, ErrorKind, Header, Headers, Record, Result, Sink};
+use aqueduct_ledger::planted::{Bug, planted};
+use aqueduct_spec::StopAfter;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use crate::retry::Backoff;
+use crate::status::Status;
+
+/// A record that will never pass, and where it was found out.
+#[derive(Debug)]
+pub struct Bad {
+    /// As the source gave it, or as the sink refused it.
+    pub record: Record,
+    /// The station.
+    pub stage: Stage,
+    /// Why.
+    pub error: Error,
+}
+
+/// The stations that refuse records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The bytes are not of the format that the pipeline names.
+    Decode,
+    /// A transform refused it.
+    Transform,
+    /// The sink refused it.
+    Write,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Decode => "decode",
+            Stage::Transform => "transform",
+            Stage::Write => "write",
+        })
+    }
+}
+
+/// `errors.on_bad_record`, opened.
+pub enum Policy {
+    /// Stop at the first.
+    Stop,
+    /// Log and go on.
+    Skip,
+    /// Write it there.
+    DeadLetter(Box<dyn Sink>),
+}
+
+/// Sets records aside for all stations of one task.
+pub struct SetAside {
+    pipeline: Arc<str>,
+    status: Arc<Status>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    policy: Policy,
+    stop_after: Option<StopAfter>,
+    accepted: VecDeque<Instant>,
+    letters: u64,
+}
+
+impl SetAside {
+    /// Nothing set aside yet.
+    pub fn new(
+        pipeline: Arc<str>,
+        policy: Policy,
+        stop_after: Option<StopAfter>,
+        status: Arc<Status>,
+    ) -> Self {
+        let inner = Inner {
+            policy,
+            stop_after,
+            accepted: VecDeque::new(),
+            letters: 0,
+        };
+        Self {
+            pipeline,
+            status,
+            inner: Mutex::new(inner),
+        }
+    }
+
+    /// Sets these aside; when it returns they are as safe as the policy makes them.
+    pub async fn put(&self, bad: Vec<Bad>) -> Result<()> {
+        if bad.is_empty() {
+            return Ok(());
+        }
+        let mut inner = self.inner.lock().await;
+        if let (Policy::Stop, Some(first)) = (&inner.policy, bad.first()) {
+            return Err(refusal(first));
+        }
+        for one in &bad {
+            inner.accept(one)?;
+            let (topic, origin) = (&one.record.topic, one.record.origin);
+            let (pipeline, stage) = (&self.pipeline, one.stage);
+            warn!(%pipeline, %topic, partition = origin.partition, offset = origin.offset, %stage, error = %one.error, "set a record aside");
+        }
+        let count = bad.len() as u64;
+        inner.write(&self.pipeline, bad).await?;
+        self.status.records_set_aside.fetch_add(count, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn accept(&mut self, bad: &Bad) -> Result<()> {
+        let Some(limit) = self.stop_after else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        self.accepted.push_back(now);
+        while self
+            .accepted
+            .front()
+            .is_some_and(|at| now.duration_since(*at) > limit.window)
+        {
+            self.accepted.pop_front();
+        }
+        if self.accepted.len() as u64 <= limit.records {
+            return Ok(());
+        }
+        let window = aqueduct_api::config::Duration(limit.window);
+        Err(Error::bad_record(format!(
+            "more than {} bad records in {window}, as errors.stop_after allows; the last one: {}",
+            limit.records, bad.error
+        ))
+        .with("topic", &bad.record.topic)
+        .with("partition", bad.record.origin.partition)
+        .with("offset", bad.record.origin.offset)
+        .with("stage", bad.stage))
+    }
+
+    async fn write(&mut self, pipeline: &Arc<str>, bad: Vec<Bad>) -> Result<()> {
+        let Policy::DeadLetter(sink) = &mut self.policy else {
+            return Ok(());
+        };
+        self.letters += 1;
+        let letters = bad.into_iter().map(|bad| letter(pipeline, bad)).collect();
+        let batch = Batch::new(BatchId(self.letters), letters, None);
+        let mut backoff = Backoff::of_write(self.letters);
+        loop {
+            let written = deliver(sink.as_mut(), &batch).await;
+            match written {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Transient => {
+                    error!(%pipeline, %error, "cannot write a dead letter, trying again");
+                    tokio::time::sleep(backoff.pause()).await;
+                }
+                Err(error) => {
+                    let says = format!("cannot write a dead letter: {error}");
+                    return Err(Error::fatal(says).remedy("correct the dead letter sink"));
+                }
+            }
+        }
+    }
+}
+
+async fn deliver(sink: &mut dyn Sink, batch: &Arc<Batch>) -> Result<()> {
+    let written = sink.write(batch).await?;
+    let mut rejected = written.rejected;
+    if !planted(Bug::DeadLetterBuffered) {
+        rejected.extend(sink.flush().await?.rejected);
+    }
+    match rejected.into_iter().next() {
+        None => Ok(()),
+        Some(rejected) => Err(Error::fatal("the dead letter sink refused it").caused_by(rejected.error)),
+    }
+}
+
+/// The record as it was, with headers that say where it came from and why it is here.
+fn letter(pipeline: &Arc<str>, bad: Bad) -> Record {
+    let origin = bad.record.origin;
+    let facts = [
+        ("aqueduct.pipeline", pipeline.to_string()),
+        ("aqueduct.stage", bad.stage.to_string()),
+        ("aqueduct.error", bad.error.to_string()),
+        ("aqueduct.topic", bad.record.topic.to_string()),
+        ("aqueduct.partition", origin.partition.to_string()),
+        ("aqueduct.offset", origin.offset.to_string()),
+    ];
+    let facts = facts.map(|(name, value)| Header {
+        name: name.into(),
+        value: Some(value.into()),
+    });
+    let headers: Headers = bad.record.headers.iter().cloned().chain(facts).collect();
+    Record {
+        headers,
+        ..bad.record
+    }
+}
+
+fn refusal(bad: &Bad) -> Error {
+    Error::bad_record(format!("a record does not pass: {}", bad.error))
+        .with("topic", &bad.record.topic)
+        .with("partition", bad.record.origin.partition)
+        .with("offset", bad.record.origin.offset)
+        .with("stage", bad.stage)
+        .remedy("correct it at its source, or set errors.on_bad_record to dead_letter or skip")
+}

@@ -1,0 +1,33 @@
+//! The stations of a record, in its order: poll, process, write, commit.
+
+pub(crate) mod commit;
+pub(crate) mod poll;
+pub(crate) mod process;
+pub(crate) mod write;
+
+use std::sync::Arc;
+
+use aqueduct_api::{Batch, Record};
+
+use crate::budget::Permit;
+use crate::receipt::Receipt;
+
+/// What the poll station passes on.
+pub(crate) enum Read {
+    /// Records, the duty to settle them, and their share of the budget.
+    Batch {
+        records: Vec<Record>,
+        receipt: Receipt,
+        permit: Permit,
+    },
+    /// All that was read before is to become durable soon.
+    Flush,
+}
+
+/// What a lane is given.
+pub(crate) enum Work {
+    /// Records of the keys of this lane.
+    Batch { batch: Arc<Batch>, receipt: Receipt },
+    /// See [`Read::Flush`].
+    Flush,
+}

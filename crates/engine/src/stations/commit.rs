@@ -1,0 +1,130 @@
+//! Station 8: what the ledger lets go is stored, then released to the source (invariant 4).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use aqueduct_api::{Error, ErrorKind, OffsetStore, Offsets, Partition, Result};
+use aqueduct_ledger::planted::{Bug, planted};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::budget::Limits;
+use crate::receipt::Book;
+use crate::retry::Backoff;
+use crate::status::Status;
+
+pub(crate) struct Commit {
+    pub(crate) pipeline: Arc<str>,
+    /// None for a source that keeps its own offsets: releasing stores them.
+    pub(crate) store: Option<Arc<dyn OffsetStore>>,
+    pub(crate) limits: Limits,
+    pub(crate) book: Arc<Book>,
+    pub(crate) status: Arc<Status>,
+    pub(crate) releases: mpsc::Sender<Offsets>,
+    /// Closed by the poll station when it reads no more.
+    pub(crate) drains: mpsc::Receiver<Drain>,
+}
+
+/// The wish to give partitions up, answered when nothing of them is open any more, or when the wait is over.
+pub(crate) struct Drain {
+    pub(crate) partitions: Vec<Partition>,
+    pub(crate) done: oneshot::Sender<()>,
+}
+
+impl Commit {
+    /// Runs until the poll station reads no more and the ledger is empty.
+    pub(crate) async fn run(mut self) -> Result<()> {
+        let mut reading = true;
+        let mut due = Instant::now() + self.limits.commit_interval;
+        while reading || self.book.ledger().in_flight() > 0 {
+            if self.book.is_lost() {
+                return Err(lost());
+            }
+            let book = Arc::clone(&self.book);
+            let waiting = book.ledger().has_committable();
+            tokio::select! {
+                biased;
+                drain = self.drains.recv(), if reading => match drain {
+                    Some(drain) => self.drain(drain).await?,
+                    None => reading = false,
+                },
+                () = tokio::time::sleep_until(due), if waiting => {
+                    self.store().await?;
+                    due = Instant::now() + self.limits.commit_interval;
+                }
+                () = book.changed.notified() => {}
+            }
+        }
+        if self.book.is_lost() {
+            return Err(lost());
+        }
+        self.store().await
+    }
+
+    async fn drain(&mut self, drain: Drain) -> Result<()> {
+        let deadline = Instant::now() + self.limits.drain_timeout;
+        while !self.book.ledger().is_drained(&drain.partitions) && !self.book.is_lost() {
+            let book = Arc::clone(&self.book);
+            tokio::select! {
+                biased;
+                () = book.changed.notified() => {}
+                () = tokio::time::sleep_until(deadline) => {
+                    let partitions = drain.partitions.join(", ");
+                    warn!(pipeline = %self.pipeline, partitions, "gave partitions up before all their records were durable; they will be read again");
+                    break;
+                }
+            }
+        }
+        self.store().await?;
+        self.book.ledger().forget(&drain.partitions);
+        // The poll station may have ended meanwhile; then nobody waits for the answer.
+        drain.done.send(()).ok();
+        Ok(())
+    }
+
+    async fn store(&mut self) -> Result<()> {
+        let moved = self.book.ledger().take_committable();
+        if moved.is_empty() {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        if planted(Bug::ReleasedBeforeStored) {
+            self.release(&moved).await?;
+            tokio::task::yield_now().await;
+        }
+        if let Some(store) = self.store.clone() {
+            self.save(store.as_ref(), &moved).await?;
+        }
+        // Stored first, released second (invariant 4).
+        self.release(&moved).await?;
+        self.status.committed(&moved, begun.elapsed());
+        Ok(())
+    }
+
+    async fn save(&mut self, store: &dyn OffsetStore, moved: &Offsets) -> Result<()> {
+        let mut backoff = Backoff::of_write(1);
+        loop {
+            match store.save(&self.pipeline, moved).await {
+                Err(error) if error.kind() == ErrorKind::Transient => {
+                    warn!(pipeline = %self.pipeline, %error, "cannot store offsets, trying again");
+                    self.status.retries.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(backoff.pause()).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn release(&self, moved: &Offsets) -> Result<()> {
+        self.releases
+            .send(moved.clone())
+            .await
+            .map_err(|_| Error::fatal("the source ended early"))
+    }
+}
+
+fn lost() -> Error {
+    Error::fatal("a batch was lost inside the pipeline; it starts again from its stored offsets")
+        .remedy("this is a bug: please report it with the log")
+}

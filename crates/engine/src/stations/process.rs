@@ -1,0 +1,110 @@
+//! Stations 3 to 6: decode, transform, set aside, and share out to the lanes by key.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use aqueduct_api::murmur2::murmur2;
+use aqueduct_api::{Batch, Error, Payload, Record, Result};
+use aqueduct_ledger::planted::{Bug, planted};
+use tokio::sync::mpsc;
+
+use super::{Read, Work};
+use crate::budget::Permit;
+use crate::chain::Chain;
+use crate::receipt::Receipt;
+use crate::set_aside::SetAside;
+use crate::status::Status;
+
+pub(crate) struct Process {
+    pub(crate) chain: Chain,
+    pub(crate) input: mpsc::Receiver<Read>,
+    pub(crate) lanes: Vec<mpsc::Sender<Work>>,
+    pub(crate) set_aside: Arc<SetAside>,
+    pub(crate) status: Arc<Status>,
+}
+
+impl Process {
+    /// Runs until the poll station closes its channel; the lanes' channels close behind it.
+    pub(crate) async fn run(mut self) -> Result<()> {
+        while let Some(read) = self.input.recv().await {
+            match read {
+                Read::Batch {
+                    records,
+                    receipt,
+                    permit,
+                } => self.process(records, receipt, permit).await?,
+                Read::Flush => {
+                    for lane in &self.lanes {
+                        lane.send(Work::Flush).await.map_err(|_| gone())?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn process(&mut self, records: Vec<Record>, receipt: Receipt, permit: Permit) -> Result<()> {
+        let passed = self.chain.apply(records);
+        self.status
+            .records_dropped
+            .fetch_add(passed.dropped as u64, Ordering::Relaxed);
+        // Set aside durably before the batch can settle (invariant 1).
+        self.set_aside.put(passed.bad).await?;
+        if passed.kept.is_empty() {
+            if passed.dropped > 0 && planted(Bug::DroppedRecordLeaksReceipt) {
+                std::mem::forget(receipt);
+                return Ok(());
+            }
+            receipt.settle();
+            return Ok(());
+        }
+        if let [lane] = self.lanes.as_slice() {
+            let batch = Batch::new(receipt.batch(), passed.kept, Some(Arc::new(permit)));
+            return lane
+                .send(Work::Batch { batch, receipt })
+                .await
+                .map_err(|_| gone());
+        }
+        self.share_out(passed.kept, receipt, permit).await
+    }
+
+    /// Each lane gets its records, in order, and a share of the receipt (invariant 7).
+    async fn share_out(&mut self, records: Vec<Record>, receipt: Receipt, permit: Permit) -> Result<()> {
+        let permit = Arc::new(permit);
+        let mut shares: Vec<Vec<Record>> = self.lanes.iter().map(|_| Vec::new()).collect();
+        for (index, record) in records.into_iter().enumerate() {
+            let lane = if planted(Bug::LanesInTurn) {
+                index
+            } else {
+                lane_of(&record) as usize
+            };
+            shares[lane % self.lanes.len()].push(record);
+        }
+        for (lane, records) in self.lanes.iter().zip(shares) {
+            if records.is_empty() {
+                continue;
+            }
+            let batch = Batch::new(receipt.batch(), records, Some(Arc::clone(&permit) as _));
+            lane.send(Work::Batch {
+                batch,
+                receipt: receipt.share(),
+            })
+            .await
+            .map_err(|_| gone())?;
+        }
+        receipt.settle();
+        Ok(())
+    }
+}
+
+/// Records of one key always take the same lane; records without a key keep the order of their partition.
+fn lane_of(record: &Record) -> u32 {
+    match &record.key {
+        Payload::Raw(key) => murmur2(key),
+        Payload::Absent => murmur2(&record.origin.partition.to_le_bytes()),
+    }
+}
+
+fn gone() -> Error {
+    Error::fatal("a lane of the pipeline ended early")
+}

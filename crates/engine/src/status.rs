@@ -1,0 +1,174 @@
+//! What a pipeline is doing, as numbers: written by the stations, read by metrics, health and the live table.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aqueduct_api::{Condition, Offsets, Partition};
+
+use crate::budget::Budget;
+
+/// Counters of one pipeline, all its tasks together; they only grow, also over restarts.
+#[derive(Debug, Default)]
+pub struct Status {
+    /// Records read from the source.
+    pub records_read: AtomicU64,
+    /// Bytes of keys, values and headers read.
+    pub bytes_read: AtomicU64,
+    /// Records that the sink holds durably.
+    pub records_written: AtomicU64,
+    /// Records that a transform dropped.
+    pub records_dropped: AtomicU64,
+    /// Records set aside: skipped or written as dead letters.
+    pub records_set_aside: AtomicU64,
+    /// Writes, flushes and stores tried again.
+    pub retries: AtomicU64,
+    /// Errors that stopped a run.
+    pub errors: AtomicU64,
+    /// Times offsets were stored.
+    pub commits: AtomicU64,
+    /// Time spent storing offsets, in microseconds.
+    pub commit_us: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    phase: Phase,
+    tasks: BTreeMap<usize, TaskCounts>,
+    partitions: BTreeMap<Partition, PartitionStatus>,
+}
+
+/// Where a pipeline stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Opening its ends.
+    #[default]
+    Starting,
+    /// Records may flow.
+    Running,
+    /// Failed, and to be started again after a pause.
+    Restarting {
+        /// The error that ended the last run.
+        error: String,
+    },
+    /// Will not be started again until somebody changes something.
+    Failed {
+        /// Why.
+        error: String,
+    },
+    /// Finished in good order.
+    Ended,
+}
+
+/// What one task holds in memory.
+#[derive(Clone, Debug, Default)]
+pub struct TaskCounts {
+    /// Its budget.
+    pub(crate) budget: Option<Arc<Budget>>,
+    /// What its source waits for.
+    pub source: Condition,
+    /// What its sinks wait for.
+    pub sink: Condition,
+}
+
+/// What is known of one partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionStatus {
+    /// The position stored last, as the source writes it.
+    pub committed: Option<Arc<str>>,
+    /// Records behind the end, as last known.
+    pub lag_records: Option<i64>,
+    /// Event time of the last record read, in microseconds since 1970.
+    pub read_time_us: Option<i64>,
+}
+
+impl Status {
+    /// Where it stands.
+    pub fn phase(&self) -> Phase {
+        self.inner().phase.clone()
+    }
+
+    /// Moves it on; a pipeline that is started again has new tasks and keeps its counters.
+    pub fn set_phase(&self, phase: Phase) {
+        let mut inner = self.inner();
+        if matches!(phase, Phase::Starting) {
+            inner.tasks.clear();
+        }
+        inner.phase = phase;
+    }
+
+    /// What its ends wait for, if anything.
+    pub fn waiting_for(&self) -> Option<String> {
+        self.inner()
+            .tasks
+            .values()
+            .find_map(|task| task.source.reason().or_else(|| task.sink.reason()))
+    }
+
+    /// Batches and bytes in memory.
+    pub fn in_flight(&self) -> (usize, usize) {
+        let inner = self.inner();
+        let budgets = inner.tasks.values().filter_map(|task| task.budget.as_ref());
+        budgets
+            .map(|budget| budget.in_use())
+            .fold((0, 0), |sum, now| (sum.0 + now.0, sum.1 + now.1))
+    }
+
+    /// All partitions met so far.
+    pub fn partitions(&self) -> BTreeMap<Partition, PartitionStatus> {
+        self.inner().partitions.clone()
+    }
+
+    pub(crate) fn add_task(&self, task: usize, counts: TaskCounts) {
+        self.inner().tasks.insert(task, counts);
+    }
+
+    pub(crate) fn read(&self, resume_at: &Offsets, records: u64, bytes: u64, time_us: Option<i64>) {
+        self.records_read.fetch_add(records, Ordering::Relaxed);
+        self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
+        let mut inner = self.inner();
+        for partition in resume_at.keys() {
+            if let Some(known) = inner.partitions.get_mut(partition) {
+                known.read_time_us = time_us.or(known.read_time_us);
+            } else {
+                let first = PartitionStatus {
+                    read_time_us: time_us,
+                    ..PartitionStatus::default()
+                };
+                inner.partitions.insert(Partition::clone(partition), first);
+            }
+        }
+    }
+
+    pub(crate) fn committed(&self, moved: &Offsets, took: Duration) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.commit_us
+            .fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+        let mut inner = self.inner();
+        for (partition, position) in moved {
+            let known = inner.partitions.entry(Partition::clone(partition)).or_default();
+            known.committed = Some(Arc::clone(position));
+        }
+    }
+
+    pub(crate) fn lag(&self, lags: Vec<aqueduct_api::Lag>) {
+        let mut inner = self.inner();
+        for lag in lags {
+            inner.partitions.entry(lag.partition).or_default().lag_records = Some(lag.records);
+        }
+    }
+
+    /// Partitions that were given up are no longer ours to report.
+    pub(crate) fn forget(&self, partitions: &[Partition]) {
+        let mut inner = self.inner();
+        for partition in partitions {
+            inner.partitions.remove(partition);
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
