@@ -1,1 +1,19 @@
-//! placeholder
+//! Record formats: how the bytes of a key or a value are read; and the record line, a whole record as one
+//! line of JSON.
+
+mod bytes;
+mod json;
+pub mod record_line;
+mod text;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use crate::bytes::Bytes;
+pub use crate::json::Json;
+pub use crate::text::Text;
+
+/// The block of a format that has no options.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoOptions {}
