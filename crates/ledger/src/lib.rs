@@ -29,8 +29,15 @@ impl Ledger {
     /// Enters a batch before any of its records goes on (invariant 2). Ids must grow from call to call.
     pub fn open(&mut self, batch: BatchId, resume_at: &Offsets) {
         for (partition, position) in resume_at {
-            let entry = Entry { batch, resume_at: Position::clone(position), settled: false };
-            self.queues.entry(Partition::clone(partition)).or_default().push_back(entry);
+            let entry = Entry {
+                batch,
+                resume_at: Position::clone(position),
+                settled: false,
+            };
+            self.queues
+                .entry(Partition::clone(partition))
+                .or_default()
+                .push_back(entry);
         }
         self.open.insert(batch, resume_at.keys().cloned().collect());
     }
@@ -38,14 +45,22 @@ impl Ledger {
     /// All records of that batch are done. Settling twice, or settling what was forgotten, changes nothing.
     pub fn settle(&mut self, batch: BatchId) {
         for partition in self.open.remove(&batch).unwrap_or_default() {
-            let Some(queue) = self.queues.get_mut(&partition) else { continue };
-            let Ok(at) = queue.binary_search_by_key(&batch, |entry| entry.batch) else { continue };
+            let Some(queue) = self.queues.get_mut(&partition) else {
+                continue;
+            };
+            let Ok(at) = queue.binary_search_by_key(&batch, |entry| entry.batch) else {
+                continue;
+            };
             queue[at].settled = true;
             if planted(Bug::GapIgnored) {
-                self.committable.insert(Partition::clone(&partition), Position::clone(&queue[at].resume_at));
+                self.committable.insert(
+                    Partition::clone(&partition),
+                    Position::clone(&queue[at].resume_at),
+                );
             }
             while let Some(entry) = queue.pop_front_if(|entry| entry.settled) {
-                self.committable.insert(Partition::clone(&partition), entry.resume_at);
+                self.committable
+                    .insert(Partition::clone(&partition), entry.resume_at);
             }
         }
     }
@@ -62,7 +77,9 @@ impl Ledger {
 
     /// Whether none of these partitions has an open batch.
     pub fn is_drained(&self, partitions: &[Partition]) -> bool {
-        partitions.iter().all(|partition| self.queues.get(partition).is_none_or(VecDeque::is_empty))
+        partitions
+            .iter()
+            .all(|partition| self.queues.get(partition).is_none_or(VecDeque::is_empty))
     }
 
     /// Gives partitions up: what is settled of them from now on moves nothing (invariant 9).

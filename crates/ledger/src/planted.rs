@@ -16,8 +16,10 @@ pub enum Bug {
     StoppedWithoutFlush,
     /// A batch leaves the source station before it is in the ledger (invariant 2).
     SentBeforeOpened,
-    /// A receipt that is dropped counts as settled (invariant 3).
+    /// A batch that fails is dropped, and a receipt that is dropped counts as settled (invariant 3).
     LostReceiptSettles,
+    /// A batch that fails is dropped. Harmless, because its receipt stops the pipeline (invariant 3): not in `ALL`.
+    BatchForgotten,
     /// The first lane that is done settles the batch of all (invariant 3).
     FirstShareSettles,
     /// A record that a transform drops takes its batch's receipt with it (invariant 3).

@@ -75,8 +75,10 @@ fn history(seed: u64) {
                 for _ in 0..=dice.roll(2) {
                     resume_at.insert(format!("t/{}", dice.roll(3)), next * 10);
                 }
-                let offsets: Offsets =
-                    resume_at.iter().map(|(p, at)| (p.as_str().into(), at.to_string().into())).collect();
+                let offsets: Offsets = resume_at
+                    .iter()
+                    .map(|(p, at)| (p.as_str().into(), at.to_string().into()))
+                    .collect();
                 ledger.open(BatchId(next), &offsets);
                 model.batches.push((next, resume_at, false));
                 next += 1;

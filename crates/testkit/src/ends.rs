@@ -1,0 +1,433 @@
+//! Memory ends that misbehave by seed: a source that is revoked, a sink that forgets answers, a store that fails.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_api::{
+    Batch, BatchId, Durable, Error, Headers, Needs, OffsetStore, Offsets, Origin, Partition, Payload, Polled,
+    Record, Rejected, Result, Sink, Source, Transform, Written,
+};
+use async_trait::async_trait;
+
+use crate::world::{Fate, World, fate, index_of, key};
+
+/// Gives the records of the world; owns partitions, loses them, gets them back.
+pub struct WorldSource {
+    world: World,
+    /// Asked to be given up; the next poll lets them go.
+    revoking: Vec<usize>,
+    calm: bool,
+    /// Checked at every poll: batches in memory, and how many may be.
+    in_flight: Box<dyn Fn() -> usize + Send>,
+    in_flight_max: usize,
+}
+
+impl WorldSource {
+    /// A new life: every partition is ours and resumes where it was stored.
+    pub fn open(world: &World, in_flight: Box<dyn Fn() -> usize + Send>, in_flight_max: usize) -> Self {
+        let mut state = world.state();
+        for partition in &mut state.partitions {
+            partition.owned = true;
+            partition.leaving = false;
+            partition.given = partition.stored;
+        }
+        let calm = state.manners.faults == 0;
+        drop(state);
+        Self {
+            world: world.clone(),
+            revoking: Vec::new(),
+            calm,
+            in_flight,
+            in_flight_max,
+        }
+    }
+
+    /// The engine polls again: what it was asked to give up is gone now (invariant 9).
+    fn let_go(&mut self) {
+        let mut state = self.world.state();
+        for index in std::mem::take(&mut self.revoking) {
+            let partition = &state.partitions[index];
+            let (name, given, stored) = (partition.name.clone(), partition.given, partition.stored);
+            if self.calm && given != stored {
+                state.violation(format!(
+                    "invariant 9: {name} was given up at {stored}, undrained up to {given}"
+                ));
+            }
+            state.partitions[index].owned = false;
+            // Somebody else reads on from what is stored, and may get somewhere.
+            let further = stored + state.dice.roll(4).min(state.manners.records - stored);
+            let partition = &mut state.partitions[index];
+            partition.done.extend(stored..further);
+            partition.stored = further;
+            partition.released = partition.released.max(further);
+        }
+    }
+
+    /// Partitions that are away come back sooner or later.
+    fn take_back(&mut self) {
+        let mut state = self.world.state();
+        for index in 0..state.partitions.len() {
+            if !state.partitions[index].owned && state.dice.percent(30) {
+                let partition = &mut state.partitions[index];
+                partition.owned = true;
+                partition.leaving = false;
+                partition.given = partition.stored;
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<Polled> {
+        let mut state = self.world.state();
+        let faults = state.manners.faults;
+        if state.dice.percent(faults) {
+            return Err(Error::transient("the broker is away"));
+        }
+        let revokes = state.manners.revokes;
+        let owned = state.owned();
+        if !owned.is_empty() && state.dice.percent(revokes) {
+            self.revoking = owned.keys().copied().filter(|_| state.dice.percent(50)).collect();
+            for index in &self.revoking {
+                state.partitions[*index].leaving = true;
+            }
+            let partitions: Vec<Partition> = self
+                .revoking
+                .iter()
+                .map(|index| state.partitions[*index].name.as_str().into())
+                .collect();
+            return Ok(if partitions.is_empty() {
+                Polled::Idle
+            } else {
+                Polled::Revoked { partitions }
+            });
+        }
+        let unread: Vec<usize> = owned
+            .iter()
+            .filter(|(_, given)| **given < state.manners.records)
+            .map(|(index, _)| *index)
+            .collect();
+        if unread.is_empty() {
+            let all_here = owned.len() == state.partitions.len();
+            return Ok(if all_here { Polled::End } else { Polled::Idle });
+        }
+        let mut records = Vec::new();
+        let mut resume_at = Offsets::new();
+        for _ in 0..=u64::from(state.dice.percent(20)) {
+            let index = unread[state.dice.roll(unread.len() as u64) as usize];
+            for _ in 0..=state.dice.roll(5) {
+                let offset = state.partitions[index].given;
+                if offset == state.manners.records {
+                    break;
+                }
+                records.push(record(index, offset));
+                state.partitions[index].given += 1;
+            }
+            let partition = &state.partitions[index];
+            resume_at.insert(partition.name.as_str().into(), partition.given.to_string().into());
+        }
+        Ok(Polled::Batch { records, resume_at })
+    }
+}
+
+#[async_trait]
+impl Source for WorldSource {
+    async fn poll(&mut self, wait: Duration) -> Result<Polled> {
+        self.let_go();
+        self.take_back();
+        let held = (self.in_flight)();
+        if held > self.in_flight_max {
+            self.world
+                .state()
+                .violation(format!("invariant 8: {held} batches in memory"));
+        }
+        if self.world.state().dice.percent(20) {
+            let part = self.world.state().dice.roll(wait.as_millis() as u64);
+            tokio::time::sleep(Duration::from_millis(part)).await;
+        }
+        let polled = self.next();
+        if matches!(polled, Ok(Polled::Idle)) {
+            tokio::time::sleep(wait).await;
+        }
+        polled
+    }
+
+    async fn release(&mut self, offsets: &Offsets) -> Result<()> {
+        let faults = self.world.state().manners.faults;
+        if self.world.state().manners.group && self.world.state().dice.percent(faults) {
+            // A commit that fails is skipped, and made by a later one (invariant 6). The last one must hold.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.world.release(offsets);
+        Ok(())
+    }
+}
+
+fn record(index: usize, offset: u64) -> Record {
+    Record {
+        topic: "topic".into(),
+        origin: Origin {
+            partition: index as i32,
+            offset: offset as i64,
+        },
+        key: key(index, offset).to_string().into(),
+        value: Payload::Absent,
+        headers: Headers::default(),
+        timestamp_us: None,
+    }
+}
+
+fn coordinates(record: &Record) -> (usize, u64) {
+    (record.origin.partition as usize, record.origin.offset as u64)
+}
+
+/// Drops and refuses records as their fate says.
+pub struct WorldTransform;
+
+impl Transform for WorldTransform {
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    fn apply(&mut self, record: Record) -> Result<Option<Record>> {
+        let (index, offset) = coordinates(&record);
+        match fate(index, offset) {
+            Fate::Dropped => Ok(None),
+            Fate::BadTransform => Err(Error::bad_record("refused by the transform")),
+            Fate::Passes | Fate::Rejected => Ok(Some(record)),
+        }
+    }
+}
+
+/// Buffers, forgets answers, refuses records, takes its time.
+pub struct WorldSink {
+    world: World,
+    buffered: VecDeque<Arc<Batch>>,
+}
+
+impl WorldSink {
+    /// A lane.
+    pub fn open(world: &World) -> Self {
+        Self {
+            world: world.clone(),
+            buffered: VecDeque::new(),
+        }
+    }
+
+    async fn dawdle(&self) {
+        let pause = {
+            let mut state = self.world.state();
+            let slow_ms = state.manners.slow_ms;
+            if slow_ms > 0 && state.dice.percent(30) {
+                state.dice.roll(slow_ms)
+            } else {
+                0
+            }
+        };
+        if pause > 0 {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+    }
+
+    fn percent(&self, times: u64) -> bool {
+        self.world.state().dice.percent(times)
+    }
+
+    fn faults(&self) -> u64 {
+        self.world.state().manners.faults
+    }
+
+    /// Makes records durable, refuses those whose fate it is.
+    fn land(&self, records: &[Record], rejected: &mut Vec<Rejected>) {
+        for record in records {
+            let (index, offset) = coordinates(record);
+            if fate(index, offset) == Fate::Rejected {
+                let error = Error::bad_record("refused by the sink");
+                rejected.push(Rejected {
+                    record: record.clone(),
+                    error,
+                });
+            } else {
+                self.world.durable(index, offset);
+            }
+        }
+    }
+
+    /// Lands the buffered batches that `pick` names, oldest first.
+    fn land_buffered(&mut self, pick: impl Fn(&Batch) -> bool) -> Written {
+        let (mut ids, mut rejected) = (Vec::new(), Vec::new());
+        for batch in std::mem::take(&mut self.buffered) {
+            if pick(&batch) {
+                self.land(&batch.records, &mut rejected);
+                ids.push(batch.id);
+            } else {
+                self.buffered.push_back(batch);
+            }
+        }
+        Written {
+            durable: Durable::Batches(ids),
+            rejected,
+        }
+    }
+
+    /// Lands all buffered batches of some partitions: later batches may be durable before earlier ones, but never
+    /// against the order of a partition.
+    fn land_some(&mut self) -> Written {
+        let pick = self.world.state().dice.roll(8) as i32;
+        let mut blocked = Vec::new();
+        let mut chosen: Vec<BatchId> = Vec::new();
+        for batch in &self.buffered {
+            let touched: Vec<i32> = batch
+                .records
+                .iter()
+                .map(|record| record.origin.partition)
+                .collect();
+            let takes = touched
+                .iter()
+                .all(|p| pick >> (p % 3) & 1 == 1 && !blocked.contains(p));
+            if takes {
+                chosen.push(batch.id)
+            } else {
+                blocked.extend(touched)
+            }
+        }
+        self.land_buffered(|batch| chosen.contains(&batch.id))
+    }
+}
+
+#[async_trait]
+impl Sink for WorldSink {
+    async fn write(&mut self, batch: &Arc<Batch>) -> Result<Written> {
+        self.dawdle().await;
+        let faults = self.faults();
+        if self.percent(faults) {
+            return Err(Error::transient("nothing was taken"));
+        }
+        if self.world.state().manners.buffers {
+            self.buffered.push_back(Arc::clone(batch));
+            return Ok(if self.percent(40) {
+                self.land_some()
+            } else {
+                Written::nothing()
+            });
+        }
+        if self.percent(faults) {
+            let part = self.world.state().dice.roll(batch.records.len() as u64 + 1) as usize;
+            self.land(&batch.records[..part], &mut Vec::new());
+            return Err(Error::transient("some was written and the answer lost"));
+        }
+        let mut rejected = Vec::new();
+        self.land(&batch.records, &mut rejected);
+        self.dawdle().await;
+        if self.percent(faults / 10) {
+            return Err(Error::fatal("the connection is beyond repair"));
+        }
+        Ok(Written {
+            durable: Durable::All,
+            rejected,
+        })
+    }
+
+    async fn tick(&mut self) -> Result<Written> {
+        Ok(if self.percent(30) {
+            self.land_some()
+        } else {
+            Written::nothing()
+        })
+    }
+
+    async fn flush(&mut self) -> Result<Written> {
+        self.dawdle().await;
+        let faults = self.faults();
+        if self.percent(faults) {
+            return Err(Error::transient("not now"));
+        }
+        let written = self.land_buffered(|_| true);
+        Ok(if self.percent(50) {
+            Written {
+                durable: Durable::All,
+                ..written
+            }
+        } else {
+            written
+        })
+    }
+}
+
+/// Takes dead letters; durable when flushed.
+pub struct WorldLetters {
+    world: World,
+    buffered: Vec<(usize, u64)>,
+}
+
+impl WorldLetters {
+    /// Nothing buffered.
+    pub fn open(world: &World) -> Self {
+        Self {
+            world: world.clone(),
+            buffered: Vec::new(),
+        }
+    }
+}
+
+#[async_trait]
+impl Sink for WorldLetters {
+    async fn write(&mut self, batch: &Arc<Batch>) -> Result<Written> {
+        let faults = self.world.state().manners.faults;
+        if self.world.state().dice.percent(faults) {
+            return Err(Error::transient("nothing was taken"));
+        }
+        for record in &batch.records {
+            let header = record
+                .headers
+                .last("aqueduct.offset")
+                .and_then(|header| header.value.clone());
+            if header.as_deref() != Some(record.origin.offset.to_string().as_bytes()) {
+                self.world
+                    .state()
+                    .violation("a dead letter does not name its offset");
+            }
+            self.buffered.push(coordinates(record));
+        }
+        Ok(Written::nothing())
+    }
+
+    async fn flush(&mut self) -> Result<Written> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        for (index, offset) in std::mem::take(&mut self.buffered) {
+            self.world.set_aside(index, offset);
+        }
+        Ok(Written::all())
+    }
+}
+
+/// The offset store of the world: fails before, or after it has stored.
+pub struct WorldStore(pub World);
+
+#[async_trait]
+impl OffsetStore for WorldStore {
+    async fn load(&self, _: &str) -> Result<Offsets> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Ok(self.0.stored())
+    }
+
+    async fn save(&self, _: &str, moved: &Offsets) -> Result<()> {
+        let faults = self.0.state().manners.faults;
+        if self.0.state().dice.percent(faults) {
+            return Err(Error::transient("not stored"));
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        let moved = moved
+            .iter()
+            .filter(|(partition, _)| index_of(partition) < usize::MAX);
+        self.0.store(
+            &moved
+                .map(|(p, at)| (Partition::clone(p), Arc::clone(at)))
+                .collect(),
+        );
+        if self.0.state().dice.percent(faults) {
+            return Err(Error::transient("stored, and the answer lost"));
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        Ok(())
+    }
+}

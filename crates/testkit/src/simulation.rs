@@ -1,0 +1,205 @@
+//! A whole pipeline on a paused clock, killed and stopped at moments that a seed chooses, until all is read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_api::{Condition, ErrorKind, Sink};
+use aqueduct_engine::chain::Chain;
+use aqueduct_engine::{Ends, Limits, Policy, Setting, Status, Stopper, run_task};
+
+use crate::dice::Dice;
+use crate::ends::{WorldLetters, WorldSink, WorldSource, WorldStore, WorldTransform};
+use crate::world::{Manners, World};
+
+/// What one seed came to.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Process lives, the last one included.
+    pub lives: u64,
+    /// Records made durable, repeats included.
+    pub written: u64,
+    /// Errors that ended a life, for tests that expect one.
+    pub errors: Vec<String>,
+    /// What was found wrong.
+    pub violations: Vec<String>,
+}
+
+/// Runs one seed to its end.
+pub fn simulate(seed: u64) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
+    runtime
+        .map(|runtime| runtime.block_on(lives(seed)))
+        .unwrap_or_default()
+}
+
+async fn lives(seed: u64) -> Outcome {
+    let mut dice = Dice::new(seed);
+    let manners = manners(&mut dice);
+    let limits = limits(&mut dice, &manners);
+    let kills = dice.roll(8);
+    let world = World::new(Dice::new(dice.bits()), manners);
+    let mut outcome = Outcome::default();
+    loop {
+        outcome.lives += 1;
+        let last = outcome.lives > kills;
+        let end = if last { End::Finish } else { End::roll(&mut dice) };
+        let finished = life(&world, &limits, end, &mut outcome).await;
+        if !world.state().violations.is_empty() || (finished && last) {
+            break;
+        }
+        if outcome.lives > 500 {
+            world.state().violation("does not come to an end");
+            break;
+        }
+    }
+    if world.state().violations.is_empty() {
+        world.finished();
+    }
+    let state = world.state();
+    Outcome {
+        violations: state.violations.clone(),
+        written: state.written,
+        ..outcome
+    }
+}
+
+fn manners(dice: &mut Dice) -> Manners {
+    let calm = dice.percent(25);
+    Manners {
+        records: 8 + dice.roll(40),
+        partitions: 1 + dice.roll(3) as usize,
+        lanes: 1 + dice.roll(3) as usize,
+        faults: if calm { 0 } else { 2 + dice.roll(20) },
+        slow_ms: if calm {
+            0
+        } else {
+            [0, 10, 2_000][dice.roll(3) as usize]
+        },
+        revokes: if dice.percent(50) { 5 } else { 0 },
+        buffers: dice.percent(50),
+        group: dice.percent(25),
+    }
+}
+
+fn limits(dice: &mut Dice, manners: &Manners) -> Limits {
+    Limits {
+        batches_in_flight_max: 2 + dice.roll(6) as usize,
+        bytes_in_flight_max: 1 << (10 + dice.roll(8)),
+        batches_unsettled_max: 2 + dice.roll(20) as usize,
+        commit_interval: Duration::from_millis(dice.roll(200)),
+        drain_timeout: Duration::from_millis(if manners.faults == 0 { 60_000 } else { 300 }),
+        stop_timeout: Duration::from_secs(if dice.percent(50) { 1 } else { 600 }),
+        ..Limits::default()
+    }
+}
+
+/// How a life ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// When all is read.
+    Finish,
+    /// In the middle of whatever it does.
+    Kill(Duration),
+    /// In good order.
+    Stop(Duration),
+}
+
+impl End {
+    fn roll(dice: &mut Dice) -> Self {
+        let after = Duration::from_micros(dice.roll(400_000));
+        if dice.percent(70) {
+            End::Kill(after)
+        } else {
+            End::Stop(after)
+        }
+    }
+}
+
+/// One life; true when the source came to its end in good order.
+async fn life(world: &World, limits: &Limits, end: End, outcome: &mut Outcome) -> bool {
+    let (status, stopper) = (Arc::new(Status::default()), Stopper::new());
+    let group = world.state().manners.group;
+    let setting = Setting {
+        limits: limits.clone(),
+        store: (!group).then(|| Arc::new(WorldStore(world.clone())) as _),
+        status: Arc::clone(&status),
+        stop: stopper.listener(),
+    };
+    let watched = Arc::clone(&status);
+    let in_flight = Box::new(move || watched.in_flight().0);
+    let ends = Ends {
+        source: Box::new(WorldSource::open(world, in_flight, limits.batches_in_flight_max)),
+        source_condition: Condition::default(),
+        chain: Chain::of(vec![Box::new(WorldTransform)]),
+        sinks: (0..world.state().manners.lanes)
+            .map(|_| Box::new(WorldSink::open(world)) as Box<dyn Sink>)
+            .collect(),
+        sink_condition: Condition::default(),
+        policy: Policy::DeadLetter(Box::new(WorldLetters::open(world))),
+    };
+    let name = Arc::from("simulated");
+    let running = run_task(&name, 0, ends, None, &setting);
+    let (ended, stopped) = match end {
+        End::Finish => match tokio::time::timeout(Duration::from_secs(36_000), running).await {
+            Ok(ended) => (ended, false),
+            Err(_) => {
+                world
+                    .state()
+                    .violation("does not finish: something waits for ever");
+                return true;
+            }
+        },
+        End::Kill(after) => match tokio::time::timeout(after, running).await {
+            Ok(ended) => (ended, false),
+            Err(_) => return false,
+        },
+        End::Stop(after) => {
+            let stop = async {
+                tokio::time::sleep(after).await;
+                stopper.stop();
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                biased;
+                ended = running => (ended, true),
+                () = stop => return false,
+            }
+        }
+    };
+    judge(world, ended, stopped, outcome)
+}
+
+fn judge(world: &World, ended: aqueduct_api::Result<()>, stopped: bool, outcome: &mut Outcome) -> bool {
+    match ended {
+        Ok(()) => {
+            let mut state = world.state();
+            let undone: Vec<String> = state
+                .partitions
+                .iter()
+                .filter(|partition| {
+                    partition.owned && !partition.leaving && partition.given != partition.stored
+                })
+                .map(|partition| {
+                    format!(
+                        "{} ended in good order, but not all it read is stored",
+                        partition.name
+                    )
+                })
+                .collect();
+            state.violations.extend(undone);
+            !stopped
+        }
+        Err(error) => {
+            if !matches!(error.kind(), ErrorKind::Fatal | ErrorKind::Transient) {
+                world
+                    .state()
+                    .violation(format!("an error that nobody made: {error}"));
+            }
+            outcome.errors.push(error.to_string());
+            false
+        }
+    }
+}
