@@ -34,7 +34,13 @@ struct Inner {
 impl Error {
     /// An error that says, in lower case and without a full stop, what went wrong.
     pub fn new(kind: ErrorKind, says: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, says: says.into(), remedy: None, context: Vec::new(), source: None }))
+        Self(Box::new(Inner {
+            kind,
+            says: says.into(),
+            remedy: None,
+            context: Vec::new(),
+            source: None,
+        }))
     }
 
     /// The configuration cannot work.
@@ -148,6 +154,9 @@ mod tests {
             .with("bytes", 10)
             .caused_by(io)
             .remedy("free some space");
-        assert_eq!(error.to_string(), "cannot write the object: disk is full (path=/lake/a, bytes=10); free some space");
+        assert_eq!(
+            error.to_string(),
+            "cannot write the object: disk is full (path=/lake/a, bytes=10); free some space"
+        );
     }
 }

@@ -84,12 +84,16 @@ pub struct Header {
 
 /// Headers in their order. Most records have none, so an empty list is one null pointer.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[expect(clippy::box_collection, reason = "one word in every record instead of three")]
 pub struct Headers(Option<Box<Vec<Header>>>);
 
 impl Headers {
     /// Adds one at the end.
     pub fn push(&mut self, name: impl Into<Arc<str>>, value: Option<Bytes>) {
-        self.0.get_or_insert_default().push(Header { name: name.into(), value });
+        self.0.get_or_insert_default().push(Header {
+            name: name.into(),
+            value,
+        });
     }
 
     /// All of them, in order.
@@ -113,14 +117,20 @@ impl Headers {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.iter().map(|header| header.name.len() + header.value.as_ref().map_or(0, Bytes::len) + 64).sum()
+        self.iter()
+            .map(|header| header.name.len() + header.value.as_ref().map_or(0, Bytes::len) + 64)
+            .sum()
     }
 }
 
 impl FromIterator<Header> for Headers {
     fn from_iter<I: IntoIterator<Item = Header>>(headers: I) -> Self {
         let list: Vec<Header> = headers.into_iter().collect();
-        Headers(if list.is_empty() { None } else { Some(Box::new(list)) })
+        Headers(if list.is_empty() {
+            None
+        } else {
+            Some(Box::new(list))
+        })
     }
 }
 

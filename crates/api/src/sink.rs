@@ -41,17 +41,26 @@ pub struct Written {
 impl Written {
     /// These records and all taken before them are durable.
     pub fn all() -> Self {
-        Self { durable: Durable::All, rejected: Vec::new() }
+        Self {
+            durable: Durable::All,
+            rejected: Vec::new(),
+        }
     }
 
     /// Taken, but lost if the process dies now.
     pub fn nothing() -> Self {
-        Self { durable: Durable::Batches(Vec::new()), rejected: Vec::new() }
+        Self {
+            durable: Durable::Batches(Vec::new()),
+            rejected: Vec::new(),
+        }
     }
 
     /// Just these batches became durable.
     pub fn batches(ids: Vec<BatchId>) -> Self {
-        Self { durable: Durable::Batches(ids), rejected: Vec::new() }
+        Self {
+            durable: Durable::Batches(ids),
+            rejected: Vec::new(),
+        }
     }
 }
 

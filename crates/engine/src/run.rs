@@ -16,6 +16,7 @@ use crate::budget::{Budget, Limits};
 use crate::chain::Chain;
 use crate::receipt::Book;
 use crate::set_aside::{Policy, SetAside};
+use crate::stations::Work;
 use crate::stations::commit::Commit;
 use crate::stations::poll::Poll;
 use crate::stations::process::Process;
@@ -184,23 +185,9 @@ pub async fn run_task(
     let (read, reads) = mpsc::channel(STATION_QUEUE_MAX);
     let (release, releases) = mpsc::channel(STATION_QUEUE_MAX);
     let (drain, drains) = mpsc::channel(1);
-    let (lanes, writes): (Vec<_>, Vec<_>) = ends
-        .sinks
-        .into_iter()
-        .map(|sink| {
-            let (lane, input) = mpsc::channel(STATION_QUEUE_MAX);
-            let write = Write {
-                sink,
-                input,
-                open: VecDeque::new(),
-                set_aside: Arc::clone(&set_aside),
-                status: Arc::clone(status),
-                condition: ends.sink_condition.clone(),
-                flushing: Arc::clone(&flushing),
-            };
-            (lane, Box::pin(write.run()))
-        })
-        .unzip();
+    let condition = &ends.sink_condition;
+    let lane = |sink| lane(sink, condition, &set_aside, status, &flushing);
+    let (lanes, writes): (Vec<_>, Vec<_>) = ends.sinks.into_iter().map(lane).unzip();
     let poll = Poll {
         source: ends.source,
         limits: limits.clone(),
@@ -211,7 +198,7 @@ pub async fn run_task(
         out: read,
         releases,
         drains: drain,
-        flushing,
+        flushing: Arc::clone(&flushing),
         condition: ends.source_condition,
     };
     let process = Process {
@@ -231,11 +218,31 @@ pub async fn run_task(
         drains,
     };
     let stations = async {
-        let writes = try_join_all(writes);
+        let writes = try_join_all(writes.into_iter().map(|lane| Box::pin(lane.run())));
         let (poll, process) = (Box::pin(poll.run()), Box::pin(process.run()));
         tokio::try_join!(biased; poll, process, writes, Box::pin(commit.run())).map(|_| ())
     };
     within_deadline(stations, stop.clone(), limits.stop_timeout).await
+}
+
+fn lane(
+    sink: Box<dyn Sink>,
+    condition: &Condition,
+    set_aside: &Arc<SetAside>,
+    status: &Arc<Status>,
+    flushing: &Arc<AtomicBool>,
+) -> (mpsc::Sender<Work>, Write) {
+    let (lane, input) = mpsc::channel(STATION_QUEUE_MAX);
+    let write = Write {
+        sink,
+        input,
+        open: VecDeque::new(),
+        set_aside: Arc::clone(set_aside),
+        status: Arc::clone(status),
+        condition: condition.clone(),
+        flushing: Arc::clone(flushing),
+    };
+    (lane, write)
 }
 
 async fn within_deadline(

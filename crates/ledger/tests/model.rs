@@ -1,5 +1,6 @@
 //! The ledger against an obvious model: thousands of random histories, each replayable by its seed.
 
+#![allow(clippy::unwrap_used)]
 use std::collections::BTreeMap;
 
 use aqueduct_api::{BatchId, Offsets, Partition};

@@ -91,10 +91,14 @@ impl Template {
 
     fn text_of<'a>(&self, payload: &'a Payload, what: &str) -> Result<&'a str> {
         let Payload::Raw(bytes) = payload else {
-            return Err(Error::bad_record(format!("the record has no `{what}`, which `{}` needs", self.text)));
+            return Err(Error::bad_record(format!(
+                "the record has no `{what}`, which `{}` needs",
+                self.text
+            )));
         };
-        std::str::from_utf8(bytes)
-            .map_err(|_| Error::bad_record(format!("`{what}` is not UTF-8 text, which `{}` needs", self.text)))
+        std::str::from_utf8(bytes).map_err(|_| {
+            Error::bad_record(format!("`{what}` is not UTF-8 text, which `{}` needs", self.text))
+        })
     }
 }
 
@@ -106,11 +110,19 @@ impl From<fmt::Error> for Error {
 
 fn write_time(record: &Record, format: &str, out: &mut String) -> Result<()> {
     let Some(us) = record.timestamp_us else {
-        return Err(Error::bad_record("the record has no timestamp, which the template needs"));
+        return Err(Error::bad_record(
+            "the record has no timestamp, which the template needs",
+        ));
     };
     let outside = || Error::bad_record(format!("timestamp {us} us is outside the years that have a date"));
-    let zoned = Timestamp::from_microsecond(us).map_err(|_| outside())?.to_zoned(TimeZone::UTC);
-    out.push_str(&BrokenDownTime::from(&zoned).to_string(format).map_err(|_| outside())?);
+    let zoned = Timestamp::from_microsecond(us)
+        .map_err(|_| outside())?
+        .to_zoned(TimeZone::UTC);
+    out.push_str(
+        &BrokenDownTime::from(&zoned)
+            .to_string(format)
+            .map_err(|_| outside())?,
+    );
     Ok(())
 }
 
@@ -130,9 +142,13 @@ impl FromStr for Template {
                 continue;
             }
             if rest.starts_with('}') {
-                return Err(format!("`{text}` closes a brace that was not opened; write }}}} for a brace itself"));
+                return Err(format!(
+                    "`{text}` closes a brace that was not opened; write }}}} for a brace itself"
+                ));
             }
-            let end = rest.find('}').ok_or_else(|| format!("`{text}` opens a brace and does not close it"))?;
+            let end = rest
+                .find('}')
+                .ok_or_else(|| format!("`{text}` opens a brace and does not close it"))?;
             if !literal.is_empty() {
                 pieces.push(Piece::Text(std::mem::take(&mut literal)));
             }
@@ -143,7 +159,10 @@ impl FromStr for Template {
         if !literal.is_empty() {
             pieces.push(Piece::Text(literal));
         }
-        Ok(Self { text: text.to_owned(), pieces })
+        Ok(Self {
+            text: text.to_owned(),
+            pieces,
+        })
     }
 }
 
@@ -177,7 +196,9 @@ fn placeholder(name: &str) -> Result<Piece, String> {
 
 impl<'de> Deserialize<'de> for Template {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -209,7 +230,10 @@ mod tests {
         headers.push("tenant", Some("a/b".into()));
         Record {
             topic: "orders".into(),
-            origin: Origin { partition: 3, offset: 42 },
+            origin: Origin {
+                partition: 3,
+                offset: 42,
+            },
             key: "k".into(),
             value: Payload::Absent,
             headers,
@@ -221,7 +245,9 @@ mod tests {
         let template: Template = template.parse()?;
         let mut out = String::new();
         let escape = |text: &str, out: &mut String| out.push_str(&text.replace('/', "%2F"));
-        template.render(&record(), None, escape, &mut out).map_err(|error| error.to_string())?;
+        template
+            .render(&record(), None, escape, &mut out)
+            .map_err(|error| error.to_string())?;
         Ok(out)
     }
 
@@ -241,6 +267,10 @@ mod tests {
         assert!(rendered("{topic").unwrap_err().contains("does not close"));
         assert!(rendered("topic}").unwrap_err().contains("not opened"));
         assert!(rendered("{timestamp}").unwrap_err().contains("needs a format"));
-        assert!(rendered("{timestamp:%Q%}").unwrap_err().contains("not a time format"));
+        assert!(
+            rendered("{timestamp:%Q%}")
+                .unwrap_err()
+                .contains("not a time format")
+        );
     }
 }

@@ -84,7 +84,11 @@ impl Poll {
         if self.condition.waiting(error.to_string()) {
             tracing::warn!(%error, "source is waiting");
         }
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            biased;
+            () = self.stop.wait() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
     }
 
     /// The wave of stopping starts here: the channel closes behind the last batch.
