@@ -1,1 +1,7 @@
-//! placeholder
+//! The connector `discard`: a sink that takes everything and keeps nothing.
+
+mod config;
+mod sink;
+
+pub use config::Config;
+pub use sink::Nothing;
