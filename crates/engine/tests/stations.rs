@@ -1,0 +1,198 @@
+//! Single stations where the simulation looks past details: what is said, how long is waited, what is counted.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aqueduct_api::{
+    Batch, Condition, Error, ErrorKind, Headers, Needs, Offsets, Origin, Payload, Polled, Record, Result, Sink,
+    Source, Transform, Written,
+};
+use aqueduct_engine::chain::Chain;
+use aqueduct_engine::{Ends, Limits, Policy, Setting, Status, Stopper, run_task};
+use aqueduct_spec::StopAfter;
+use async_trait::async_trait;
+
+/// Gives numbered records, ten a batch, then ends, or idles when there is no end.
+struct Numbers {
+    next: i64,
+    count: i64,
+    ends: bool,
+    released: Arc<Mutex<Vec<String>>>,
+}
+
+#[async_trait]
+impl Source for Numbers {
+    async fn poll(&mut self, wait: Duration) -> Result<Polled> {
+        if self.next == self.count {
+            if self.ends {
+                return Ok(Polled::End);
+            }
+            tokio::time::sleep(wait).await;
+            return Ok(Polled::Idle);
+        }
+        let upto = (self.next + 10).min(self.count);
+        let records = (self.next..upto).map(record).collect();
+        self.next = upto;
+        Ok(Polled::Batch { records, resume_at: Offsets::from([("n/0".into(), upto.to_string().into())]) })
+    }
+
+    async fn release(&mut self, offsets: &Offsets) -> Result<()> {
+        self.released.lock().unwrap().extend(offsets.values().map(ToString::to_string));
+        Ok(())
+    }
+}
+
+fn record(offset: i64) -> Record {
+    Record {
+        topic: "n".into(),
+        origin: Origin { partition: 0, offset },
+        key: Payload::Absent,
+        value: offset.to_string().into(),
+        headers: Headers::default(),
+        timestamp_us: None,
+    }
+}
+
+#[derive(Clone, Default)]
+struct Collects {
+    got: Arc<Mutex<Vec<Record>>>,
+    stuck: bool,
+}
+
+#[async_trait]
+impl Sink for Collects {
+    async fn write(&mut self, batch: &Arc<Batch>) -> Result<Written> {
+        if self.stuck {
+            return Err(Error::transient("the sink does not answer"));
+        }
+        self.got.lock().unwrap().extend(batch.records.iter().cloned());
+        Ok(Written::all())
+    }
+
+    async fn flush(&mut self) -> Result<Written> {
+        Ok(Written::all())
+    }
+}
+
+/// Refuses every fifth record.
+struct EveryFifth;
+
+impl Transform for EveryFifth {
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    fn apply(&mut self, record: Record) -> Result<Option<Record>> {
+        if record.origin.offset % 5 == 4 { Err(Error::bad_record("it is a fifth")) } else { Ok(Some(record)) }
+    }
+}
+
+struct Run {
+    ended: Result<()>,
+    got: Vec<Record>,
+    released: Vec<String>,
+    status: Arc<Status>,
+}
+
+async fn run(policy: Policy, stop_after: Option<StopAfter>, sink: Collects, ends: bool) -> Run {
+    let released = Arc::new(Mutex::new(Vec::new()));
+    let (status, stopper) = (Arc::new(Status::default()), Stopper::new());
+    let limits = Limits { stop_timeout: Duration::from_secs(5), ..Limits::default() };
+    let setting = Setting { limits, store: None, status: Arc::clone(&status), stop: stopper.listener() };
+    let opened = Ends {
+        source: Box::new(Numbers { next: 0, count: 40, ends, released: Arc::clone(&released) }),
+        source_condition: Condition::default(),
+        chain: Chain::of(vec![Box::new(EveryFifth)]),
+        sinks: vec![Box::new(sink.clone())],
+        sink_condition: Condition::default(),
+        policy,
+    };
+    let name = Arc::from("numbers");
+    let running = run_task(&name, 0, opened, stop_after, &setting);
+    let ended = tokio::select! {
+        biased;
+        ended = running => ended,
+        () = async { tokio::time::sleep(Duration::from_secs(60)).await; stopper.stop(); std::future::pending().await } => Ok(()),
+    };
+    let (got, released) = (sink.got.lock().unwrap().clone(), released.lock().unwrap().clone());
+    Run { ended, got, released, status }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_names_the_record_and_the_remedy() {
+    let run = run(Policy::Stop, None, Collects::default(), true).await;
+    let error = run.ended.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BadRecord);
+    assert_eq!(
+        error.to_string(),
+        "a record does not pass: it is a fifth (topic=n, partition=0, offset=4, stage=transform); correct it at its \
+         source, or set errors.on_bad_record to dead_letter or skip"
+    );
+    assert_eq!(run.released, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn skip_counts_and_goes_on() {
+    let run = run(Policy::Skip, None, Collects::default(), true).await;
+    run.ended.unwrap();
+    assert_eq!(run.got.len(), 32);
+    assert_eq!(run.status.records_set_aside.load(std::sync::atomic::Ordering::Relaxed), 8);
+    assert_eq!(run.released.last().unwrap(), "40");
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_after_bounds_what_is_skipped() {
+    let limit = StopAfter { records: 7, window: Duration::from_secs(60) };
+    let error = run(Policy::Skip, Some(limit), Collects::default(), true).await.ended.unwrap_err();
+    assert!(error.to_string().starts_with("more than 7 bad records in 1m"), "{error}");
+    let limit = StopAfter { records: 8, window: Duration::from_secs(60) };
+    run(Policy::Skip, Some(limit), Collects::default(), true).await.ended.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_keeps_the_record_and_says_why() {
+    let letters = Collects::default();
+    let run = run(Policy::DeadLetter(Box::new(letters.clone())), None, Collects::default(), true).await;
+    run.ended.unwrap();
+    let letters = letters.got.lock().unwrap();
+    assert_eq!(letters.len(), 8);
+    assert_eq!(letters[0].value, Payload::from("4".to_owned()));
+    let header = |name: &str| {
+        let value = letters[0].headers.last(name).and_then(|header| header.value.clone()).unwrap();
+        String::from_utf8(value.to_vec()).unwrap()
+    };
+    let facts = ["pipeline", "stage", "error", "topic", "partition", "offset"];
+    let facts = facts.map(|fact| header(&format!("aqueduct.{fact}")));
+    assert_eq!(facts, ["numbers", "transform", "it is a fifth", "n", "0", "4"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_that_cannot_be_written_holds_the_batch() {
+    let stuck = Collects { stuck: true, ..Collects::default() };
+    let begun = tokio::time::Instant::now();
+    let run = run(Policy::DeadLetter(Box::new(stuck)), None, Collects::default(), true).await;
+    // It waits for the dead letter sink until it is told to stop, and past stop_timeout nothing is stored.
+    assert!(run.ended.unwrap_err().to_string().contains("stop_timeout (5s)"));
+    assert_eq!(run.released, Vec::<String>::new());
+    assert!(begun.elapsed() >= Duration::from_secs(65));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_waits_no_longer_than_its_timeout() {
+    let stuck = Collects { stuck: true, ..Collects::default() };
+    let begun = tokio::time::Instant::now();
+    let run = run(Policy::Skip, None, stuck, false).await;
+    let error = run.ended.unwrap_err();
+    assert!(error.to_string().starts_with("not everything became durable within stop_timeout (5s)"), "{error}");
+    assert_eq!(begun.elapsed().as_secs(), 65);
+    assert!(run.status.retries.load(std::sync::atomic::Ordering::Relaxed) > 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_in_good_order_releases_everything() {
+    let run = run(Policy::Skip, None, Collects::default(), false).await;
+    run.ended.unwrap();
+    assert_eq!((run.got.len(), run.released.last().unwrap().as_str()), (32, "40"));
+}
