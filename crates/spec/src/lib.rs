@@ -1,6 +1,27 @@
 //! The pipeline file as the user wrote it: parsed with its places, interpolated, checked against the catalog, all
 //! problems of a file at once.
 
+mod check;
+mod dead_letter;
+mod dev;
+mod diagnostic;
+mod ends;
+mod file;
+mod head;
+mod interpolate;
+mod load;
+mod mask;
+mod mismatch;
+mod names;
 pub mod pipeline;
+mod report;
+mod settings;
+mod shape;
+mod syntax;
+mod tree;
 
+pub use dev::DevEnds;
+pub use diagnostic::{Diagnostic, Quoted};
+pub use interpolate::Environment;
+pub use load::{LoadOptions, Loaded, load, load_with};
 pub use pipeline::{DeadLetter, Delivery, Errors, OnBadRecord, Pipeline, Runtime, StopAfter};

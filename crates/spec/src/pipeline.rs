@@ -33,6 +33,12 @@ pub struct Pipeline {
     pub stop_timeout: Duration,
     /// Where offsets are kept when the source has no place of its own; memory when it is not named.
     pub offset_store: Option<Named<dyn ConfiguredStore>>,
+    /// `dev:` as it was written; only `aqueduct dev` looks at it.
+    pub dev: Option<serde_json::Value>,
+    /// The source's block as its connector was given it. May hold secrets: never print it.
+    pub source_raw: serde_json::Value,
+    /// The sink's block as its connector was given it. May hold secrets: never print it.
+    pub sink_raw: serde_json::Value,
 }
 
 /// A block with its name and its checked configuration.
@@ -45,7 +51,10 @@ pub struct Named<T: ?Sized> {
 
 impl<T: ?Sized> Clone for Named<T> {
     fn clone(&self) -> Self {
-        Self { kind: self.kind, configured: Arc::clone(&self.configured) }
+        Self {
+            kind: self.kind,
+            configured: Arc::clone(&self.configured),
+        }
     }
 }
 

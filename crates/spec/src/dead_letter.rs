@@ -1,0 +1,210 @@
+//! `errors:`: what happens to records that will never pass, and where dead letters go.
+
+use aqueduct_api::catalog::ConfiguredSink;
+use aqueduct_api::config::Duration;
+use regex::Regex;
+use serde_json::Value;
+
+use crate::check::Spot;
+use crate::ends::{Block, Reading};
+use crate::mismatch;
+use crate::pipeline::{DeadLetter, Errors, OnBadRecord, SourceBlock, StopAfter};
+use crate::tree::{Entry, Kind, Node};
+
+const PATH: &str = "errors.on_bad_record.dead_letter";
+
+/// The block as a whole; its keys have been checked already.
+pub(crate) fn errors(
+    reading: &mut Reading,
+    root: &Node,
+    source: Option<&(SourceBlock, Value)>,
+) -> Option<Errors> {
+    let block = root.get("errors");
+    let policy = block.and_then(|block| block.get("on_bad_record"));
+    let letters = policy.and_then(|policy| policy.entry("dead_letter"));
+    let skip =
+        policy.is_some_and(|policy| policy.as_text() == Some("skip") || policy.entry("skip").is_some());
+    let on_bad_record = match letters {
+        Some(entry) => OnBadRecord::DeadLetter(DeadLetter {
+            sink: sink(reading, root, entry, source)?.named,
+        }),
+        None if skip => OnBadRecord::Skip,
+        None => OnBadRecord::Stop,
+    };
+    let stop_after = match block.and_then(|block| block.entry("stop_after")) {
+        Some(entry) if entry.value.as_text().is_some() => {
+            if matches!(on_bad_record, OnBadRecord::Stop)
+                && !matches!(policy.map(|p| &p.kind), Some(Kind::Broken))
+            {
+                let says =
+                    "`stop_after` counts bad records that are let pass, and the pipeline stops at the first";
+                let remedy =
+                    "leave it out, or add `on_bad_record: skip` or `on_bad_record: { dead_letter: ... }`";
+                reading
+                    .report
+                    .say(entry.at, "errors.stop_after", says)
+                    .remedy(remedy);
+            }
+            Some(stop_after(reading, &entry.value)?)
+        }
+        _ => None,
+    };
+    Some(Errors {
+        on_bad_record,
+        stop_after,
+    })
+}
+
+/// `100 in 1m`
+fn stop_after(reading: &mut Reading, node: &Node) -> Option<StopAfter> {
+    let (records, window) = node.as_text()?.split_once(" in ").unwrap_or_default();
+    let records = records.trim().replace('_', "").parse::<u64>();
+    let window = window.trim().parse::<Duration>();
+    if let (Ok(records), Ok(window)) = (records, window)
+        && window.0 > std::time::Duration::ZERO
+    {
+        return Some(StopAfter {
+            records,
+            window: window.0,
+        });
+    }
+    let says = match mismatch::shown(node) {
+        Some(text) => format!("`{text}` is not a number of records in a time"),
+        None => "this is not a number of records in a time".to_owned(),
+    };
+    let remedy = "write it as in \"100 in 1m\": more than 100 bad records within a minute stop the pipeline";
+    reading
+        .report
+        .say(node.at, "errors.stop_after", says)
+        .remedy(remedy);
+    None
+}
+
+fn sink(
+    reading: &mut Reading,
+    root: &Node,
+    entry: &Entry,
+    source: Option<&(SourceBlock, Value)>,
+) -> Option<Block<dyn ConfiguredSink>> {
+    let node = &entry.value;
+    let at = node.place(entry.at);
+    let given = |key: &str| {
+        node.entry(key)
+            .filter(|entry| !matches!(entry.value.kind, Kind::Null))
+    };
+    let wrong = |key: &str| given(key).is_some_and(|entry| entry.value.as_text().is_none());
+    if wrong("topic") || wrong("file") || matches!(node.kind, Kind::Broken) {
+        return None;
+    }
+    match (given("topic"), given("file"), given("connection")) {
+        (Some(topic), None, connection) => to_topic(reading, root, topic, connection, source),
+        (None, Some(file), None) => {
+            let Some(sink) = reading.catalog.sinks.get("file") else {
+                reading
+                    .report
+                    .say(at, PATH, "this build has no sink `file`")
+                    .remedy("name a topic");
+                return None;
+            };
+            let path = Entry {
+                key: "path".into(),
+                at: file.at,
+                value: home(&file.value, "file"),
+            };
+            let spot = Spot::new(file.at, PATH, "`dead_letter`");
+            reading.configure(&sink.clone(), Node::new(at, Kind::Map(vec![path])), &spot)
+        }
+        (topic, file, connection) => {
+            let (place, says) = match (topic, file, connection) {
+                (Some(_), Some(file), _) => (file.at, "dead letters go to a topic or to a file, not to both"),
+                (None, Some(_), Some(connection)) => {
+                    (connection.at, "a file of dead letters has no connection")
+                }
+                _ => (at, "`dead_letter` does not say where dead letters go"),
+            };
+            let remedy = "write `dead_letter: { topic: NAME }` or `dead_letter: { file: PATH }`";
+            reading.report.say(place, PATH, says).remedy(remedy);
+            None
+        }
+    }
+}
+
+fn to_topic(
+    reading: &mut Reading,
+    root: &Node,
+    topic: &Entry,
+    connection: Option<&Entry>,
+    source: Option<&(SourceBlock, Value)>,
+) -> Option<Block<dyn ConfiguredSink>> {
+    let (source, source_raw) = source?;
+    let own = source.connector.kind;
+    let shared = connection.and_then(|entry| reading.settings?.kind_of(entry.value.as_text()?));
+    let takes_topics = |name: &str| {
+        let sink = reading.catalog.sinks.get(name)?;
+        let schema = sink.schema().to_value();
+        let has = |option: &str| schema["properties"].get(option).is_some();
+        (has("topic") && has("connection")).then(|| sink.clone())
+    };
+    let Some(sink) = shared.and_then(takes_topics).or_else(|| takes_topics(own)) else {
+        let says = format!("the source `{own}` has no cluster that could take a topic of dead letters");
+        let remedy = "name one with `connection`, or write `dead_letter: { file: PATH }`";
+        reading.report.say(topic.at, PATH, says).remedy(remedy);
+        return None;
+    };
+    let mut entries = vec![Entry {
+        key: "topic".into(),
+        at: topic.at,
+        value: home(&topic.value, "topic"),
+    }];
+    let of_source = || root.get("source")?.get(own)?.entry("connection");
+    entries.extend(connection.or_else(of_source).cloned());
+    let spot = Spot::new(topic.at, PATH, "`dead_letter`");
+    let block = reading.configure(&sink, Node::new(topic.value.at, Kind::Map(entries)), &spot)?;
+    if block.raw["connection"] == source_raw["connection"]
+        && let Some((says, remedy)) = read_again(topic.value.as_text()?, &source_raw["topics"])
+    {
+        reading
+            .report
+            .say(topic.value.at, &format!("{PATH}.topic"), says)
+            .remedy(remedy);
+        return None;
+    }
+    Some(block)
+}
+
+/// A dead letter that the source reads would be a dead letter again, for ever.
+fn read_again(dead: &str, topics: &Value) -> Option<(String, &'static str)> {
+    let remedy = "name a topic that the source does not read";
+    let says = |topic: &str| {
+        format!("the pipeline reads `{topic}` itself, so dead letters would come back for ever")
+    };
+    if let Some(list) = topics.as_array() {
+        let named = || list.iter().filter_map(Value::as_str);
+        let again = named()
+            .map(|topic| dead.replace("{topic}", topic))
+            .find(|dead| named().any(|t| t == dead));
+        return again.map(|topic| (says(&topic), remedy));
+    }
+    let pattern = topics["pattern"].as_str()?;
+    if dead.contains('{') {
+        let says = "with a pattern of topics, dead letters need one fixed topic".to_owned();
+        return Some((
+            says,
+            "write its name without braces, one that the pattern does not match",
+        ));
+    }
+    let excepted = topics["except"]
+        .as_array()
+        .is_some_and(|list| list.iter().any(|topic| topic == dead));
+    let matches = Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|pattern| pattern.is_match(dead));
+    let remedy = "name a topic that the pattern does not match, or add it to `except`";
+    (matches && !excepted).then(|| (says(dead), remedy))
+}
+
+/// The value keeps the path under which the user wrote it.
+fn home(node: &Node, key: &str) -> Node {
+    Node {
+        home: Some(format!("{PATH}.{key}").into()),
+        ..node.clone()
+    }
+}

@@ -1,0 +1,101 @@
+//! What `aqueduct dev` puts in place of the ends that it can embed, before anything is filled in or looked up: the file
+//! runs unchanged where none of its variables is set.
+
+use std::path::{Path, PathBuf};
+
+use crate::interpolate::{self, Environment};
+use crate::report::{Place, Report};
+use crate::settings::Settings;
+use crate::tree::{Entry, Kind, Node};
+
+/// The embedded ends.
+#[derive(Clone, Debug)]
+pub struct DevEnds {
+    /// Address of the embedded broker: every connection of a `kafka` block becomes this one.
+    pub kafka_brokers: String,
+    /// A folder for each bucket stands below it: every `s3` sink becomes a `directory` sink.
+    pub folder: PathBuf,
+}
+
+impl DevEnds {
+    /// What a connection of that kind becomes.
+    pub(crate) fn connection(&self, kind: &str, at: Place) -> Option<Node> {
+        (kind == "kafka").then(|| map(at, [("brokers", self.kafka_brokers.clone())]))
+    }
+
+    /// Replaces the ends of one document.
+    pub(crate) fn replace(&self, root: &mut Node, settings: Option<&Settings>, environment: &Environment) {
+        for end in ["source", "sink"] {
+            if let Some(connection) = root
+                .get_mut(end)
+                .and_then(|end| end.get_mut("kafka")?.get_mut("connection"))
+            {
+                *connection = map(connection.at, [("brokers", self.kafka_brokers.clone())]);
+            }
+        }
+        let dead_letter = root
+            .get_mut("errors")
+            .and_then(|errors| errors.get_mut("on_bad_record"));
+        let connection = dead_letter.and_then(|policy| policy.get_mut("dead_letter")?.get_mut("connection"));
+        if let Some(connection) = connection.filter(|connection| !connection.entries().is_empty()) {
+            *connection = map(connection.at, [("brokers", self.kafka_brokers.clone())]);
+        }
+        let Some(sink) = root.get_mut("sink") else { return };
+        if let Some(entry) = sink.take("s3") {
+            let bucket = bucket(entry.value.get("connection"), settings, environment);
+            let mut block = entry.value;
+            for key in ["connection", "sse", "storage_class", "timeouts"] {
+                block.take(key);
+            }
+            if let Kind::Map(entries) = &mut block.kind {
+                let folder = self.folder.join(bucket).display().to_string();
+                entries.push(Entry {
+                    key: "folder".into(),
+                    at: entry.at,
+                    value: Node::text(entry.at, folder),
+                });
+            }
+            block.home = Some("sink.s3".into());
+            if let Kind::Map(entries) = &mut sink.kind {
+                entries.push(Entry {
+                    key: "directory".into(),
+                    at: entry.at,
+                    value: block,
+                });
+            }
+        }
+    }
+}
+
+/// The name of the bucket, or `bucket` where it hangs on something that is not set.
+fn bucket(connection: Option<&Node>, settings: Option<&Settings>, environment: &Environment) -> String {
+    let options = match connection {
+        Some(node) => match node.as_text() {
+            Some(name) => settings.and_then(|settings| settings.raw(name, "s3")),
+            None => Some(node),
+        },
+        None => None,
+    };
+    let mut bucket = options.and_then(|options| options.get("bucket")).cloned();
+    if let Some(bucket) = &mut bucket {
+        interpolate::fill(bucket, environment, Path::new(""), "", &mut Report::default());
+    }
+    let name = bucket
+        .as_ref()
+        .and_then(Node::as_text)
+        .map(|name| name.replace(['/', '\\'], "_"));
+    name.filter(|name| !name.is_empty() && name != "." && name != "..")
+        .unwrap_or_else(|| "bucket".into())
+}
+
+fn map<const N: usize>(at: Place, entries: [(&str, String); N]) -> Node {
+    let entry = |(key, text): (&str, String)| Entry {
+        key: key.into(),
+        at,
+        value: Node::text(at, text),
+    };
+    Node::new(
+        Place { inline: true, ..at },
+        Kind::Map(entries.into_iter().map(entry).collect()),
+    )
+}

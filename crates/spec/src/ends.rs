@@ -1,0 +1,255 @@
+//! The blocks of a pipeline that name something of the catalog: source, sink, formats, transforms, offset store.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use aqueduct_api::Catalog;
+use aqueduct_api::catalog::Entry;
+use serde_json::Value;
+
+use crate::check::{self, Spot};
+use crate::dev::DevEnds;
+use crate::interpolate::Environment;
+use crate::mismatch;
+use crate::names;
+use crate::pipeline::Named;
+use crate::report::{Files, Report};
+use crate::settings::{FILE_NAME, Settings};
+use crate::tree::{Kind, Node};
+
+/// What one document is read with.
+pub(crate) struct Reading<'a> {
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) environment: &'a Environment<'a>,
+    pub(crate) files: &'a Files,
+    pub(crate) file: usize,
+    pub(crate) settings: Option<&'a Settings>,
+    pub(crate) dev: Option<&'a DevEnds>,
+    pub(crate) report: &'a mut Report,
+}
+
+/// What a list of the catalog is called in messages.
+pub(crate) struct Words {
+    pub(crate) one: &'static str,
+    pub(crate) many: &'static str,
+    /// Keys that may stand beside the name.
+    pub(crate) beside: &'static [&'static str],
+}
+
+pub(crate) const SOURCE: Words = Words {
+    one: "a source",
+    many: "sources",
+    beside: &["key", "value", "headers"],
+};
+pub(crate) const SINK: Words = Words {
+    one: "a sink",
+    many: "sinks",
+    beside: &["key", "value", "headers", "when"],
+};
+pub(crate) const FORMAT: Words = Words {
+    one: "a format",
+    many: "formats",
+    beside: &[],
+};
+pub(crate) const TRANSFORM: Words = Words {
+    one: "a transform",
+    many: "transforms",
+    beside: &["when"],
+};
+pub(crate) const STORE: Words = Words {
+    one: "an offset store",
+    many: "offset stores",
+    beside: &[],
+};
+
+/// A block that was read: what the catalog made of it, and what it was made from.
+pub(crate) struct Block<T: ?Sized> {
+    pub(crate) named: Named<T>,
+    pub(crate) raw: Value,
+}
+
+impl Reading<'_> {
+    pub(crate) fn folder(&self) -> &Path {
+        self.files.path(self.file).parent().unwrap_or(Path::new(""))
+    }
+
+    /// Reads a block that is a name, or a map with one key, a name.
+    pub(crate) fn block<T: ?Sized>(
+        &mut self,
+        node: &Node,
+        spot: &Spot,
+        known: &BTreeMap<&'static str, Entry<T>>,
+        words: &Words,
+    ) -> Option<Block<T>> {
+        let (entry, body, spot) = self.choose(node, spot, known, words)?;
+        self.configure(entry, body, &spot)
+    }
+
+    /// Reads the options of one name of the catalog; its connection may be the name of a shared one.
+    pub(crate) fn configure<T: ?Sized>(
+        &mut self,
+        entry: &Entry<T>,
+        mut body: Node,
+        spot: &Spot,
+    ) -> Option<Block<T>> {
+        let schema = entry.schema().to_value();
+        let shared = schema["properties"].get("connection").is_some();
+        if let Some(connection) = body.entry("connection").filter(|_| shared) {
+            let at = spot.field("connection", connection.at);
+            if connection.value.as_text().is_some() {
+                let resolved = self.connection(&connection.value.clone(), entry.name, &at);
+                if let Some(connection) = body.get_mut("connection") {
+                    *connection = resolved.unwrap_or_else(|| Node::new(connection.at, Kind::Broken));
+                }
+            }
+        }
+        let (configured, raw) =
+            check::configured(&body, &schema, spot, self.report, |json| entry.configure(json))?;
+        Some(Block {
+            named: Named {
+                kind: entry.name,
+                configured,
+            },
+            raw,
+        })
+    }
+
+    fn connection(&mut self, node: &Node, kind: &str, spot: &Spot) -> Option<Node> {
+        if let Some(replaced) = self.dev.and_then(|dev| dev.connection(kind, node.at)) {
+            return Some(replaced);
+        }
+        if let Some(settings) = self.settings {
+            return settings.connection(node, kind, spot, self.environment, self.report);
+        }
+        let says = match mismatch::shown(node) {
+            Some(name) => {
+                format!("connection `{name}` is not known: there is no {FILE_NAME} beside this file")
+            }
+            None => format!("a shared connection is named, and there is no {FILE_NAME} beside this file"),
+        };
+        let name = mismatch::shown(node).unwrap_or_else(|| "name".into());
+        let remedy = format!(
+            "create {FILE_NAME} with `connections: {{ {name}: {{ {kind}: {{ ... }} }} }}`, or write the options here"
+        );
+        self.report.say(node.at, &spot.path, says).remedy(remedy);
+        None
+    }
+
+    fn choose<'c, T: ?Sized>(
+        &mut self,
+        node: &Node,
+        spot: &Spot,
+        known: &'c BTreeMap<&'static str, Entry<T>>,
+        words: &Words,
+    ) -> Option<(&'c Entry<T>, Node, Spot)> {
+        let at = node.place(spot.key);
+        let all = names::quoted(known.keys().copied(), "and");
+        match &node.kind {
+            Kind::Broken => None,
+            Kind::Text(name) => {
+                let found = known.get(name.as_str());
+                match (&found, mismatch::shown(node)) {
+                    (Some(_), _) => {}
+                    (None, Some(shown)) => self.unknown(&shown, at, &spot.path, known, words),
+                    (None, None) => {
+                        let says = format!("what {} holds is not {}", mismatch::origin(node), words.one);
+                        self.report
+                            .say(at, &spot.path, says)
+                            .remedy(format!("{} are {all}", words.many));
+                    }
+                }
+                found.map(|entry| {
+                    (
+                        entry,
+                        Node::new(node.at, Kind::Map(Vec::new())),
+                        spot.field(name, at),
+                    )
+                })
+            }
+            Kind::Map(entries) => {
+                let named: Vec<_> = entries
+                    .iter()
+                    .filter(|entry| !words.beside.contains(&entry.key.as_str()))
+                    .collect();
+                let listed: Vec<_> = named
+                    .iter()
+                    .filter(|entry| known.contains_key(entry.key.as_str()))
+                    .collect();
+                match (listed.as_slice(), named.as_slice()) {
+                    ([], []) => {
+                        let says = format!("{} names no {}", spot.label, words.one.split_once(' ')?.1);
+                        self.report
+                            .say(at, &spot.path, says)
+                            .remedy(format!("{} are {all}", words.many));
+                    }
+                    ([], [first, ..]) => {
+                        let path = spot.field(&first.key, first.at).path;
+                        self.unknown(&first.key, first.at, &path, known, words);
+                    }
+                    ([first, second, ..], _) => {
+                        let says = format!(
+                            "{} takes one of its kind, not `{}` and `{}`",
+                            spot.label, first.key, second.key
+                        );
+                        let remedy = "give the other one a pipeline of its own";
+                        self.report.say(second.at, &spot.path, says).remedy(remedy);
+                    }
+                    ([entry], _) => {
+                        for stranger in named.iter().filter(|other| other.key != entry.key) {
+                            let says = format!("{} has no option `{}`", spot.label, stranger.key);
+                            let path = spot.field(&stranger.key, stranger.at).path;
+                            let remedy = match names::nearest(&stranger.key, words.beside.iter().copied()) {
+                                Some(near) => format!("did you mean `{near}`?"),
+                                None => {
+                                    format!("options of `{0}` stand below it: `{0}: {{ ... }}`", entry.key)
+                                }
+                            };
+                            self.report.say(stranger.at, &path, says).remedy(remedy);
+                        }
+                        let mut body = entry.value.clone();
+                        if matches!(body.kind, Kind::Null) {
+                            body = Node::new(entry.at, Kind::Map(Vec::new()));
+                        }
+                        return Some((&known[entry.key.as_str()], body, spot.field(&entry.key, entry.at)));
+                    }
+                }
+                None
+            }
+            _ => {
+                let says = match mismatch::found(node) {
+                    found if found == "nothing" => format!("{} is empty", spot.label),
+                    found => format!(
+                        "{} takes a name or a map with one key, a name, not {found}",
+                        spot.label
+                    ),
+                };
+                self.report
+                    .say(at, &spot.path, says)
+                    .remedy(format!("{} are {all}", words.many));
+                None
+            }
+        }
+    }
+
+    fn unknown<T: ?Sized>(
+        &mut self,
+        name: &str,
+        at: crate::report::Place,
+        path: &str,
+        known: &BTreeMap<&'static str, Entry<T>>,
+        words: &Words,
+    ) {
+        let both = [
+            (&SOURCE, self.catalog.sources.contains_key(name)),
+            (&SINK, self.catalog.sinks.contains_key(name)),
+        ];
+        let other = both.iter().find(|(other, has)| *has && other.many != words.many);
+        let says = match other.filter(|_| words.many == SOURCE.many || words.many == SINK.many) {
+            Some((other, _)) => format!("`{name}` is {}, not {}", other.one, words.one),
+            None => format!("`{name}` is not {}", words.one),
+        };
+        self.report
+            .say(at, path, says)
+            .remedy(names::hint(name, words.many, known.keys().copied()));
+    }
+}

@@ -1,0 +1,327 @@
+//! One document of a pipeline file, from its tree to a [`Pipeline`].
+
+use std::sync::Arc;
+
+use aqueduct_api::catalog::{ConfiguredFormat, ConfiguredSource, ConfiguredStore, ConfiguredTransform};
+use serde_json::Value;
+
+use crate::check::{Check, Spot};
+use crate::ends::{Block, FORMAT, Reading, SINK, SOURCE, STORE, TRANSFORM};
+use crate::head::Head;
+use crate::mismatch;
+use crate::pipeline::{Named, Pipeline, SourceBlock};
+use crate::report::Place;
+use crate::tree::{Entry, Kind, Node};
+use crate::{dead_letter, interpolate, mask};
+
+const NAME_CHARS_MAX: usize = 100;
+
+/// A document's name and where it stands, for the check that names are unique, and the pipeline if all of it is sound.
+pub(crate) struct Read {
+    pub(crate) name: Option<(String, Place)>,
+    pub(crate) pipeline: Option<Pipeline>,
+}
+
+impl Reading<'_> {
+    /// Reads one document; everything that is wrong with it is reported.
+    pub(crate) fn document(&mut self, mut root: Node) -> Read {
+        let before = self.report.count();
+        mask::hide(&mut root, false, self.report);
+        if let Some(dev) = self.dev {
+            dev.replace(&mut root, self.settings, self.environment);
+        }
+        let folder = self.folder().to_owned();
+        interpolate::fill(&mut root, self.environment, &folder, "", self.report);
+        if !matches!(root.kind, Kind::Map(_)) {
+            let says = format!("a pipeline is a map of keys, not {}", mismatch::found(&root));
+            self.report
+                .say(root.at, "", says)
+                .remedy("begin with `pipeline: name`, `source: ...` and `sink: ...`");
+            return Read {
+                name: None,
+                pipeline: None,
+            };
+        }
+        self.not_yet(&mut root);
+        let head = self.head(&root);
+        let name = root
+            .entry("pipeline")
+            .and_then(|entry| Some((entry.value.as_text()?.to_owned(), entry.value.place(entry.at))));
+        self.name(&root);
+        let source = self.source(&root);
+        let transforms = self.transforms(&root);
+        let sink = self.sink(&root);
+        let store = self.store(&root, source.as_ref());
+        let errors = self.errors(&root, source.as_ref());
+        self.dev_block(&root);
+        if let (Some(head), Some((source, _))) = (&head, &source) {
+            self.tasks(&root, head.tasks, source);
+        }
+        let (Some(head), Some((source, source_raw)), Some(sink), Some(errors), true) =
+            (head, source, sink, errors, self.report.count() == before)
+        else {
+            return Read { name, pipeline: None };
+        };
+        let pipeline = Pipeline {
+            name: Arc::from(head.pipeline.as_str()),
+            description: head.description,
+            file: self.files.path(self.file).to_owned(),
+            source,
+            transforms,
+            sink: sink.named,
+            errors,
+            delivery: head.delivery.into(),
+            tasks: head.tasks.into(),
+            stop_timeout: head.stop_timeout.0,
+            offset_store: store,
+            dev: root
+                .get("dev")
+                .map(crate::check::json)
+                .filter(|_| head.dev.is_some()),
+            source_raw,
+            sink_raw: sink.raw,
+        };
+        Read {
+            name,
+            pipeline: Some(pipeline),
+        }
+    }
+
+    /// Parts of the language that are not built yet are refused by name, never ignored.
+    fn not_yet(&mut self, root: &mut Node) {
+        for (key, says, remedy) in [
+            (
+                "sinks",
+                "several sinks in one pipeline are not supported yet",
+                "write one `sink:` and a pipeline for each",
+            ),
+            (
+                "registry",
+                "schema registries are not available yet",
+                "leave it out; values pass as bytes, string or json",
+            ),
+        ] {
+            let Some(entry) = root.take(key) else { continue };
+            self.report.say(entry.at, key, says).remedy(remedy);
+            // One message is enough: without this, `sink` would be missing as well.
+            if let Kind::Map(entries) = &mut root.kind
+                && key == "sinks"
+                && !entries.iter().any(|entry| entry.key == "sink")
+            {
+                let value = Node::new(entry.at, Kind::Broken);
+                entries.push(Entry {
+                    key: "sink".into(),
+                    at: entry.at,
+                    value,
+                });
+            }
+        }
+        if let Some(delivery) = root.get_mut("delivery")
+            && delivery.as_text() == Some("exactly_once")
+        {
+            let says = "exactly once is not available yet for any pair of ends";
+            let remedy = "leave `delivery` out: nothing is lost, and after a crash a record may come again";
+            self.report.say(delivery.at, "delivery", says).remedy(remedy);
+            delivery.kind = Kind::Broken;
+        }
+    }
+
+    /// The keys of the document itself, by their own schema.
+    fn head(&mut self, root: &Node) -> Option<Head> {
+        let schema: Value = schemars::schema_for!(Head).into();
+        let spot = Spot::new(root.at, "", "a pipeline");
+        let before = self.report.count();
+        let mut check = Check {
+            root: &schema,
+            report: self.report,
+            secrets: Vec::new(),
+        };
+        let json = check.value(root, &schema, spot);
+        if self.report.count() > before {
+            return None;
+        }
+        // What is broken was reported before and stands here as null.
+        serde_json::from_value(json).ok()
+    }
+
+    fn name(&mut self, root: &Node) {
+        let Some(entry) = root.entry("pipeline") else {
+            return;
+        };
+        let Some(name) = entry.value.as_text() else { return };
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let sound = name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.chars().all(allowed)
+            && name.len() <= NAME_CHARS_MAX;
+        if !sound {
+            let says = match mismatch::shown(&entry.value) {
+                Some(name) => format!("`{name}` cannot be the name of a pipeline"),
+                None => "this cannot be the name of a pipeline".to_owned(),
+            };
+            let remedy = format!(
+                "use letters, digits, `-`, `_` and `.`, at most {NAME_CHARS_MAX}, a letter or digit first"
+            );
+            self.report
+                .say(entry.value.place(entry.at), "pipeline", says)
+                .remedy(remedy);
+        }
+    }
+
+    fn source(&mut self, root: &Node) -> Option<(SourceBlock, Value)> {
+        let entry = root.entry("source")?;
+        let (node, spot) = (&entry.value, Spot::new(entry.at, "source", "`source`"));
+        if let Some(headers) = node.entry("headers") {
+            let says = "formats of headers are not available yet";
+            self.report
+                .say(headers.at, "source.headers", says)
+                .remedy("leave it out: headers pass untouched");
+        }
+        let block = self.block(node, &spot, &self.catalog.sources, &SOURCE);
+        let key = self.format(node, &spot, "key");
+        let value = self.format(node, &spot, "value");
+        let Block { named, raw } = block?;
+        Some((
+            SourceBlock {
+                connector: named,
+                key,
+                value,
+            },
+            raw,
+        ))
+    }
+
+    fn format(&mut self, node: &Node, spot: &Spot, part: &str) -> Option<Named<dyn ConfiguredFormat>> {
+        let entry = node.entry(part)?;
+        let spot = spot.field(part, entry.at);
+        Some(
+            self.block(&entry.value, &spot, &self.catalog.formats, &FORMAT)?
+                .named,
+        )
+    }
+
+    fn sink(&mut self, root: &Node) -> Option<Block<dyn aqueduct_api::catalog::ConfiguredSink>> {
+        let entry = root.entry("sink")?;
+        for (part, says, remedy) in [
+            (
+                "key",
+                "formats of a sink are not available yet",
+                "leave it out: keys pass as the source read them",
+            ),
+            (
+                "value",
+                "formats of a sink are not available yet",
+                "leave it out: values pass as the source read them",
+            ),
+            (
+                "headers",
+                "formats of headers are not available yet",
+                "leave it out: headers pass untouched",
+            ),
+            (
+                "when",
+                "conditions are not available yet",
+                "leave it out: the sink gets every record",
+            ),
+        ] {
+            if let Some(entry) = entry.value.entry(part) {
+                self.report
+                    .say(entry.at, &format!("sink.{part}"), says)
+                    .remedy(remedy);
+            }
+        }
+        self.block(
+            &entry.value,
+            &Spot::new(entry.at, "sink", "`sink`"),
+            &self.catalog.sinks,
+            &SINK,
+        )
+    }
+
+    fn transforms(&mut self, root: &Node) -> Vec<Named<dyn ConfiguredTransform>> {
+        let Some(Kind::List(items)) = root.get("transforms").map(|node| &node.kind) else {
+            return Vec::new();
+        };
+        let mut made = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let path = format!("transforms[{index}]");
+            let spot = Spot::new(item.place(item.at), path.clone(), format!("`{path}`"));
+            if let Some(when) = item.entry("when") {
+                let says = "conditions are not available yet";
+                self.report
+                    .say(when.at, &format!("{path}.when"), says)
+                    .remedy("leave `when` out");
+            }
+            made.extend(
+                self.block(item, &spot, &self.catalog.transforms, &TRANSFORM)
+                    .map(|block| block.named),
+            );
+        }
+        made
+    }
+
+    fn store(
+        &mut self,
+        root: &Node,
+        source: Option<&(SourceBlock, Value)>,
+    ) -> Option<Named<dyn ConfiguredStore>> {
+        let entry = root
+            .entry("offset_store")
+            .filter(|entry| !matches!(entry.value.kind, Kind::Null))?;
+        let spot = Spot::new(entry.at, "offset_store", "`offset_store`");
+        let store = self.block(&entry.value, &spot, &self.catalog.offset_stores, &STORE);
+        let keeps = source.filter(|(source, _)| source.connector.configured.traits().keeps_offsets);
+        if let Some((source, _)) = keeps {
+            let kind = source.connector.kind;
+            let says = format!(
+                "the source `{kind}` keeps its offsets itself, so `offset_store` would never be used"
+            );
+            self.report
+                .say(entry.at, "offset_store", says)
+                .remedy("leave `offset_store` out");
+        }
+        Some(store?.named)
+    }
+
+    fn errors(
+        &mut self,
+        root: &Node,
+        source: Option<&(SourceBlock, Value)>,
+    ) -> Option<crate::pipeline::Errors> {
+        dead_letter::errors(self, root, source)
+    }
+
+    fn tasks(&mut self, root: &Node, tasks: u16, source: &SourceBlock) {
+        let connector: &dyn ConfiguredSource = &*source.connector.configured;
+        let Some(most) = connector
+            .traits()
+            .tasks_max
+            .filter(|most| usize::from(tasks) > *most)
+        else {
+            return;
+        };
+        let Some(entry) = root.entry("tasks") else { return };
+        let kind = source.connector.kind;
+        let says = format!("the source `{kind}` cannot be shared by {tasks} tasks");
+        let remedy = match most {
+            1 => "leave `tasks` out: one task reads it".to_owned(),
+            most => format!("at most {most} tasks can share it"),
+        };
+        self.report
+            .say(entry.value.place(entry.at), "tasks", says)
+            .remedy(remedy);
+    }
+
+    /// `dev: { generate: ... }` is the block of the source `generate`, or a name that it knows.
+    fn dev_block(&mut self, root: &Node) {
+        let Some(generate) = root.get("dev").and_then(|dev| dev.entry("generate")) else {
+            return;
+        };
+        let Some(entry) = self.catalog.sources.get("generate") else {
+            return;
+        };
+        if matches!(generate.value.kind, Kind::Map(_)) {
+            let spot = Spot::new(generate.at, "dev.generate", "`generate`");
+            let _ = self.configure(entry, generate.value.clone(), &spot);
+        }
+    }
+}
