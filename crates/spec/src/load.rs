@@ -210,7 +210,7 @@ fn nearest_settings(file: &Path, root: &Path) -> Option<PathBuf> {
     }
 }
 
-fn open(path: &Path, files: &mut Files, wrong: &mut Vec<Diagnostic>) -> Option<usize> {
+pub(crate) fn open(path: &Path, files: &mut Files, wrong: &mut Vec<Diagnostic>) -> Option<usize> {
     let text = fs::metadata(path).and_then(|metadata| {
         let too_large = metadata.len() > FILE_BYTES_MAX as u64;
         if too_large {
