@@ -1,1 +1,98 @@
-//! placeholder
+//! Kafka topics as source and sink, on librdkafka.
+
+mod batch_queue;
+mod client;
+mod config;
+mod sink;
+mod source;
+
+use std::sync::Arc;
+
+use aqueduct_api::catalog::{
+    Repeats, SinkConnector, SinkContext, SinkTraits, SourceConnector, SourceContext, SourceTraits,
+};
+use aqueduct_api::{Problem, Result, Sink, Source};
+use async_trait::async_trait;
+
+pub use config::{
+    Brokers, Compression, Connection, Isolation, Moment, Pattern, Properties, SinkConfig, SourceConfig,
+    Start, TopicSelection,
+};
+
+/// `kafka`: topics, read as a member of a consumer group and written by an idempotent producer.
+pub struct Topics;
+
+#[async_trait]
+impl SourceConnector for Topics {
+    const NAME: &'static str = "kafka";
+    const ABOUT: &'static str = "reads Kafka topics as a member of a consumer group";
+    type Config = SourceConfig;
+
+    fn check(config: &SourceConfig) -> Vec<Problem> {
+        let mut problems = config.check();
+        if problems.is_empty() {
+            problems.extend(client::check_properties(
+                "connection.client",
+                &config.connection.client,
+            ));
+            problems.extend(client::check_properties("client", &config.client));
+        }
+        problems
+    }
+
+    fn traits(_: &SourceConfig) -> SourceTraits {
+        SourceTraits {
+            keeps_offsets: true,
+            tasks_max: None,
+            finite: false,
+        }
+    }
+
+    fn describe(config: &SourceConfig, pipeline: &str) -> String {
+        let group = config.group.as_deref().unwrap_or(pipeline);
+        format!(
+            "kafka {}, group {group}{}",
+            config.topics,
+            client::isolation_note(config.isolation)
+        )
+    }
+
+    async fn open(config: Arc<SourceConfig>, context: SourceContext) -> Result<Box<dyn Source>> {
+        Ok(Box::new(source::open(&config, &context)?))
+    }
+}
+
+#[async_trait]
+impl SinkConnector for Topics {
+    const NAME: &'static str = "kafka";
+    const ABOUT: &'static str = "writes Kafka topics, idempotently and acknowledged by all replicas";
+    type Config = SinkConfig;
+
+    fn check(config: &SinkConfig) -> Vec<Problem> {
+        let mut problems = config.check();
+        if problems.is_empty() {
+            problems.extend(client::check_properties(
+                "connection.client",
+                &config.connection.client,
+            ));
+            problems.extend(client::check_properties("client", &config.client));
+        }
+        problems
+    }
+
+    fn traits(_: &SinkConfig) -> SinkTraits {
+        SinkTraits {
+            lanes: 1,
+            batch_records_max: None,
+            repeats: Repeats::Visible,
+        }
+    }
+
+    fn describe(config: &SinkConfig) -> String {
+        format!("kafka {}, {}", config.topic.as_str(), config.compression.as_str())
+    }
+
+    async fn open(config: Arc<SinkConfig>, context: SinkContext) -> Result<Box<dyn Sink>> {
+        Ok(Box::new(sink::open(config, &context)?))
+    }
+}

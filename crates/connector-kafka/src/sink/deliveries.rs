@@ -1,0 +1,276 @@
+//! What was given to the producer and is not reported yet: a count per batch, no state per record. Batches are
+//! reported in the order in which they came, so that whatever has to be sent again is still here with all that
+//! followed it (invariant 7).
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aqueduct_api::sink::Durable;
+use aqueduct_api::{Batch, Error, Rejected, Result, Written};
+use tokio::sync::Notify;
+
+/// Bits of a ticket that name the record inside its batch; the others name the batch.
+const INDEX_BITS: u32 = 24;
+
+/// See the file's header.
+#[derive(Default)]
+pub(crate) struct Deliveries {
+    state: Mutex<State>,
+    /// A batch is complete, or something failed.
+    pub(crate) changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    open: VecDeque<Open>,
+    /// The number of the first of them.
+    first: usize,
+    failure: Option<Error>,
+    /// Some record was refused for the sake of another in its request.
+    again: bool,
+}
+
+struct Open {
+    batch: Arc<Batch>,
+    /// Records without an answer, and one more while the batch is being given to the producer.
+    unanswered: usize,
+    /// Refused for good, by index.
+    rejected: Vec<(usize, Error)>,
+    /// Refused for the sake of another record.
+    unsent: Vec<usize>,
+}
+
+/// The answer for one record.
+pub(crate) enum Answer {
+    /// All replicas have it.
+    Stored,
+    /// It will never pass.
+    Rejected(Error),
+    /// It would have passed without another one in its request.
+    SendAgain,
+    /// Nothing further passes.
+    Failed(Error),
+}
+
+/// Names a record: what the producer carries and gives back with the answer.
+pub(crate) fn ticket(batch: usize, index: usize) -> usize {
+    batch << INDEX_BITS | index
+}
+
+impl Deliveries {
+    /// A batch comes; returns its number. It is held open until `all_given`.
+    pub(crate) fn open(&self, batch: &Arc<Batch>) -> usize {
+        let mut state = self.state();
+        let unanswered = batch.records.len() + 1;
+        state.open.push_back(Open {
+            batch: batch.clone(),
+            unanswered,
+            rejected: Vec::new(),
+            unsent: Vec::new(),
+        });
+        state.first + state.open.len() - 1
+    }
+
+    /// The producer has all records of this batch.
+    pub(crate) fn all_given(&self, batch: usize) {
+        let mut state = self.state();
+        let first = state.first;
+        if let Some(open) = batch.checked_sub(first).and_then(|at| state.open.get_mut(at)) {
+            open.unanswered -= 1;
+        }
+    }
+
+    /// The answer for the record of this ticket.
+    pub(crate) fn answer(&self, ticket: usize, answer: Answer) {
+        let (batch, index) = (ticket >> INDEX_BITS, ticket & ((1 << INDEX_BITS) - 1));
+        let mut state = self.state();
+        let first = state.first;
+        let Some(open) = batch.checked_sub(first).and_then(|at| state.open.get_mut(at)) else {
+            return;
+        };
+        open.unanswered -= 1;
+        let mut news = open.unanswered == 0;
+        match answer {
+            Answer::Stored => {}
+            Answer::Rejected(error) => open.rejected.push((index, error)),
+            Answer::SendAgain => {
+                open.unsent.push(index);
+                state.again = true;
+                news = true;
+            }
+            Answer::Failed(error) => {
+                state.failure.get_or_insert(error);
+                news = true;
+            }
+        }
+        drop(state);
+        if news {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The producer itself failed.
+    pub(crate) fn fail(&self, error: Error) {
+        self.state().failure.get_or_insert(error);
+        self.changed.notify_one();
+    }
+
+    /// Something failed that was not said yet: nothing further passes.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.state().failure.take().map_or(Ok(()), Err)
+    }
+
+    /// What became durable, with what was rejected in it.
+    pub(crate) fn collect(&self) -> Result<Written> {
+        self.check()?;
+        let mut state = self.state();
+        let (mut ids, mut rejected) = (Vec::new(), Vec::new());
+        while state
+            .open
+            .front()
+            .is_some_and(|open| open.unanswered == 0 && open.unsent.is_empty())
+        {
+            let Some(open) = state.open.pop_front() else { break };
+            state.first += 1;
+            ids.push(open.batch.id);
+            let refused = |(index, error)| {
+                open.batch
+                    .records
+                    .get(index)
+                    .map(|record: &aqueduct_api::Record| Rejected {
+                        record: record.clone(),
+                        error,
+                    })
+            };
+            rejected.extend(open.rejected.into_iter().filter_map(refused));
+        }
+        Ok(Written {
+            durable: Durable::Batches(ids),
+            rejected,
+        })
+    }
+
+    /// Whether nothing is open.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state().open.is_empty()
+    }
+
+    /// Whether something has to be sent again.
+    pub(crate) fn again(&self) -> bool {
+        self.state().again
+    }
+
+    /// Whether every record given so far is answered.
+    pub(crate) fn all_answered(&self) -> bool {
+        self.state().open.iter().all(|open| open.unanswered == 0)
+    }
+
+    /// Everything from the first unsent record on, for one more pass in the same order: the producer carries a key's
+    /// later records again behind the earlier one. All must be answered. Each batch is held open until `all_given`.
+    pub(crate) fn take_unsent(&self) -> Vec<(usize, Arc<Batch>, Vec<usize>)> {
+        let mut state = self.state();
+        state.again = false;
+        let first = state.first;
+        let mut from = None;
+        let mut passes = Vec::new();
+        for (at, open) in state.open.iter_mut().enumerate() {
+            let start = match (from, open.unsent.iter().min()) {
+                (None, None) => continue,
+                (None, Some(index)) => *index,
+                (Some(()), _) => 0,
+            };
+            from = Some(());
+            open.unsent.clear();
+            let rest: Range<usize> = start..open.batch.records.len();
+            let indices: Vec<usize> = rest
+                .filter(|index| open.rejected.iter().all(|(rejected, _)| rejected != index))
+                .collect();
+            open.unanswered = indices.len() + 1;
+            passes.push((first + at, open.batch.clone(), indices));
+        }
+        passes
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aqueduct_api::{BatchId, Origin, Payload, Record};
+
+    fn batch(id: u64, records: i64) -> Arc<Batch> {
+        let record = |offset| Record {
+            topic: "t".into(),
+            origin: Origin { partition: 0, offset },
+            key: Payload::Absent,
+            value: Payload::Absent,
+            headers: Default::default(),
+            timestamp_us: None,
+        };
+        Batch::new(BatchId(id), (0..records).map(record).collect(), None)
+    }
+
+    fn ids(deliveries: &Deliveries) -> Vec<u64> {
+        match deliveries.collect().unwrap().durable {
+            Durable::Batches(ids) => ids.into_iter().map(|id| id.0).collect(),
+            Durable::All => panic!("never all"),
+        }
+    }
+
+    #[test]
+    fn batches_are_reported_whole_and_in_order() {
+        let deliveries = Deliveries::default();
+        let (one, two) = (deliveries.open(&batch(7, 2)), deliveries.open(&batch(8, 1)));
+        deliveries.answer(ticket(one, 0), Answer::Stored);
+        deliveries.answer(ticket(two, 0), Answer::Stored);
+        deliveries.all_given(two);
+        assert!(ids(&deliveries).is_empty());
+        deliveries.answer(ticket(one, 1), Answer::Rejected(Error::bad_record("too large")));
+        assert!(ids(&deliveries).is_empty(), "still being given");
+        deliveries.all_given(one);
+        let written = deliveries.collect().unwrap();
+        assert_eq!(written.durable, Durable::Batches(vec![BatchId(7), BatchId(8)]));
+        assert_eq!(written.rejected[0].record.origin.offset, 1);
+        assert!(deliveries.is_empty());
+    }
+
+    #[test]
+    fn what_is_sent_again_takes_along_all_that_followed() {
+        let deliveries = Deliveries::default();
+        let numbers = [
+            deliveries.open(&batch(1, 1)),
+            deliveries.open(&batch(2, 3)),
+            deliveries.open(&batch(3, 2)),
+        ];
+        numbers.iter().for_each(|number| deliveries.all_given(*number));
+        deliveries.answer(ticket(numbers[0], 0), Answer::Stored);
+        deliveries.answer(ticket(numbers[1], 0), Answer::Stored);
+        deliveries.answer(ticket(numbers[1], 1), Answer::SendAgain);
+        deliveries.answer(
+            ticket(numbers[1], 2),
+            Answer::Rejected(Error::bad_record("no key")),
+        );
+        deliveries.answer(ticket(numbers[2], 0), Answer::Stored);
+        assert!(!deliveries.all_answered());
+        deliveries.answer(ticket(numbers[2], 1), Answer::Stored);
+        assert!(deliveries.all_answered() && deliveries.again());
+        assert_eq!(ids(&deliveries), [1]);
+        let passes: Vec<(usize, Vec<usize>)> = deliveries
+            .take_unsent()
+            .into_iter()
+            .map(|(number, _, indices)| (number, indices))
+            .collect();
+        assert_eq!(passes, [(1, vec![1]), (2, vec![0, 1])]);
+        for (number, indices) in passes {
+            indices
+                .iter()
+                .for_each(|index| deliveries.answer(ticket(number, *index), Answer::Stored));
+            deliveries.all_given(number);
+        }
+        assert_eq!(ids(&deliveries), [2, 3]);
+    }
+}

@@ -1,0 +1,138 @@
+//! The source: topics read as a member of a consumer group, handed out in batches of one partition.
+
+mod handoff;
+mod member;
+mod start;
+mod threads;
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use aqueduct_api::catalog::SourceContext;
+use aqueduct_api::source::Lag;
+use aqueduct_api::{Error, Offsets, Polled, Result, Source};
+use async_trait::async_trait;
+use rdkafka::consumer::Consumer;
+use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::time::Instant;
+
+use self::handoff::{Batch, Ending, Given, Handoff, Signal};
+use self::member::{GroupConsumer, Member};
+use self::threads::Bounds;
+use crate::batch_queue::watermarks;
+use crate::client::{Troubles, consumer_config};
+use crate::config::SourceConfig;
+
+/// A member of a consumer group.
+pub(crate) struct TopicsSource {
+    handoff: Arc<Handoff>,
+    /// Weak: the event thread ends the consumer.
+    consumer: Weak<GroupConsumer>,
+    ended: Option<oneshot::Receiver<()>>,
+}
+
+/// Joins the group in the background: a broker that is away is waited for, and said by the condition.
+pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<TopicsSource> {
+    let group = config
+        .group
+        .clone()
+        .unwrap_or_else(|| context.pipeline.to_string());
+    let client_id = format!("aqueduct-{}-{}", context.pipeline, context.task);
+    let handoff = Arc::new(Handoff::default());
+    let client = consumer_config(config, &group, &client_id);
+    let member = Member {
+        handoff: handoff.clone(),
+        troubles: Troubles::new(context.condition.clone()),
+        group,
+        brokers: config.connection.brokers.0.clone(),
+        start: config.start,
+        drain_timeout: context.drain_timeout,
+        data: Default::default(),
+        unknown: Default::default(),
+    };
+    let consumer: GroupConsumer = client
+        .create_with_context(member)
+        .map_err(|error| Error::config("the Kafka client refuses its settings").caused_by(error))?;
+    let consumer = Arc::new(consumer);
+    let weak = Arc::downgrade(&consumer);
+    let bounds = Bounds {
+        records_max: context.batch_records_max.max(1),
+        bytes_max: context.batch_bytes_max,
+    };
+    let ended = threads::start(consumer, config.topics.clone(), bounds)
+        .map_err(|error| Error::transient("cannot start the threads of the Kafka source").caused_by(error))?;
+    Ok(TopicsSource {
+        handoff,
+        consumer: weak,
+        ended: Some(ended),
+    })
+}
+
+#[async_trait]
+impl Source for TopicsSource {
+    async fn poll(&mut self, wait: Duration) -> Result<Polled> {
+        let deadline = Instant::now() + wait;
+        self.handoff.polled();
+        loop {
+            match self.handoff.take() {
+                Some(Given::Batch(Batch { from, records, next })) => {
+                    let resume_at = Offsets::from([(from.name, next.to_string().into())]);
+                    return Ok(Polled::Batch { records, resume_at });
+                }
+                Some(Given::Signal(Signal::Revoked(partitions))) => {
+                    return Ok(Polled::Revoked { partitions });
+                }
+                Some(Given::Signal(Signal::Failed(error))) => return Err(error),
+                None => {}
+            }
+            let news = tokio::time::timeout_at(deadline, self.handoff.ready.notified());
+            if news.await.is_err() {
+                let mut ended = self.ended.as_mut();
+                let alive = ended
+                    .as_mut()
+                    .is_some_and(|ended| ended.try_recv() == Err(TryRecvError::Empty));
+                let gone = || Error::fatal("the event thread of the Kafka source ended");
+                return if alive { Ok(Polled::Idle) } else { Err(gone()) };
+            }
+        }
+    }
+
+    /// Returns when the commit is on its way; the event thread sees to it that it arrives, and repeats it if not.
+    async fn release(&mut self, offsets: &Offsets) -> Result<()> {
+        self.handoff.release(offsets)?;
+        if let Some(consumer) = self.consumer.upgrade() {
+            consumer.context().commit(&consumer);
+        }
+        Ok(())
+    }
+
+    fn lag(&self) -> Vec<Lag> {
+        let Some(consumer) = self.consumer.upgrade() else {
+            return Vec::new();
+        };
+        let behind = |(partition, owned): (_, handoff::Owned)| {
+            let (low, high) = watermarks(&consumer, &owned.topic, owned.partition)?;
+            let next = owned.next().unwrap_or(low).max(low);
+            Some(Lag {
+                partition,
+                records: (high - next).max(0),
+            })
+        };
+        self.handoff.owned().into_iter().filter_map(behind).collect()
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        self.handoff.end(Ending::Leave);
+        if let Some(ended) = self.ended.take() {
+            // It is dropped, never sent: either way both threads are done.
+            let _ = ended.await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for TopicsSource {
+    fn drop(&mut self) {
+        self.handoff.end(Ending::Abandon);
+    }
+}

@@ -1,0 +1,499 @@
+//! What the threads of a source and the engine's side of it share: which partitions are owned, the batches that wait
+//! for a poll, and how far offsets are committed. A state machine behind one lock; it calls no library.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aqueduct_api::{Error, Offsets, Partition, Record};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Batches that wait for a poll; beyond that the data thread waits.
+const BATCHES_READY_MAX: usize = 4;
+/// After a commit that failed.
+const COMMIT_RETRY: Duration = Duration::from_millis(500);
+
+/// See the file's header.
+#[derive(Default)]
+pub(crate) struct Handoff {
+    state: Mutex<State>,
+    /// For the threads: something changed.
+    changed: Condvar,
+    /// For the poll: there is something to give.
+    pub(crate) ready: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    owned: HashMap<Partition, Owned>,
+    ownerships: u64,
+    batches: VecDeque<Batch>,
+    signals: VecDeque<Signal>,
+    handover: Handover,
+    /// Ownership is being changed: no call of the data thread may begin.
+    paused: bool,
+    /// A call of the data thread is under way.
+    reading: bool,
+    ending: Option<Ending>,
+    committing: Vec<Commit>,
+    commit_again_at: Option<Instant>,
+}
+
+/// A partition of ours.
+#[derive(Clone, Debug)]
+pub(crate) struct Owned {
+    /// The topic.
+    pub(crate) topic: String,
+    /// The partition.
+    pub(crate) partition: i32,
+    /// Differs each time the partition is assigned, so that what was read under an earlier one is known as such.
+    ownership: u64,
+    /// The offset after the last record that was given to the engine.
+    given: Option<i64>,
+    /// The highest offset that may be committed, and the highest that is.
+    released: Option<i64>,
+    committed: Option<i64>,
+    /// About to be given up: nothing is given out any more, what was may still be released.
+    leaving: bool,
+}
+
+/// A batch of one partition.
+pub(crate) struct Batch {
+    /// Of which ownership.
+    pub(crate) from: Ownership,
+    /// In offset order.
+    pub(crate) records: Vec<Record>,
+    /// The offset after the last.
+    pub(crate) next: i64,
+}
+
+/// A partition as it was owned when something of it was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Ownership {
+    /// Its name in offsets: `topic/3`.
+    pub(crate) name: Partition,
+    number: u64,
+}
+
+/// What comes before any batch.
+pub(crate) enum Signal {
+    /// These are being given up.
+    Revoked(Vec<Partition>),
+    /// The source failed.
+    Failed(Error),
+}
+
+/// What a poll gets.
+pub(crate) enum Given {
+    Batch(Batch),
+    Signal(Signal),
+}
+
+/// How the source ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// In good order: what was released is committed.
+    Leave,
+    /// As a crash would: nothing is committed.
+    Abandon,
+}
+
+/// Where a revocation stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Handover {
+    #[default]
+    None,
+    /// The engine has not been told yet.
+    Pending,
+    /// It drains.
+    Told,
+    /// It has polled again: the partitions may go (invariant 9).
+    LetGo,
+}
+
+/// An offset to commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Commit {
+    name: Partition,
+    ownership: u64,
+    /// The topic.
+    pub(crate) topic: String,
+    /// The partition.
+    pub(crate) partition: i32,
+    /// The next offset to read.
+    pub(crate) offset: i64,
+}
+
+impl Owned {
+    /// The next offset to give out, as far as it is known.
+    pub(crate) fn next(&self) -> Option<i64> {
+        self.given.or(self.committed)
+    }
+}
+
+/// The name of a partition in offsets.
+pub(crate) fn name_of(topic: &str, partition: i32) -> Partition {
+    format!("{topic}/{partition}").into()
+}
+
+/// The side of the engine.
+impl Handoff {
+    /// A poll begins: what was told by an earlier one may go.
+    pub(crate) fn polled(&self) {
+        let mut state = self.state();
+        if state.handover == Handover::Told {
+            state.handover = Handover::LetGo;
+            self.changed.notify_all();
+        }
+    }
+
+    /// The next thing to give.
+    pub(crate) fn take(&self) -> Option<Given> {
+        let mut state = self.state();
+        if let Some(signal) = state.signals.pop_front() {
+            if matches!(signal, Signal::Revoked(_)) && state.handover == Handover::Pending {
+                state.handover = Handover::Told;
+            }
+            return Some(Given::Signal(signal));
+        }
+        let batch = state.batches.pop_front()?;
+        if let Some(owned) = state.owned.get_mut(&batch.from.name) {
+            owned.given = Some(batch.next);
+        }
+        self.changed.notify_all();
+        Some(Given::Batch(batch))
+    }
+
+    /// Everything before these offsets is done. A partition that is not ours any more is left alone (invariant 9),
+    /// and no offset moves back.
+    pub(crate) fn release(&self, offsets: &Offsets) -> Result<(), Error> {
+        let mut state = self.state();
+        for (name, position) in offsets {
+            let offset: i64 = position.parse().map_err(|_| {
+                Error::fatal("a stored position is not an offset")
+                    .with("partition", name)
+                    .with("position", position)
+            })?;
+            if let Some(owned) = state.owned.get_mut(name) {
+                owned.released = owned.released.max(Some(offset));
+            }
+        }
+        Ok(())
+    }
+
+    /// A copy of all that is owned.
+    pub(crate) fn owned(&self) -> Vec<(Partition, Owned)> {
+        self.state()
+            .owned
+            .iter()
+            .map(|(name, owned)| (name.clone(), owned.clone()))
+            .collect()
+    }
+
+    /// Ends the threads. The first ending counts.
+    pub(crate) fn end(&self, ending: Ending) {
+        self.state().ending.get_or_insert(ending);
+        self.changed.notify_all();
+    }
+}
+
+/// The side of the data thread.
+impl Handoff {
+    /// Waits while ownership is being changed. False when the source ends.
+    pub(crate) fn begin_read(&self) -> bool {
+        let mut state = self.state();
+        while state.paused && state.ending.is_none() {
+            state = self.wait(state);
+        }
+        state.reading = state.ending.is_none();
+        state.reading
+    }
+
+    /// A call is over; says which of the partitions it read are owned. Asked in the same breath: between the call and
+    /// the question nothing could be taken away and given back.
+    pub(crate) fn end_read(&self, names: impl Iterator<Item = Partition>) -> Vec<Option<Ownership>> {
+        let mut state = self.state();
+        state.reading = false;
+        self.changed.notify_all();
+        names
+            .map(|name| {
+                let owned = state.owned.get(&name).filter(|owned| !owned.leaving)?;
+                Some(Ownership {
+                    number: owned.ownership,
+                    name,
+                })
+            })
+            .collect()
+    }
+
+    /// Gives a batch to the next poll, and waits for room. What was read under an ownership that is over is dropped:
+    /// nothing of it was released, so whoever owns the partition now reads it again.
+    pub(crate) fn push(&self, batch: Batch) {
+        let mut state = self.state();
+        while state.batches.len() >= BATCHES_READY_MAX && state.ending.is_none() && state.holds(&batch.from) {
+            state = self.wait(state);
+        }
+        if state.ending.is_none() && state.holds(&batch.from) {
+            state.batches.push_back(batch);
+            drop(state);
+            self.ready.notify_one();
+        }
+    }
+}
+
+/// The side of the event thread.
+impl Handoff {
+    /// How the source ends, if it does.
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        self.state().ending
+    }
+
+    /// The source failed; the next poll says so.
+    pub(crate) fn fail(&self, error: Error) {
+        self.state().signals.push_back(Signal::Failed(error));
+        self.ready.notify_one();
+    }
+
+    /// Returns when no call of the data thread is under way, and lets none begin until `resume`.
+    pub(crate) fn pause(&self) {
+        let mut state = self.state();
+        state.paused = true;
+        while state.reading {
+            state = self.wait(state);
+        }
+    }
+
+    /// Ownership is settled.
+    pub(crate) fn resume(&self) {
+        self.state().paused = false;
+        self.changed.notify_all();
+    }
+
+    /// A partition is ours; `committed` is what the group has for it.
+    pub(crate) fn own(&self, topic: &str, partition: i32, committed: Option<i64>) {
+        let mut state = self.state();
+        state.ownerships += 1;
+        let owned = Owned {
+            topic: topic.to_owned(),
+            partition,
+            ownership: state.ownerships,
+            given: None,
+            released: committed,
+            committed,
+            leaving: false,
+        };
+        state.owned.insert(name_of(topic, partition), owned);
+    }
+
+    /// The group has nothing for this partition yet, and it begins at `offset`: that is committed like a release.
+    pub(crate) fn begin_at(&self, topic: &str, partition: i32, offset: i64) {
+        if let Some(owned) = self.state().owned.get_mut(&name_of(topic, partition)) {
+            owned.released = Some(offset);
+            owned.committed = None;
+        }
+    }
+
+    /// Nothing more of these is given out, and the engine is told with its next poll. `at_once`: they are lost, there
+    /// is nothing to drain or commit.
+    pub(crate) fn revoke(&self, names: &[Partition], at_once: bool) {
+        let mut state = self.state();
+        for name in names {
+            if at_once {
+                state.owned.remove(name);
+            } else if let Some(owned) = state.owned.get_mut(name) {
+                owned.leaving = true;
+            }
+        }
+        state.batches.retain(|batch| !names.contains(&batch.from.name));
+        state.handover = if at_once {
+            Handover::None
+        } else {
+            Handover::Pending
+        };
+        state.signals.push_back(Signal::Revoked(names.to_vec()));
+        drop(state);
+        self.changed.notify_all();
+        self.ready.notify_one();
+    }
+
+    /// Whether the engine has let go of what was revoked, or nobody will poll again.
+    pub(crate) fn let_go(&self) -> bool {
+        let state = self.state();
+        state.handover == Handover::LetGo || state.ending.is_some()
+    }
+
+    /// They are gone; a release that comes later is dropped.
+    pub(crate) fn forget(&self, names: &[Partition]) {
+        let mut state = self.state();
+        state.handover = Handover::None;
+        for name in names {
+            state.owned.remove(name);
+        }
+    }
+
+    /// What is released and not committed, unless a commit is under way or has just failed.
+    pub(crate) fn next_commit(&self) -> Option<Vec<Commit>> {
+        let mut state = self.state();
+        let early = state.commit_again_at.is_some_and(|at| Instant::now() < at);
+        if early || !state.committing.is_empty() || state.ending == Some(Ending::Abandon) {
+            return None;
+        }
+        let pending = |(name, owned): (&Partition, &Owned)| {
+            let offset = owned.released.filter(|_| owned.released > owned.committed)?;
+            let (topic, partition) = (owned.topic.clone(), owned.partition);
+            Some(Commit {
+                name: name.clone(),
+                ownership: owned.ownership,
+                topic,
+                partition,
+                offset,
+            })
+        };
+        let commits: Vec<Commit> = state.owned.iter().filter_map(pending).collect();
+        state.committing.clone_from(&commits);
+        (!commits.is_empty()).then_some(commits)
+    }
+
+    /// The commit is over; one that failed is made again a little later. `failed` says it of each partition.
+    pub(crate) fn committed(&self, failed: impl Fn(&Commit) -> bool) {
+        let mut state = self.state();
+        state.commit_again_at = None;
+        for commit in std::mem::take(&mut state.committing) {
+            if failed(&commit) {
+                state.commit_again_at = Some(Instant::now() + COMMIT_RETRY);
+            } else if let Some(owned) = state.owned.get_mut(&commit.name)
+                && owned.ownership == commit.ownership
+            {
+                owned.committed = owned.committed.max(Some(commit.offset));
+            }
+        }
+    }
+
+    /// Whether something is released and not committed among the partitions that are leaving, or among all.
+    pub(crate) fn uncommitted(&self, of_all: bool) -> bool {
+        let state = self.state();
+        state
+            .owned
+            .values()
+            .any(|owned| (of_all || owned.leaving) && owned.released > owned.committed)
+    }
+}
+
+impl Handoff {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let (state, _) = self
+            .changed
+            .wait_timeout(state, Duration::from_secs(1))
+            .unwrap_or_else(PoisonError::into_inner);
+        state
+    }
+}
+
+impl State {
+    fn holds(&self, from: &Ownership) -> bool {
+        self.owned
+            .get(&from.name)
+            .is_some_and(|owned| owned.ownership == from.number && !owned.leaving)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offsets(position: &str) -> Offsets {
+        Offsets::from([(name_of("t", 0), position.into())])
+    }
+
+    fn read(handoff: &Handoff) -> Option<Ownership> {
+        assert!(handoff.begin_read());
+        handoff.end_read([name_of("t", 0)].into_iter()).pop().flatten()
+    }
+
+    fn offsets_of(commits: Option<Vec<Commit>>) -> Vec<i64> {
+        commits
+            .unwrap_or_default()
+            .iter()
+            .map(|commit| commit.offset)
+            .collect()
+    }
+
+    #[test]
+    fn what_was_read_under_an_earlier_ownership_is_dropped() {
+        let handoff = Handoff::default();
+        handoff.own("t", 0, Some(5));
+        let early = read(&handoff).unwrap();
+        handoff.revoke(&[name_of("t", 0)], false);
+        assert!(read(&handoff).is_none());
+        handoff.forget(&[name_of("t", 0)]);
+        handoff.own("t", 0, Some(5));
+        handoff.push(Batch {
+            from: early,
+            records: Vec::new(),
+            next: 100,
+        });
+        assert!(matches!(handoff.take(), Some(Given::Signal(Signal::Revoked(_)))));
+        assert!(handoff.take().is_none());
+        let now = read(&handoff).unwrap();
+        handoff.push(Batch {
+            from: now,
+            records: Vec::new(),
+            next: 6,
+        });
+        assert!(matches!(handoff.take(), Some(Given::Batch(batch)) if batch.next == 6));
+    }
+
+    #[test]
+    fn partitions_go_with_the_poll_after_the_one_that_told() {
+        let handoff = Handoff::default();
+        handoff.own("t", 0, None);
+        handoff.revoke(&[name_of("t", 0)], false);
+        handoff.polled();
+        assert!(!handoff.let_go());
+        assert!(handoff.take().is_some());
+        assert!(!handoff.let_go());
+        handoff.release(&offsets("7")).unwrap();
+        assert!(handoff.uncommitted(false));
+        handoff.polled();
+        assert!(handoff.let_go());
+        assert_eq!(offsets_of(handoff.next_commit()), [7]);
+        handoff.committed(|_| false);
+        handoff.forget(&[name_of("t", 0)]);
+        handoff.release(&offsets("9")).unwrap();
+        assert_eq!(handoff.next_commit(), None);
+    }
+
+    #[test]
+    fn offsets_never_move_back_and_a_failed_commit_is_made_again() {
+        let handoff = Handoff::default();
+        handoff.own("t", 0, Some(10));
+        handoff.release(&offsets("8")).unwrap();
+        assert_eq!(handoff.next_commit(), None);
+        handoff.release(&offsets("20")).unwrap();
+        assert_eq!(offsets_of(handoff.next_commit()), [20]);
+        assert_eq!(handoff.next_commit(), None, "one at a time");
+        handoff.committed(|_| true);
+        assert_eq!(handoff.next_commit(), None, "not at once");
+        handoff.state().commit_again_at = None;
+        handoff.release(&offsets("30")).unwrap();
+        assert_eq!(offsets_of(handoff.next_commit()), [30]);
+        handoff.committed(|_| false);
+        assert!(!handoff.uncommitted(true));
+        assert!(handoff.release(&offsets("x")).is_err());
+    }
+
+    #[test]
+    fn nothing_is_committed_on_the_crash_path() {
+        let handoff = Handoff::default();
+        handoff.own("t", 0, None);
+        handoff.release(&offsets("7")).unwrap();
+        handoff.end(Ending::Abandon);
+        assert_eq!(handoff.next_commit(), None);
+        assert!(!handoff.begin_read());
+    }
+}

@@ -1,0 +1,276 @@
+//! A member of the group: takes partitions over, gives them up drained, and commits. Everything here runs on the
+//! event thread, but for `commit`, which any thread may call.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use aqueduct_api::{Error, Partition};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
+use tokio::time::Instant;
+
+use super::handoff::{Commit, Ending, Handoff, name_of};
+use super::start::{Placed, place};
+use crate::batch_queue::{self, BatchQueue};
+use crate::client::{self, Trouble, Troubles, code_of, refused};
+use crate::config::Start;
+
+/// How long the last commit of what is given up may take.
+const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one look at the group's events may take while something else is waited for.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// The consumer with this member as its context.
+pub(crate) type GroupConsumer = BaseConsumer<Member>;
+
+/// See the file's header.
+pub(crate) struct Member {
+    pub(crate) handoff: Arc<Handoff>,
+    pub(crate) troubles: Troubles,
+    pub(crate) group: String,
+    pub(crate) brokers: String,
+    pub(crate) start: Start,
+    pub(crate) drain_timeout: Duration,
+    /// Where assigned partitions are forwarded to.
+    pub(crate) data: Mutex<Weak<BatchQueue<Member>>>,
+    /// Topics that the cluster does not know, as the library tells it.
+    pub(crate) unknown: Mutex<bool>,
+}
+
+impl Member {
+    /// Starts a commit of what is released, if there is any and none is under way.
+    pub(crate) fn commit(&self, consumer: &GroupConsumer) {
+        let Some(commits) = self.handoff.next_commit() else {
+            return;
+        };
+        let mut list = TopicPartitionList::with_capacity(commits.len());
+        for Commit {
+            topic,
+            partition,
+            offset,
+            ..
+        } in &commits
+        {
+            if list
+                .add_partition_offset(topic, *partition, Offset::Offset(*offset))
+                .is_err()
+            {
+                let error = Error::fatal("an offset to commit is negative").with("topic", topic);
+                self.handoff
+                    .fail(error.with("partition", partition).with("offset", offset));
+            }
+        }
+        if let Err(code) = batch_queue::commit(consumer, &list) {
+            self.committed(Err(code), &TopicPartitionList::new());
+        }
+    }
+
+    /// Commits until nothing is left, or until the time is over: what is left then is read again by the next owner.
+    pub(crate) fn commit_last(&self, consumer: &GroupConsumer, of_all: bool) {
+        let deadline = Instant::now() + LAST_COMMIT_TIMEOUT;
+        while self.handoff.uncommitted(of_all) && self.handoff.ending() != Some(Ending::Abandon) {
+            if Instant::now() > deadline || consumer.assignment_lost() {
+                tracing::warn!(
+                    group = self.group,
+                    "the last offsets are not committed, their records will be read again"
+                );
+                return;
+            }
+            self.commit(consumer);
+            self.glance(consumer);
+        }
+    }
+
+    fn committed(&self, result: Result<(), RDKafkaErrorCode>, list: &TopicPartitionList) {
+        let code_for = |commit: &Commit| match list.find_partition(&commit.topic, commit.partition) {
+            Some(element) => element.error().err().map(|error| code_of(&error)),
+            None => result.err(),
+        };
+        self.handoff
+            .committed(|commit| code_for(commit).is_some() || (result.is_err() && list.count() == 0));
+        match result {
+            Ok(()) => self.troubles.clear(Trouble::Group),
+            // The group is on the move: what is still ours afterwards is committed then.
+            Err(RDKafkaErrorCode::RebalanceInProgress | RDKafkaErrorCode::IllegalGeneration) => {}
+            Err(code) => {
+                let group = &self.group;
+                if let Some(error) = refused(code, &format!("to commit offsets of group `{group}`")) {
+                    return self.handoff.fail(error);
+                }
+                let says = format!("offsets of group `{group}` are not committed ({code}): trying again");
+                self.troubles.set(Trouble::Group, says);
+            }
+        }
+    }
+
+    fn assign(&self, consumer: &GroupConsumer, list: &TopicPartitionList) {
+        let placed = match place(self, consumer, list) {
+            Ok(placed) => placed,
+            Err(error) => {
+                self.handoff.fail(error);
+                Vec::new()
+            }
+        };
+        let queue = self.data.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let mut positions = TopicPartitionList::with_capacity(placed.len());
+        self.handoff.pause();
+        for Placed {
+            topic,
+            partition,
+            offset,
+            committed,
+            commit_now,
+        } in &placed
+        {
+            let Some(queue) = &queue else { continue };
+            let mut element = positions.add_partition(topic, *partition);
+            if let Err(error) = element.set_offset(*offset) {
+                self.handoff.fail(
+                    Error::fatal("no offset to start from")
+                        .with("topic", topic)
+                        .caused_by(error),
+                );
+            }
+            queue.attach(topic, *partition);
+            self.handoff.own(topic, *partition, *committed);
+            if let Some(offset) = commit_now {
+                self.handoff.begin_at(topic, *partition, *offset);
+            }
+        }
+        self.handoff.resume();
+        let result = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(&positions),
+            _ => consumer.assign(&positions),
+        };
+        if let Err(error) = result {
+            self.handoff.fail(
+                Error::fatal("cannot take over partitions")
+                    .with("group", &self.group)
+                    .caused_by(error),
+            );
+        }
+        tracing::info!(
+            group = self.group,
+            partitions = positions.count(),
+            "partitions assigned"
+        );
+        self.commit(consumer);
+    }
+
+    fn revoke(&self, consumer: &GroupConsumer, list: &TopicPartitionList) {
+        let elements = list.elements();
+        let names: Vec<Partition> = elements
+            .iter()
+            .map(|element| name_of(element.topic(), element.partition()))
+            .collect();
+        let lost = consumer.assignment_lost();
+        if !names.is_empty() {
+            for element in &elements {
+                batch_queue::detach(consumer, element.topic(), element.partition());
+            }
+            self.handoff.revoke(&names, lost);
+            if !lost {
+                self.drain(consumer);
+            }
+            self.handoff.pause();
+            self.handoff.forget(&names);
+            self.handoff.resume();
+        }
+        let result = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+            _ => consumer.unassign(),
+        };
+        if let Err(error) = result {
+            tracing::debug!(%error, group = self.group, "partitions were gone already");
+        }
+        tracing::info!(
+            group = self.group,
+            partitions = names.len(),
+            lost,
+            "partitions revoked"
+        );
+    }
+
+    /// Waits, bounded, until the engine has let go; events are served meanwhile, so releases are committed.
+    fn drain(&self, consumer: &GroupConsumer) {
+        let deadline = Instant::now() + self.drain_timeout;
+        while !self.handoff.let_go() && !consumer.assignment_lost() {
+            if Instant::now() > deadline {
+                tracing::warn!(
+                    group = self.group,
+                    "partitions are given up before they are drained"
+                );
+                break;
+            }
+            self.commit(consumer);
+            self.glance(consumer);
+        }
+        self.commit_last(consumer, false);
+    }
+
+    /// Serves events for a moment. A record among them would be lost, and is an error.
+    pub(crate) fn glance(&self, consumer: &GroupConsumer) {
+        self.serve(consumer, GLANCE);
+    }
+
+    /// Serves events for that long.
+    pub(crate) fn serve(&self, consumer: &GroupConsumer, wait: Duration) {
+        match consumer.poll(wait) {
+            None => {}
+            Some(Ok(_)) => {
+                self.handoff.fail(
+                    Error::fatal("a record came among the events of the group").with("group", &self.group),
+                );
+            }
+            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                let error =
+                    Error::fatal(format!("the Kafka client gave up: {code}")).with("group", &self.group);
+                self.handoff.fail(error);
+            }
+            // Heard of by `error` below.
+            Some(Err(_)) => {}
+        }
+    }
+}
+
+impl ClientContext for Member {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        client::log(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = code_of(&error);
+        tracing::debug!(%code, reason, "the Kafka client reports");
+        match code {
+            RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
+                *self.unknown.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            }
+            RDKafkaErrorCode::AllBrokersDown => {
+                self.troubles
+                    .set(Trouble::Brokers, client::no_broker(&self.brokers));
+            }
+            code => {
+                if let Some(error) = refused(code, &format!("to read: {reason}")) {
+                    self.handoff.fail(error.with("group", &self.group));
+                }
+            }
+        }
+    }
+}
+
+impl ConsumerContext for Member {
+    fn rebalance(&self, consumer: &GroupConsumer, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        match what {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list),
+            _ => self.revoke(consumer, list),
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        self.committed(result.map_err(|error| code_of(&error)), offsets);
+    }
+}

@@ -1,0 +1,336 @@
+//! The two threads of a source. The event thread serves the group whatever the engine does, so that a pipeline that
+//! waits for hours stays a member; the data thread turns what librdkafka has fetched into batches of one partition.
+
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use aqueduct_api::{Error, Origin, Payload, Record};
+use bytes::Bytes;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::Metadata;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::handoff::{Batch, Ending, Handoff, Ownership, name_of};
+use super::member::GroupConsumer;
+use crate::batch_queue::{BatchQueue, Message, Room};
+use crate::client::{ASK_TIMEOUT, Trouble, is_passing, no_broker, no_topic, refused};
+use crate::config::TopicSelection;
+
+/// How long the event thread waits for an event before it looks for other work.
+const EVENT_WAIT: Duration = Duration::from_millis(100);
+/// How long the data thread waits for a record; a rebalance waits as long at most.
+const DATA_WAIT_MS: i32 = 100;
+/// How often the cluster is looked at again: while something is missing, and for new topics of a pattern.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const LOOK_FOR_TOPICS: Duration = Duration::from_secs(30);
+
+/// The bounds of a batch.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) records_max: usize,
+    pub(crate) bytes_max: usize,
+}
+
+/// Starts both; the answer comes when both have ended and the group is left.
+pub(crate) fn start(
+    consumer: Arc<GroupConsumer>,
+    topics: TopicSelection,
+    bounds: Bounds,
+) -> Result<oneshot::Receiver<()>, std::io::Error> {
+    let (ended, end) = oneshot::channel();
+    let queue = Arc::new(BatchQueue::new(consumer.clone()));
+    let member = consumer.context().clone();
+    *member.data.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&queue);
+    let handoff = member.handoff.clone();
+    let data = std::thread::Builder::new()
+        .name("kafka-data".into())
+        .spawn(move || read(&queue, &handoff, bounds))?;
+    std::thread::Builder::new()
+        .name("kafka-events".into())
+        .spawn(move || {
+            Events {
+                consumer,
+                topics,
+                subscribed: Vec::new(),
+                look_at: Instant::now(),
+            }
+            .run(data);
+            drop(ended);
+        })?;
+    Ok(end)
+}
+
+struct Events {
+    consumer: Arc<GroupConsumer>,
+    topics: TopicSelection,
+    subscribed: Vec<String>,
+    look_at: Instant,
+}
+
+impl Events {
+    fn run(mut self, data: JoinHandle<()>) {
+        let consumer = self.consumer.clone();
+        let member = consumer.context();
+        if let TopicSelection::Named(names) = &self.topics {
+            self.subscribe(names.clone());
+        }
+        while member.handoff.ending().is_none() {
+            member.serve(&consumer, EVENT_WAIT);
+            member.commit(&consumer);
+            if Instant::now() >= self.look_at {
+                self.look();
+            }
+            if data.is_finished() && member.handoff.ending().is_none() {
+                member
+                    .handoff
+                    .fail(Error::fatal("the data thread of the Kafka source ended"));
+                break;
+            }
+        }
+        if data.join().is_err() {
+            tracing::error!("the data thread of a Kafka source panicked");
+        }
+        if member.handoff.ending() == Some(Ending::Leave) {
+            member.commit_last(&consumer, true);
+        }
+        // The last handle: the group is left here, which may take a moment.
+        drop(self);
+        drop(consumer);
+    }
+
+    fn subscribe(&mut self, mut topics: Vec<String>) {
+        topics.sort_unstable();
+        if topics == self.subscribed {
+            return;
+        }
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+        if let Err(error) = self.consumer.subscribe(&names) {
+            let error = Error::fatal("cannot subscribe")
+                .with("topics", topics.join(","))
+                .caused_by(error);
+            return self.consumer.context().handoff.fail(error);
+        }
+        self.subscribed = topics;
+    }
+
+    /// Looks whether what is missing is there now, and for topics of a pattern.
+    fn look(&mut self) {
+        let member = self.consumer.context().clone();
+        let unknown = std::mem::take(&mut *member.unknown.lock().unwrap_or_else(PoisonError::into_inner));
+        let away = member.troubles.has(Trouble::Brokers);
+        self.look_at = Instant::now() + LOOK_AGAIN;
+        let pattern = matches!(self.topics, TopicSelection::Matching(_));
+        if !(unknown || away || pattern || member.troubles.has(Trouble::Topics)) {
+            return;
+        }
+        match self.consumer.fetch_metadata(None, ASK_TIMEOUT) {
+            Err(error) => member.troubles.set(
+                Trouble::Brokers,
+                if error.rdkafka_error_code().is_some_and(is_passing) {
+                    no_broker(&member.brokers)
+                } else {
+                    format!(
+                        "{} does not name its topics ({error}): asking again",
+                        member.brokers
+                    )
+                },
+            ),
+            Ok(cluster) => {
+                member.troubles.clear(Trouble::Brokers);
+                self.compare(&cluster);
+            }
+        }
+    }
+
+    fn compare(&mut self, cluster: &Metadata) {
+        let member = self.consumer.context().clone();
+        let exists = |name: &str| {
+            cluster
+                .topics()
+                .iter()
+                .any(|topic| topic.name() == name && topic.error().is_none())
+        };
+        match &self.topics {
+            TopicSelection::Named(names) => match names.iter().find(|name| !exists(name)) {
+                Some(missing) => {
+                    let error = no_topic(missing, &member.brokers, Some(cluster));
+                    if !member.troubles.has(Trouble::Topics) {
+                        member.troubles.set(Trouble::Topics, error.to_string());
+                        member.handoff.fail(error);
+                    }
+                }
+                None => member.troubles.clear(Trouble::Topics),
+            },
+            TopicSelection::Matching(pattern) => {
+                let Ok(expression) = pattern.compile() else { return };
+                let matching = |name: &&str| {
+                    expression.is_match(name)
+                        && !name.starts_with("__")
+                        && !pattern.except.iter().any(|except| except == name)
+                };
+                let names: Vec<String> = cluster
+                    .topics()
+                    .iter()
+                    .map(|topic| topic.name())
+                    .filter(matching)
+                    .map(str::to_owned)
+                    .collect();
+                if names.is_empty() {
+                    let says = format!(
+                        "no topic on {} matches `{}`: waiting for one; create it, or correct the pattern",
+                        member.brokers, pattern.pattern
+                    );
+                    return member.troubles.set(Trouble::Topics, says);
+                }
+                member.troubles.clear(Trouble::Topics);
+                self.look_at = Instant::now() + LOOK_FOR_TOPICS;
+                self.subscribe(names);
+            }
+        }
+    }
+}
+
+fn read(queue: &BatchQueue<super::member::Member>, handoff: &Handoff, bounds: Bounds) {
+    let mut room = Room::default();
+    while handoff.begin_read() {
+        let messages = queue.take(&mut room, bounds.records_max, DATA_WAIT_MS);
+        let mut groups: Vec<Group<'_>> = Vec::new();
+        for message in messages.iter() {
+            if let Some((code, says)) = message.error() {
+                if let Some(error) = read_error(message, code, &says) {
+                    handoff.fail(error);
+                }
+                continue;
+            }
+            let id = (message.topic_id(), message.partition());
+            match groups.iter_mut().rev().find(|group| group.id == id) {
+                Some(group) => group.messages.push(message),
+                None => groups.push(Group {
+                    id,
+                    messages: vec![message],
+                }),
+            }
+        }
+        let names = groups
+            .iter()
+            .map(|group| name_of(group.messages[0].topic(), group.messages[0].partition()));
+        let owners = handoff.end_read(names);
+        let mut batches = Vec::new();
+        for (group, from) in groups.iter().zip(owners) {
+            let Some(from) = from else { continue };
+            let mut rest = &group.messages[..];
+            while !rest.is_empty() {
+                let (batch, after) = rest.split_at(fitting(rest, bounds));
+                batches.push(make_batch(from.clone(), batch));
+                rest = after;
+            }
+        }
+        // The library gets its memory back before anything is waited for.
+        drop(groups);
+        drop(messages);
+        batches.into_iter().for_each(|batch| handoff.push(batch));
+    }
+}
+
+/// The records of one partition in one call.
+struct Group<'a> {
+    id: (usize, i32),
+    messages: Vec<Message<'a>>,
+}
+
+/// How many of these fit a batch; one always does.
+fn fitting(messages: &[Message<'_>], bounds: Bounds) -> usize {
+    let mut bytes = 0;
+    let fits = |message: &&Message<'_>| {
+        bytes += payload_bytes(**message);
+        bytes <= bounds.bytes_max
+    };
+    messages
+        .iter()
+        .take(bounds.records_max)
+        .take_while(fits)
+        .count()
+        .max(1)
+}
+
+fn payload_bytes(message: Message<'_>) -> usize {
+    message.key().map_or(0, <[u8]>::len) + message.value().map_or(0, <[u8]>::len)
+}
+
+/// Copies keys and values of a batch into one piece of memory that its records share.
+fn make_batch(from: Ownership, messages: &[Message<'_>]) -> Batch {
+    let mut arena = Vec::with_capacity(messages.iter().copied().map(payload_bytes).sum());
+    for payload in messages
+        .iter()
+        .flat_map(|message| [message.key(), message.value()])
+        .flatten()
+    {
+        arena.extend_from_slice(payload);
+    }
+    let arena = Bytes::from(arena);
+    // The name is the batch's own: a counter shared by all batches would be fought over by the threads.
+    let topic: Arc<str> = messages.first().map_or("", |message| message.topic()).into();
+    let mut end = 0;
+    let mut payload = |bytes: Option<&[u8]>| {
+        bytes.map_or(Payload::Absent, |bytes| {
+            let start = end;
+            end += bytes.len();
+            Payload::Raw(arena.slice(start..end))
+        })
+    };
+    let record = |message: &Message<'_>| {
+        let mut record = Record {
+            topic: topic.clone(),
+            origin: Origin {
+                partition: message.partition(),
+                offset: message.offset(),
+            },
+            key: payload(message.key()),
+            value: payload(message.value()),
+            headers: Default::default(),
+            timestamp_us: message.timestamp_ms().map(|ms| ms.saturating_mul(1_000)),
+        };
+        message.headers(|name, value| record.headers.push(name, value.map(Bytes::copy_from_slice)));
+        record
+    };
+    let records: Vec<Record> = messages.iter().map(record).collect();
+    let next = records.last().map_or(0, |record| record.origin.offset + 1);
+    Batch { from, records, next }
+}
+
+/// What a partition reports in place of a record; `None` for what passes by itself.
+fn read_error(message: Message<'_>, code: RDKafkaErrorCode, says: &str) -> Option<Error> {
+    let (topic, partition) = (message.topic(), message.partition());
+    tracing::debug!(topic, partition, %code, says, "a partition reports");
+    if let Some(error) = refused(code, &format!("to read topic `{topic}`")) {
+        return Some(error);
+    }
+    let lost = matches!(
+        code,
+        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange
+    );
+    if lost {
+        let error = Error::fatal(format!(
+            "the offset to resume from in partition {partition} of `{topic}` is gone: {says}"
+        ));
+        return Some(error.remedy(
+            "records were deleted before they were read, or the topic was made anew; set the group's offset with kafka-consumer-groups.sh --reset-offsets, knowing what is skipped or repeated",
+        ));
+    }
+    let unknown = matches!(
+        code,
+        RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition
+    );
+    if is_passing(code) || unknown || code == RDKafkaErrorCode::PartitionEOF {
+        return None;
+    }
+    let error = Error::fatal(format!(
+        "partition {partition} of `{topic}` cannot be read: {says}"
+    ));
+    Some(error.remedy(
+        "see the broker's log; a damaged batch has to be skipped by setting the group's offset behind it",
+    ))
+}
