@@ -1,0 +1,17 @@
+//! THE list: every name that a pipeline file may use. A new connector, format or offset store is one line here.
+
+use aqueduct_api::Catalog;
+use aqueduct_formats as formats;
+use aqueduct_offsets as offsets;
+
+/// What this binary knows.
+pub(crate) fn catalog() -> Catalog {
+    Catalog::default()
+        .source::<aqueduct_connector_generate::Orders>()
+        .sink::<aqueduct_connector_discard::Nothing>()
+        .format::<formats::Bytes>()
+        .format::<formats::Text>()
+        .format::<formats::Json>()
+        .offset_store::<offsets::Memory>()
+        .offset_store::<offsets::Files>()
+}

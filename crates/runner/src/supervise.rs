@@ -1,0 +1,216 @@
+//! Keeps pipelines running: each in its own task, started again from its stored offsets when it fails, with backoff.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aqueduct_api::{Catalog, Error, ErrorKind, OffsetStore, Result};
+use aqueduct_engine::{Limits, Phase, Setting, Status, Stop, Stopper};
+use aqueduct_spec::Pipeline;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+/// The first pause before a start; each further one is twice as long.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+/// No pause is longer.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// A pipeline that ran this long before it failed begins with the shortest pause again.
+const STEADY_AFTER: Duration = Duration::from_secs(300);
+/// What one task may hold at least: two full batches.
+const TASK_BYTES_MIN: usize = 2 << 20;
+/// What one task may hold at most: more makes nothing faster.
+const TASK_BYTES_MAX: usize = 32 << 20;
+
+/// A pipeline and what it is doing.
+pub(crate) struct Member {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) status: Arc<Status>,
+    /// Starts after a failure.
+    pub(crate) restarts: AtomicU64,
+    limits: Limits,
+}
+
+/// All pipelines of the process.
+pub(crate) struct Fleet {
+    members: Arc<[Arc<Member>]>,
+    stopper: Stopper,
+    supervisors: JoinSet<bool>,
+    /// None of those that ended so far had failed.
+    good: bool,
+}
+
+impl Member {
+    /// Why it is not ready; nothing when records may flow, or when it has ended in good order.
+    pub(crate) fn not_ready(&self) -> Option<String> {
+        let waiting = self.status.waiting_for();
+        match self.status.phase() {
+            Phase::Starting => Some(waiting.map_or("starting".to_owned(), |reason| format!("starting: {reason}"))),
+            Phase::Running => waiting.map(|reason| format!("waiting: {reason}")),
+            Phase::Restarting { error } => Some(format!("failed and will be started again: {error}")),
+            Phase::Failed { error } => Some(format!("failed: {error}")),
+            Phase::Ended => None,
+        }
+    }
+
+    /// Its state in one word.
+    pub(crate) fn state(&self) -> &'static str {
+        match self.status.phase() {
+            Phase::Starting => "starting",
+            Phase::Running if self.status.waiting_for().is_some() => "waiting",
+            Phase::Running => "running",
+            Phase::Restarting { .. } => "restarting",
+            Phase::Failed { .. } => "failed",
+            Phase::Ended => "ended",
+        }
+    }
+}
+
+impl Fleet {
+    /// Starts all of them; returns at once.
+    pub(crate) fn start(pipelines: Vec<Pipeline>, memory_max_bytes: u64, catalog: &Catalog) -> Self {
+        let stopper = Stopper::new();
+        let tasks = pipelines.iter().map(|pipeline| pipeline.tasks).sum();
+        let members: Arc<[Arc<Member>]> = pipelines
+            .into_iter()
+            .map(|pipeline| {
+                let limits = limits(&pipeline, memory_max_bytes, tasks);
+                let (status, restarts) = (Arc::default(), AtomicU64::new(0));
+                Arc::new(Member { pipeline, status, restarts, limits })
+            })
+            .collect();
+        let mut supervisors = JoinSet::new();
+        for member in members.iter() {
+            supervisors.spawn(supervise(Arc::clone(member), catalog.clone(), stopper.listener()));
+        }
+        Self { members, stopper, supervisors, good: true }
+    }
+
+    /// The pipelines, for those who look on.
+    pub(crate) fn members(&self) -> Arc<[Arc<Member>]> {
+        Arc::clone(&self.members)
+    }
+
+    /// Asks all to read no more, to finish what was read, and to end.
+    pub(crate) fn stop(&self) {
+        self.stopper.stop();
+    }
+
+    /// Hears when they are asked to stop.
+    pub(crate) fn stopping(&self) -> Stop {
+        self.stopper.listener()
+    }
+
+    /// Waits until none runs any more. True when all ended in good order. May be dropped and called again.
+    pub(crate) async fn ended(&mut self) -> bool {
+        while let Some(ended) = self.supervisors.join_next().await {
+            self.good &= ended.unwrap_or(false);
+        }
+        self.good
+    }
+}
+
+/// What one task of this pipeline may hold: an eighth of `memory_max` is for records, in equal parts for all `tasks`
+/// of the process; the rest is for what client libraries and open objects hold themselves.
+pub(crate) fn limits(pipeline: &Pipeline, memory_max_bytes: u64, tasks: usize) -> Limits {
+    let share = usize::try_from(memory_max_bytes / 8).unwrap_or(usize::MAX) / tasks.max(1);
+    let bytes_in_flight_max = share.clamp(TASK_BYTES_MIN, TASK_BYTES_MAX);
+    let mut limits = Limits { bytes_in_flight_max, stop_timeout: pipeline.stop_timeout, ..Limits::default() };
+    // A batch may overshoot the budget, so it must be small beside it.
+    limits.batch_bytes_max = limits.batch_bytes_max.min(bytes_in_flight_max / 4);
+    limits
+}
+
+/// Runs one pipeline until it ends, is stopped, or cannot work. True when it ended in good order.
+async fn supervise(member: Arc<Member>, catalog: Catalog, mut stop: Stop) -> bool {
+    let pipeline = Arc::clone(&member.pipeline.name);
+    let mut pause = PAUSE_MIN;
+    let mut store = None;
+    loop {
+        let begun = Instant::now();
+        let error = match attempt(&member, &catalog, &mut store, &stop).await {
+            Ok(()) => {
+                info!(%pipeline, "pipeline ended");
+                member.status.set_phase(Phase::Ended);
+                return true;
+            }
+            Err(error) => error,
+        };
+        // A call that waited for a server when the stop came held nothing.
+        if stop.requested() && error.kind() == ErrorKind::Transient {
+            info!(%pipeline, %error, "pipeline stopped while it was waiting");
+            member.status.set_phase(Phase::Ended);
+            return true;
+        }
+        member.status.errors.fetch_add(1, Ordering::Relaxed);
+        // Stop means stop: the same record would come again, and so would the same configuration.
+        let hopeless = matches!(error.kind(), ErrorKind::Config | ErrorKind::BadRecord);
+        if stop.requested() || hopeless {
+            error!(%pipeline, %error, "pipeline failed");
+            member.status.set_phase(Phase::Failed { error: error.to_string() });
+            return false;
+        }
+        if begun.elapsed() >= STEADY_AFTER {
+            pause = PAUSE_MIN;
+        }
+        let wait = jittered(pause);
+        pause = (pause * 2).min(PAUSE_MAX);
+        warn!(%pipeline, %error, pause_ms = wait.as_millis() as u64, "pipeline failed, it will be started again");
+        member.status.set_phase(Phase::Restarting { error: error.to_string() });
+        tokio::select! {
+            biased;
+            () = stop.wait() => {
+                member.status.set_phase(Phase::Ended);
+                return true;
+            }
+            () = tokio::time::sleep(wait) => {}
+        }
+        member.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// One run. The store is opened once and kept: offsets in memory live as long as the process.
+async fn attempt(
+    member: &Arc<Member>,
+    catalog: &Catalog,
+    store: &mut Option<Arc<dyn OffsetStore>>,
+    stop: &Stop,
+) -> Result<()> {
+    let keeps_offsets = member.pipeline.source.connector.configured.traits().keeps_offsets;
+    if store.is_none() && !keeps_offsets {
+        *store = Some(open_store(&member.pipeline, catalog).await?);
+    }
+    let setting = Setting {
+        limits: member.limits.clone(),
+        store: store.clone(),
+        status: Arc::clone(&member.status),
+        stop: stop.clone(),
+    };
+    // In a task of its own, so that a panic is an error like any other; the set takes it along when dropped.
+    let mut run = JoinSet::new();
+    let member = Arc::clone(member);
+    run.spawn(async move { aqueduct_engine::run(&member.pipeline, &setting).await });
+    match run.join_next().await {
+        Some(Ok(ended)) => ended,
+        Some(Err(panic)) => Err(Error::fatal("the pipeline panicked").caused_by(panic)),
+        None => Err(Error::fatal("the pipeline did not start")),
+    }
+}
+
+async fn open_store(pipeline: &Pipeline, catalog: &Catalog) -> Result<Arc<dyn OffsetStore>> {
+    if let Some(store) = &pipeline.offset_store {
+        return store.configured.open().await;
+    }
+    let memory = catalog.offset_stores.get("memory").and_then(|entry| entry.configure(Default::default()).ok());
+    match memory {
+        Some(memory) => memory.open().await,
+        None => Err(Error::config("there is no offset store in memory").remedy("name an offset_store")),
+    }
+}
+
+/// Up to a quarter less, so that many pipelines do not come back at the same moment.
+fn jittered(pause: Duration) -> Duration {
+    let chance = RandomState::new().hash_one(()) as u32;
+    pause - pause.mul_f64(f64::from(chance) / f64::from(u32::MAX) / 4.0)
+}
