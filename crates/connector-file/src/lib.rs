@@ -1,1 +1,24 @@
-//! placeholder
+//! The connector `file`: whole records as lines of JSON, from a file or standard input, to a file or standard
+//! output.
+
+mod appender;
+mod config;
+mod sink;
+mod source;
+
+use aqueduct_api::{Error, Result};
+
+pub use config::{SinkConfig, SourceConfig};
+
+/// The connector `file`, a source and a sink.
+pub struct Lines;
+
+/// The path that stands for standard input or output.
+const STANDARD: &str = "-";
+
+/// Work that blocks, off the runtime's own threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::fatal("the work on a file died").caused_by(error))?
+}
