@@ -7,7 +7,11 @@ use aqueduct_offsets as offsets;
 /// What this binary knows.
 pub(crate) fn catalog() -> Catalog {
     Catalog::default()
+        .source::<aqueduct_connector_kafka::Topics>()
+        .source::<aqueduct_connector_file::Lines>()
         .source::<aqueduct_connector_generate::Orders>()
+        .sink::<aqueduct_connector_kafka::Topics>()
+        .sink::<aqueduct_connector_file::Lines>()
         .sink::<aqueduct_connector_discard::Nothing>()
         .format::<formats::Bytes>()
         .format::<formats::Text>()

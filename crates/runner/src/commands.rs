@@ -1,6 +1,7 @@
 //! One file a command: its arguments, what it does, how it ends.
 
 pub(crate) mod check;
+pub(crate) mod dev;
 pub(crate) mod health;
 pub(crate) mod plan;
 pub(crate) mod run;

@@ -38,6 +38,7 @@ enum Command {
     Check(commands::check::Arguments),
     Plan(commands::plan::Arguments),
     Test(commands::test::Arguments),
+    Dev(commands::dev::Arguments),
     Health(commands::health::Arguments),
 }
 
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => commands::check::run(&arguments),
         Command::Plan(arguments) => commands::plan::run(&arguments),
         Command::Test(arguments) => within_runtime(commands::test::run(arguments)),
+        Command::Dev(arguments) => within_runtime(commands::dev::run(arguments)),
         Command::Health(arguments) => commands::health::run(&arguments),
     };
     ExitCode::from(exit as u8)

@@ -1,0 +1,70 @@
+//! What fills the topics of `aqueduct dev`: a pipeline of our own from `generate` to the embedded broker.
+
+use aqueduct_api::{Catalog, Problem};
+use aqueduct_spec::pipeline::{Named, SourceBlock};
+use aqueduct_spec::{Delivery, Errors, OnBadRecord, Pipeline};
+use serde_json::{Map, Value, json};
+
+/// Partitions of a topic that is created, where `dev.generate` does not say how many.
+const PARTITIONS: i32 = 6;
+/// Records a second, where `dev.generate` does not say: enough to watch, and a day of it fits the embedded broker.
+const RATE: u64 = 1_000;
+
+/// The topics that a Kafka source names; a pattern names none.
+pub(super) fn topics(pipeline: &Pipeline) -> Vec<&str> {
+    let topics = (pipeline.source.connector.kind == "kafka").then(|| &pipeline.source_raw["topics"]);
+    topics.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// How many partitions its topics have.
+pub(super) fn partitions(pipeline: &Pipeline) -> i32 {
+    let wanted = options(pipeline).and_then(|options| options.get("partitions")?.as_u64());
+    wanted.and_then(|wanted| i32::try_from(wanted).ok()).unwrap_or(PARTITIONS)
+}
+
+/// The pipeline that fills one topic; none where the file does not ask for it.
+pub(super) fn plan(
+    pipeline: &Pipeline,
+    topic: &str,
+    brokers: &str,
+    catalog: &Catalog,
+) -> Result<Option<Pipeline>, String> {
+    let Some(mut options) = options(pipeline) else { return Ok(None) };
+    options.insert("topic".to_owned(), json!(topic));
+    options.entry("partitions").or_insert(json!(PARTITIONS));
+    options.entry("rate").or_insert(json!(RATE));
+    let says = |problems: Vec<Problem>| {
+        let problems: Vec<_> = problems.iter().map(|it| format!("dev.generate.{}: {}", it.path, it.says)).collect();
+        format!("{}: {}", pipeline.file.display(), problems.join("; "))
+    };
+    let absent = || "this binary has no generate source or no kafka sink".to_owned();
+    let (source_raw, sink_raw) =
+        (Value::Object(options), json!({ "connection": { "brokers": brokers }, "topic": "{topic}" }));
+    let source = catalog.sources.get("generate").ok_or_else(absent)?;
+    let sink = catalog.sinks.get("kafka").ok_or_else(absent)?;
+    let source = Named { kind: source.name, configured: source.configure(source_raw.clone()).map_err(says)? };
+    let sink = Named { kind: sink.name, configured: sink.configure(sink_raw.clone()).map_err(says)? };
+    Ok(Some(Pipeline {
+        name: format!("dev-generate-{topic}").into(),
+        description: None,
+        source: SourceBlock { connector: source, key: None, value: None },
+        transforms: Vec::new(),
+        sink,
+        errors: Errors { on_bad_record: OnBadRecord::Stop, stop_after: None },
+        delivery: Delivery::default(),
+        tasks: 1,
+        offset_store: None,
+        dev: None,
+        source_raw,
+        sink_raw,
+        ..pipeline.clone()
+    }))
+}
+
+/// `dev.generate` as options, also where it is a name alone.
+fn options(pipeline: &Pipeline) -> Option<Map<String, Value>> {
+    match pipeline.dev.as_ref()?.get("generate")? {
+        Value::Object(options) => Some(options.clone()),
+        kind => Some(Map::from_iter([("kind".to_owned(), kind.clone())])),
+    }
+}
