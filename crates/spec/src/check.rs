@@ -4,7 +4,7 @@
 use aqueduct_api::Problem;
 use serde_json::{Map, Value};
 
-use crate::mismatch;
+use crate::mismatch::{self, as_map};
 use crate::names;
 use crate::report::{Finding, Place, Report};
 use crate::shape::{self, Shape, shapes};
@@ -56,6 +56,7 @@ impl Spot {
     fn at_home(mut self, node: &Node) -> Self {
         if let Some(home) = &node.home {
             self.path = home.to_string();
+            self.key = node.at;
         }
         self
     }
@@ -118,8 +119,21 @@ impl Check<'_> {
     /// The JSON of a value; what does not fit is reported and stands there as null.
     pub(crate) fn value(&mut self, node: &Node, schema: &Value, spot: Spot) -> Value {
         let spot = spot.at_home(node);
-        let root = self.root;
-        let found = shapes(schema, root);
+        let found = shapes(schema, self.root);
+        let secret = found.iter().any(|shape| matches!(shape, Shape::Text("secret")));
+        if secret && !node.hidden && matches!(node.kind, Kind::Text(_) | Kind::Number(_)) {
+            if node.fill.is_none() {
+                self.report.mask(node.at);
+            }
+            return self.value(
+                &Node {
+                    hidden: true,
+                    ..node.clone()
+                },
+                schema,
+                spot,
+            );
+        }
         if let Some(text) = node.as_text().filter(|_| node.hidden || node.fill.is_some()) {
             self.secrets.push(text.to_owned());
             self.secrets
@@ -131,10 +145,11 @@ impl Check<'_> {
         match &node.kind {
             Kind::Broken => Value::Null,
             Kind::Null if found.iter().any(|shape| matches!(shape, Shape::Null)) => Value::Null,
-            Kind::Null => match found.iter().find_map(as_map) {
-                Some(map) => self.fields(node, map, &spot),
-                None => self.mismatch(node, schema, &found, &spot),
-            },
+            // A block whose options are all left out, or commented out.
+            Kind::Null if found.iter().all(is_map) && shape::needs_nothing(schema, self.root) => found
+                .first()
+                .and_then(as_map)
+                .map_or(Value::Null, |map| self.fields(node, map, &spot)),
             Kind::Bool(value) if found.iter().any(|shape| matches!(shape, Shape::Bool)) => {
                 Value::Bool(*value)
             }
@@ -145,7 +160,7 @@ impl Check<'_> {
                 _ => self.mismatch(node, schema, &found, &spot),
             },
             Kind::Map(_) => self.map(node, schema, &found, &spot),
-            Kind::Bool(_) => self.mismatch(node, schema, &found, &spot),
+            Kind::Null | Kind::Bool(_) => self.mismatch(node, schema, &found, &spot),
         }
     }
 
@@ -191,7 +206,7 @@ impl Check<'_> {
                     self.say(node, spot, format!("{} must be {bound}", spot.label));
                     return Value::Null;
                 }
-                Shape::Text(format @ ("duration" | "size")) => {
+                Shape::Text(format @ ("duration" | "size" | "stop_after")) => {
                     if let Some((says, remedy)) = mismatch::read_as(format, &number.to_string(), node) {
                         self.say(node, spot, says).remedy_if(remedy);
                     }
@@ -210,8 +225,12 @@ impl Check<'_> {
                 Shape::Name(name) if name == text => return Value::String(text.to_owned()),
                 Shape::Variant { name, body } if name == text => {
                     if !shape::needs_nothing(body, self.root) && !shapes(body, self.root).iter().any(is_map) {
-                        let says = format!("`{name}` needs {}", shape::describe(body, self.root));
-                        self.say(node, spot, says).remedy(format!("write `{name}: ...`"));
+                        let says = format!(
+                            "`{name}` stands alone and needs {}",
+                            shape::describe(body, self.root)
+                        );
+                        let remedy = format!("write `{}: {{ {name}: ... }}`", spot.label.trim_matches('`'));
+                        self.say(node, spot, says).remedy(remedy);
                         return Value::Null;
                     }
                     let body = self.value(
@@ -232,12 +251,6 @@ impl Check<'_> {
                 None
             }
         }) {
-            if format == "secret" {
-                self.secrets.push(text.to_owned());
-                if node.fill.is_none() {
-                    self.report.mask(node.at);
-                }
-            }
             if let Some((says, remedy)) = mismatch::read_as(format, text, node) {
                 self.say(node, spot, says).remedy_if(remedy);
             }
@@ -380,14 +393,8 @@ impl Check<'_> {
         for entry in unknown {
             meant.extend(names::nearest(&entry.key, free()));
             let says = format!("{} has no option `{}`", spot.label, entry.key);
-            let remedy = match names::nearest(&entry.key, free()) {
-                Some(_) => names::hint(
-                    &entry.key,
-                    "options",
-                    free().chain(options().filter(|n| !free().any(|f| f == *n))),
-                ),
-                None => names::hint(&entry.key, "options", options()),
-            };
+            let all: Vec<&str> = options().collect();
+            let remedy = names::suggest(names::nearest(&entry.key, free()), "options", &all);
             self.report
                 .say(entry.at, &spot.field(&entry.key, entry.at).path, says)
                 .remedy(remedy);
@@ -427,14 +434,6 @@ impl Check<'_> {
             node.place(spot.key)
         };
         self.report.say(place, &spot.path, says)
-    }
-}
-
-fn as_map<'a>(shape: &Shape<'a>) -> Option<&'a Value> {
-    if let Shape::Map(map) = shape {
-        Some(map)
-    } else {
-        None
     }
 }
 

@@ -1,17 +1,17 @@
 //! `errors:`: what happens to records that will never pass, and where dead letters go.
 
 use aqueduct_api::catalog::ConfiguredSink;
-use aqueduct_api::config::Duration;
 use regex::Regex;
 use serde_json::Value;
 
 use crate::check::Spot;
 use crate::ends::{Block, Reading};
-use crate::mismatch;
-use crate::pipeline::{DeadLetter, Errors, OnBadRecord, SourceBlock, StopAfter};
+use crate::pipeline::{DeadLetter, Errors, OnBadRecord, SourceBlock};
+use crate::report::Place;
 use crate::tree::{Entry, Kind, Node};
 
 const PATH: &str = "errors.on_bad_record.dead_letter";
+const REMEDY: &str = "write `dead_letter: { topic: NAME }` or `dead_letter: { file: PATH }`";
 
 /// The block as a whole; its keys have been checked already.
 pub(crate) fn errors(
@@ -24,6 +24,10 @@ pub(crate) fn errors(
     let letters = policy.and_then(|policy| policy.entry("dead_letter"));
     let skip =
         policy.is_some_and(|policy| policy.as_text() == Some("skip") || policy.entry("skip").is_some());
+    if let Some(policy) = policy.filter(|policy| policy.as_text() == Some("dead_letter")) {
+        nowhere(reading, policy.at);
+        return None;
+    }
     let on_bad_record = match letters {
         Some(entry) => OnBadRecord::DeadLetter(DeadLetter {
             sink: sink(reading, root, entry, source)?.named,
@@ -45,7 +49,8 @@ pub(crate) fn errors(
                     .say(entry.at, "errors.stop_after", says)
                     .remedy(remedy);
             }
-            Some(stop_after(reading, &entry.value)?)
+            // Its form has been checked with the other keys.
+            entry.value.as_text()?.parse().ok()
         }
         _ => None,
     };
@@ -53,31 +58,6 @@ pub(crate) fn errors(
         on_bad_record,
         stop_after,
     })
-}
-
-/// `100 in 1m`
-fn stop_after(reading: &mut Reading, node: &Node) -> Option<StopAfter> {
-    let (records, window) = node.as_text()?.split_once(" in ").unwrap_or_default();
-    let records = records.trim().replace('_', "").parse::<u64>();
-    let window = window.trim().parse::<Duration>();
-    if let (Ok(records), Ok(window)) = (records, window)
-        && window.0 > std::time::Duration::ZERO
-    {
-        return Some(StopAfter {
-            records,
-            window: window.0,
-        });
-    }
-    let says = match mismatch::shown(node) {
-        Some(text) => format!("`{text}` is not a number of records in a time"),
-        None => "this is not a number of records in a time".to_owned(),
-    };
-    let remedy = "write it as in \"100 in 1m\": more than 100 bad records within a minute stop the pipeline";
-    reading
-        .report
-        .say(node.at, "errors.stop_after", says)
-        .remedy(remedy);
-    None
 }
 
 fn sink(
@@ -93,7 +73,7 @@ fn sink(
             .filter(|entry| !matches!(entry.value.kind, Kind::Null))
     };
     let wrong = |key: &str| given(key).is_some_and(|entry| entry.value.as_text().is_none());
-    if wrong("topic") || wrong("file") || matches!(node.kind, Kind::Broken) {
+    if wrong("topic") || wrong("file") || !matches!(node.kind, Kind::Map(_) | Kind::Null) {
         return None;
     }
     match (given("topic"), given("file"), given("connection")) {
@@ -120,13 +100,22 @@ fn sink(
                 (None, Some(_), Some(connection)) => {
                     (connection.at, "a file of dead letters has no connection")
                 }
-                _ => (at, "`dead_letter` does not say where dead letters go"),
+                _ => {
+                    nowhere(reading, at);
+                    return None;
+                }
             };
-            let remedy = "write `dead_letter: { topic: NAME }` or `dead_letter: { file: PATH }`";
-            reading.report.say(place, PATH, says).remedy(remedy);
+            reading.report.say(place, PATH, says).remedy(REMEDY);
             None
         }
     }
+}
+
+fn nowhere(reading: &mut Reading, at: Place) {
+    reading
+        .report
+        .say(at, PATH, "`dead_letter` does not say where dead letters go")
+        .remedy(REMEDY);
 }
 
 fn to_topic(

@@ -94,13 +94,13 @@ impl Reading<'_> {
     ) -> Option<Block<T>> {
         let schema = entry.schema().to_value();
         let shared = schema["properties"].get("connection").is_some();
-        if let Some(connection) = body.entry("connection").filter(|_| shared) {
+        let connection = body.entry("connection").filter(|_| shared).cloned();
+        if let Some(connection) = connection.filter(|c| !matches!(c.value.kind, Kind::Map(_) | Kind::Broken))
+        {
             let at = spot.field("connection", connection.at);
-            if connection.value.as_text().is_some() {
-                let resolved = self.connection(&connection.value.clone(), entry.name, &at);
-                if let Some(connection) = body.get_mut("connection") {
-                    *connection = resolved.unwrap_or_else(|| Node::new(connection.at, Kind::Broken));
-                }
+            let resolved = self.connection(&connection.value, entry.name, &at);
+            if let Some(place) = body.get_mut("connection") {
+                *place = resolved.unwrap_or_else(|| Node::new(connection.value.at, Kind::Broken));
             }
         }
         let (configured, raw) =
@@ -114,9 +114,21 @@ impl Reading<'_> {
         })
     }
 
+    /// What a shared connection's name stands for; reported when there is no such connection.
     fn connection(&mut self, node: &Node, kind: &str, spot: &Spot) -> Option<Node> {
         if let Some(replaced) = self.dev.and_then(|dev| dev.connection(kind, node.at)) {
             return Some(replaced);
+        }
+        if node.as_text().is_none() {
+            let says = match mismatch::found(node) {
+                found if found == "nothing" => "`connection` is empty".to_owned(),
+                found => format!("`connection` takes a name or a map, not {found}"),
+            };
+            let remedy = format!("name a connection of {FILE_NAME}, or write its options here");
+            self.report
+                .say(node.place(spot.key), &spot.path, says)
+                .remedy(remedy);
+            return None;
         }
         if let Some(settings) = self.settings {
             return settings.connection(node, kind, spot, self.environment, self.report);
@@ -177,7 +189,11 @@ impl Reading<'_> {
                     .collect();
                 match (listed.as_slice(), named.as_slice()) {
                     ([], []) => {
-                        let says = format!("{} names no {}", spot.label, words.one.split_once(' ')?.1);
+                        let says = format!(
+                            "{} names no {}",
+                            spot.label,
+                            words.one.trim_start_matches("an ").trim_start_matches("a ")
+                        );
                         self.report
                             .say(at, &spot.path, says)
                             .remedy(format!("{} are {all}", words.many));
@@ -188,8 +204,11 @@ impl Reading<'_> {
                     }
                     ([first, second, ..], _) => {
                         let says = format!(
-                            "{} takes one of its kind, not `{}` and `{}`",
-                            spot.label, first.key, second.key
+                            "{} takes one {}, not `{}` and `{}`",
+                            spot.label,
+                            words.one.trim_start_matches("an ").trim_start_matches("a "),
+                            first.key,
+                            second.key
                         );
                         let remedy = "give the other one a pipeline of its own";
                         self.report.say(second.at, &spot.path, says).remedy(remedy);

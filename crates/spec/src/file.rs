@@ -319,9 +319,17 @@ impl Reading<'_> {
         let Some(entry) = self.catalog.sources.get("generate") else {
             return;
         };
+        let spot = Spot::new(generate.at, "dev.generate", "`generate`");
         if matches!(generate.value.kind, Kind::Map(_)) {
-            let spot = Spot::new(generate.at, "dev.generate", "`generate`");
             let _ = self.configure(entry, generate.value.clone(), &spot);
+            return;
         }
+        let schema = entry.schema().to_value();
+        let mut check = Check {
+            root: &schema,
+            report: self.report,
+            secrets: Vec::new(),
+        };
+        check.value(&generate.value, &schema["properties"]["kind"], spot);
     }
 }

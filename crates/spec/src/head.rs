@@ -57,6 +57,7 @@ pub(crate) struct ErrorsHead {
     pub(crate) on_bad_record: OnBadRecordHead,
     /// How many bad records are accepted in a time before the pipeline stops: `100 in 1m`.
     #[serde(default)]
+    #[schemars(extend("format" = "stop_after"))]
     pub(crate) stop_after: Option<String>,
 }
 

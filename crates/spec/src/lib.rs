@@ -25,5 +25,5 @@ pub use dev::DevEnds;
 pub use diagnostic::{Diagnostic, Quoted};
 pub use interpolate::Environment;
 pub use load::{LoadOptions, Loaded, load, load_with};
-pub use read_as::read_as;
 pub use pipeline::{DeadLetter, Delivery, Errors, OnBadRecord, Pipeline, Runtime, StopAfter};
+pub use read_as::read_as;

@@ -154,7 +154,7 @@ fn end_of_scalar(text: &str) -> usize {
             .into_iter()
             .flatten()
             .min()
-            .unwrap_or(text.trim_end().len()),
+            .map_or(text.trim_end().len(), |end| text[..end].trim_end().len()),
     }
 }
 

@@ -4,8 +4,9 @@ use aqueduct_api::config::{Duration, Size, Template};
 use serde_json::Value;
 
 use crate::check::Spot;
+use crate::pipeline::StopAfter;
 use crate::report::Place;
-use crate::shape::{Shape, shapes};
+use crate::shape::{Shape, required, shapes};
 use crate::tree::{Kind, Node, plain_kind};
 
 const SHOWN_CHARS_MAX: usize = 60;
@@ -56,6 +57,7 @@ pub(crate) fn found(node: &Node) -> String {
 /// What a text of that format has wrong, and what to do; `None` when it can be read.
 pub(crate) fn read_as(format: &str, text: &str, node: &Node) -> Option<(String, Option<String>)> {
     let (name, error) = match format {
+        "stop_after" => ("number of records in a time", text.parse::<StopAfter>().err()?),
         "duration" if is_digits(text) => ("duration", unitless::<Duration>(text)?),
         "size" if is_digits(text) => ("size", unitless::<Size>(text)?),
         "duration" => ("duration", text.parse::<Duration>().err()?),
@@ -136,7 +138,18 @@ pub(crate) fn remedy(node: &Node, shapes_here: &[Shape], root: &Value) -> Option
                     _ => "write it as a list: [a, b]".to_owned(),
                 });
             }
-            None
+            let map = shapes_here
+                .iter()
+                .find_map(as_map)
+                .filter(|map| !required(map).is_empty())?;
+            let options: Vec<String> = required(map)
+                .iter()
+                .map(|option| format!("{option}: ..."))
+                .collect();
+            Some(format!(
+                "write its options below it: {{ {} }}",
+                options.join(", ")
+            ))
         }
         Kind::Number(_) | Kind::Bool(_) if takes_text => Some(match shown(node) {
             Some(text) => format!("put it in quotes: \"{text}\""),
@@ -153,10 +166,22 @@ pub(crate) fn remedy(node: &Node, shapes_here: &[Shape], root: &Value) -> Option
             )),
             _ => None,
         },
+        Kind::Map(_) if items.is_some() && !takes_text => {
+            Some("write it as a list: each item begins with `- `".to_owned())
+        }
         Kind::List(items) if takes_text && items.len() == 1 => {
             Some("write it without the brackets".to_owned())
         }
         _ => None,
+    }
+}
+
+/// The map that a shape is.
+pub(crate) fn as_map<'a>(shape: &Shape<'a>) -> Option<&'a Value> {
+    if let Shape::Map(map) = shape {
+        Some(map)
+    } else {
+        None
     }
 }
 

@@ -6,7 +6,6 @@ use strsim::damerau_levenshtein;
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_', '.', ' '], "");
     let wanted = plain(name);
-    let near = (wanted.chars().count() / 3).max(1);
     known
         .into_iter()
         .map(|candidate| {
@@ -14,24 +13,49 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
             // A name that was written out too far or not far enough is near as well: `path_template`, `rotat`.
             let begins = wanted.len().min(other.len()) >= 4
                 && (wanted.starts_with(&other) || other.starts_with(&wanted));
-            let distance = damerau_levenshtein(&wanted, &other);
-            (if begins { distance.min(near) } else { distance }, candidate)
+            let near = (wanted.chars().count().max(other.chars().count()) / 3).max(1);
+            let distance = if same_words(name, candidate) {
+                0
+            } else {
+                damerau_levenshtein(&wanted, &other)
+            };
+            (distance, begins || distance <= near, candidate)
         })
-        .filter(|(distance, _)| *distance <= near)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+        .filter(|(_, near, _)| *near)
+        .min_by_key(|(distance, _, _)| *distance)
+        .map(|(_, _, candidate)| candidate)
+}
+
+/// `max_age` for `age_max`.
+fn same_words(a: &str, b: &str) -> bool {
+    let words = |text: &str| {
+        let mut words: Vec<String> = text
+            .to_lowercase()
+            .split(['-', '_', '.', ' '])
+            .map(str::to_owned)
+            .collect();
+        words.sort_unstable();
+        words
+    };
+    words(a) == words(b)
 }
 
 /// `did you mean `topics`; options are `group`, `topics``
 pub(crate) fn hint<'a>(name: &str, plural: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
-    if known.is_empty() {
-        return format!("there are no {plural} yet");
-    }
+    let near = nearest(name, known.iter().copied());
+    suggest(near, plural, &known)
+}
+
+/// The same where the nearest name is already known.
+pub(crate) fn suggest(near: Option<&str>, plural: &str, known: &[&str]) -> String {
     let list = format!("{plural} are {}", quoted(known.iter().copied(), "and"));
-    match nearest(name, known) {
-        Some(near) => format!("did you mean `{near}`? {list}"),
-        None => list,
+    match (near, known) {
+        (_, []) if plural == "options" => "it has no options".to_owned(),
+        (_, []) => format!("there are no {plural} yet"),
+        (Some(near), [_]) => format!("did you mean `{near}`?"),
+        (Some(near), _) => format!("did you mean `{near}`? {list}"),
+        (None, _) => list,
     }
 }
 
@@ -61,7 +85,7 @@ mod tests {
             ("topic", Some("topics")),
             ("Topics", Some("topics")),
             ("recordsMax", Some("records_max")),
-            ("max.records", None),
+            ("max.records", Some("records_max")),
             ("path_template", Some("path")),
             ("rotat", Some("rotate")),
             ("gruop", Some("group")),

@@ -1,6 +1,7 @@
 //! What a pipeline file says, once it is read and found sound: nothing is opened yet.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,6 +104,25 @@ pub struct StopAfter {
     pub records: u64,
     /// Within this time.
     pub window: Duration,
+}
+
+impl FromStr for StopAfter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (records, window) = text.split_once(" in ").unwrap_or_default();
+        let records = records.trim().replace('_', "").parse();
+        match (records, window.trim().parse::<aqueduct_api::config::Duration>()) {
+            (Ok(records), Ok(window)) if !window.0.is_zero() => Ok(Self {
+                records,
+                window: window.0,
+            }),
+            _ => Err(format!(
+                "`{text}` is not a number of records in a time; write it as in \"100 in 1m\": more than 100 bad \
+                 records within a minute stop the pipeline"
+            )),
+        }
+    }
 }
 
 /// `delivery:`

@@ -19,7 +19,9 @@ pub fn read_as<T: DeserializeOwned + JsonSchema>(
     environment: &Environment,
 ) -> Result<Vec<T>, Vec<Diagnostic>> {
     let (mut files, mut problems, mut report) = (Files::default(), Vec::new(), Report::default());
-    let Some(file) = open(path, &mut files, &mut problems) else { return Err(problems) };
+    let Some(file) = open(path, &mut files, &mut problems) else {
+        return Err(problems);
+    };
     let schema = schemars::schema_for!(T).to_value();
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut read = Vec::new();
@@ -35,5 +37,9 @@ pub fn read_as<T: DeserializeOwned + JsonSchema>(
         read.extend(made.map(|(made, _)| made));
     }
     problems.extend(report.diagnostics(&files));
-    if problems.is_empty() { Ok(read) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(read)
+    } else {
+        Err(problems)
+    }
 }

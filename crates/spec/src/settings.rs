@@ -116,7 +116,12 @@ impl Settings {
         let Some(entry) = self.connections.entry(name) else {
             let remedy = match names::nearest(name, of_kind().map(|entry| entry.key.as_str())) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("{} has {}", self.path.display(), self.list()),
+                None => match names::quoted(of_kind().map(|entry| entry.key.as_str()), "and") {
+                    none if none.is_empty() => {
+                        format!("{} has no connection for `{kind}`", self.path.display())
+                    }
+                    list => format!("connections for `{kind}` are {list}"),
+                },
             };
             report
                 .say(at, &spot.path, format!("{named} is not in {file}"))
@@ -158,13 +163,6 @@ impl Settings {
         }
         made.home = Some(path.into());
         Some(made)
-    }
-
-    fn list(&self) -> String {
-        match self.connections.entries() {
-            [] => "no connections".to_owned(),
-            entries => names::quoted(entries.iter().map(|entry| entry.key.as_str()), "and"),
-        }
     }
 }
 

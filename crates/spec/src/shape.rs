@@ -158,7 +158,14 @@ pub(crate) fn describe(schema: &Value, root: &Value) -> String {
         let word = match *shape {
             Shape::Any => "anything".to_owned(),
             Shape::Null => continue,
-            Shape::Bool => "true or false".to_owned(),
+            Shape::Bool
+                if shapes
+                    .iter()
+                    .all(|shape| matches!(shape, Shape::Bool | Shape::Null)) =>
+            {
+                "true or false".to_owned()
+            }
+            Shape::Bool => "true/false".to_owned(),
             Shape::Integer { .. } => "a whole number".to_owned(),
             Shape::Number => "a number".to_owned(),
             Shape::Text("duration") => "a duration".to_owned(),

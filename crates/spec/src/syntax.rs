@@ -44,20 +44,31 @@ pub(crate) fn explain(at: Place, info: &str, text: &str) -> (Place, String, Opti
             );
         }
     }
+    if let Some((line, column, says)) = bracket(text) {
+        return (
+            Place {
+                line,
+                column,
+                length: 1,
+                ..at
+            },
+            says,
+            Some("check the { } and [ ] around it".into()),
+        );
+    }
     let (says, remedy) = match info {
-        _ if info.contains("unexpected end of stream") => (
-            "the file ends inside a quoted text",
+        _ if info.contains("quoted scalar") && info.contains("trailing") => {
+            ("text follows a closing quote", "put all of it inside the quotes")
+        }
+        _ if info.contains("escape") => (
+            "the text has an escape that YAML does not know",
+            "double the backslash, or use single quotes",
+        ),
+        _ if info.contains("quoted scalar") => (
+            "this quoted text is not closed",
             "close it with the quote it began with",
         ),
-        _ if info.contains("flow mapping")
-            || info.contains("flow sequence")
-            || info.contains("flow construct") =>
-        {
-            (
-                "a bracket is not closed, or a comma is missing",
-                "check the { } and [ ] before this place",
-            )
-        }
+        _ if info.contains("flow ") => ("a comma is missing", "write `{ a: 1, b: 2 }`"),
         _ if info.contains("unexpected eof") || info.contains("end of plain scalar") => {
             ("the file ends too early", "check that every { and [ is closed")
         }
@@ -78,9 +89,10 @@ pub(crate) fn explain(at: Place, info: &str, text: &str) -> (Place, String, Opti
             "a list item does not fit here",
             "give all items of one list the same indentation, `- item`",
         ),
-        _ if info.contains("unknown anchor") => {
-            ("this alias names no anchor above it", "write the value out")
-        }
+        _ if info.contains("unknown anchor") => (
+            "this alias names no anchor above it",
+            "write the value out; text that begins with * has to be in quotes",
+        ),
         _ if info.contains("escape") => (
             "the text has an escape that YAML does not know",
             "double the backslash, or use single quotes",
@@ -143,6 +155,37 @@ fn unquoted(line: &str) -> Option<Hint> {
         }
     }
     None
+}
+
+/// The first bracket that is not closed, or that closes nothing. Quoted texts and comments are passed over.
+fn bracket(text: &str) -> Option<(usize, usize, String)> {
+    let mut open: Vec<(char, usize, usize)> = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let mut quote = None;
+        let mut last = ' ';
+        for (index, c) in line.chars().enumerate() {
+            let place = (number + 1, index + 1);
+            let begins = last.is_whitespace() || "[{,:".contains(last);
+            match (quote, c) {
+                (Some(mark), _) if mark == c && last != '\\' => quote = None,
+                (Some(_), _) => {}
+                (None, '"' | '\'') if begins => quote = Some(c),
+                (None, '#') if last.is_whitespace() => break,
+                (None, '{' | '[') if begins || !open.is_empty() => open.push((c, place.0, place.1)),
+                (None, '}' | ']') if !open.is_empty() || begins => match open.pop() {
+                    None => return Some((place.0, place.1, format!("this `{c}` closes nothing"))),
+                    Some((opened, line, column)) if (opened == '{') != (c == '}') => {
+                        return Some((line, column, format!("this `{opened}` is closed by `{c}`")));
+                    }
+                    Some(_) => {}
+                },
+                _ => {}
+            }
+            last = c;
+        }
+    }
+    let (opened, line, column) = open.first()?;
+    Some((*line, *column, format!("this `{opened}` is not closed")))
 }
 
 /// `key:value`, which YAML reads as one word.

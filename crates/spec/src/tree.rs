@@ -157,6 +157,10 @@ pub(crate) fn parse(file: usize, files: &Files, report: &mut Report) -> Vec<Node
             Stop::Refused(place, says, remedy) => (place, says, Some(remedy)),
         };
         report.say(place, "", says).remedy_if(remedy);
+        // What was read of the document at hand is not what was meant.
+        builder
+            .documents
+            .retain(|document| matches!(document.kind, Kind::Map(_)));
     }
     report.append(builder.duplicates);
     builder.documents
