@@ -1,0 +1,256 @@
+//! What the tests of this crate share: one broker, ends opened as the runner opens them, and an engine's manners.
+#![allow(dead_code, missing_docs, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use aqueduct_api::catalog::{SinkContext, SourceContext};
+use aqueduct_api::sink::Durable;
+use aqueduct_api::{
+    Batch, BatchId, Catalog, Condition, Error, Offsets, Origin, Payload, Polled, Record, Rejected, Sink,
+    Source,
+};
+use aqueduct_connector_kafka::Topics;
+use aqueduct_tests::Kafka;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The broker that the tests of a binary share; it ends with the last of them.
+pub fn broker() -> Arc<Kafka> {
+    static SHARED: Mutex<Weak<Kafka>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap();
+    if let Some(kafka) = shared.upgrade() {
+        return kafka;
+    }
+    let kafka = Arc::new(Kafka::start());
+    *shared = Arc::downgrade(&kafka);
+    kafka
+}
+
+/// A topic with settings of its own.
+pub async fn create(kafka: &Kafka, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let admin: AdminClient<DefaultClientContext> = client(kafka, &[]).create().unwrap();
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    for (name, value) in settings {
+        topic = topic.set(name, value);
+    }
+    let made = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+}
+
+fn client(kafka: &Kafka, properties: &[(&str, &str)]) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", kafka.brokers());
+    for (name, value) in properties {
+        config.set(*name, *value);
+    }
+    config
+}
+
+/// What the group has committed for each partition of a topic.
+pub async fn committed(kafka: &Kafka, group: &str, topic: &str, partitions: i32) -> Vec<Option<i64>> {
+    let consumer: BaseConsumer = client(kafka, &[("group.id", group)]).create().unwrap();
+    let topic = topic.to_owned();
+    let ask = move || {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(&topic, 0, partitions - 1);
+        let answer = consumer.committed_offsets(list, PATIENCE).unwrap();
+        let offset = |offset| {
+            if let Offset::Offset(offset) = offset {
+                Some(offset)
+            } else {
+                None
+            }
+        };
+        answer
+            .elements()
+            .iter()
+            .map(|element| offset(element.offset()))
+            .collect()
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
+}
+
+/// A source as the runner opens it.
+pub struct Reader {
+    pub source: Box<dyn Source>,
+    pub condition: Condition,
+}
+
+pub fn with(mut config: Value, more: Value) -> Value {
+    config
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    config
+}
+
+pub async fn open_source(brokers: &str, pipeline: &str, config: Value) -> Reader {
+    let config = with(json!({ "connection": { "brokers": brokers } }), config);
+    let configured = Catalog::default().source::<Topics>().sources["kafka"]
+        .configure(config)
+        .unwrap();
+    let condition = Condition::default();
+    let context = SourceContext {
+        pipeline: pipeline.into(),
+        task: 0,
+        tasks: 1,
+        resume: Offsets::new(),
+        batch_records_max: 1_000,
+        batch_bytes_max: 1 << 20,
+        drain_timeout: Duration::from_secs(5),
+        condition: condition.clone(),
+    };
+    Reader {
+        source: configured.open(context).await.unwrap(),
+        condition,
+    }
+}
+
+impl Reader {
+    /// Polls until that many records have come; a revocation is let go at once.
+    pub async fn read(&mut self, count: usize) -> (Vec<Record>, Offsets) {
+        let deadline = Instant::now() + PATIENCE;
+        let (mut all, mut resume) = (Vec::new(), Offsets::new());
+        while all.len() < count {
+            assert!(
+                Instant::now() < deadline,
+                "{} of {count} records, {:?}",
+                all.len(),
+                self.condition.reason()
+            );
+            if let Polled::Batch { records, resume_at } =
+                self.source.poll(Duration::from_millis(100)).await.unwrap()
+            {
+                assert!(records.len() <= 1_000);
+                assert_eq!(resume_at.len(), 1);
+                all.extend(records);
+                resume.extend(resume_at);
+            }
+        }
+        (all, resume)
+    }
+
+    /// Polls until an error comes.
+    pub async fn error(&mut self) -> Error {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < deadline);
+            match self.source.poll(Duration::from_millis(100)).await {
+                Err(error) => return error,
+                Ok(Polled::Batch { records, .. }) => panic!("{} records", records.len()),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Polls for that long; nothing may come.
+    pub async fn nothing(&mut self, time: Duration) {
+        let deadline = Instant::now() + time;
+        while Instant::now() < deadline {
+            let polled = self.source.poll(Duration::from_millis(100)).await.unwrap();
+            assert!(!matches!(polled, Polled::Batch { .. }), "{polled:?}");
+        }
+    }
+}
+
+/// A sink as the runner opens it.
+pub struct Writer {
+    pub sink: Box<dyn Sink>,
+    pub condition: Condition,
+    next: u64,
+    pub open: Vec<u64>,
+    pub rejected: Vec<Rejected>,
+}
+
+pub async fn open_sink(brokers: &str, config: Value) -> Writer {
+    let config = with(json!({ "connection": { "brokers": brokers } }), config);
+    let configured = Catalog::default().sink::<Topics>().sinks["kafka"]
+        .configure(config)
+        .unwrap();
+    let condition = Condition::default();
+    let context = SinkContext {
+        pipeline: "writer".into(),
+        task: 0,
+        lane: 0,
+        condition: condition.clone(),
+    };
+    let sink = configured.open(context).await.unwrap();
+    Writer {
+        sink,
+        condition,
+        next: 0,
+        open: Vec::new(),
+        rejected: Vec::new(),
+    }
+}
+
+impl Writer {
+    pub async fn write(&mut self, records: Vec<Record>) -> Result<(), Error> {
+        let batch = Batch::new(BatchId(self.next), records, None);
+        self.open.push(self.next);
+        self.next += 1;
+        let written = self.sink.write(&batch).await?;
+        self.take(written.durable, written.rejected);
+        Ok(())
+    }
+
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        let written = self.sink.flush().await?;
+        self.take(written.durable, written.rejected);
+        assert!(self.open.is_empty(), "open after a flush: {:?}", self.open);
+        Ok(())
+    }
+
+    fn take(&mut self, durable: Durable, rejected: Vec<Rejected>) {
+        self.rejected.extend(rejected);
+        match durable {
+            Durable::All => self.open.clear(),
+            Durable::Batches(ids) => self.open.retain(|open| !ids.contains(&BatchId(*open))),
+        }
+    }
+}
+
+pub fn record(topic: &str, key: Option<&str>, value: &str) -> Record {
+    Record {
+        topic: topic.into(),
+        origin: Origin::default(),
+        key: key.map_or(Payload::Absent, |key| Payload::from(key.to_owned())),
+        value: Payload::from(value.to_owned()),
+        headers: Default::default(),
+        timestamp_us: Some(1_700_000_000_000_000),
+    }
+}
+
+pub fn text(payload: &Payload) -> String {
+    String::from_utf8(payload.bytes().unwrap().to_vec()).unwrap()
+}
+
+/// Values by partition, in the order in which they came.
+pub fn by_partition(records: &[Record]) -> BTreeMap<i32, Vec<String>> {
+    let mut all: BTreeMap<i32, Vec<String>> = BTreeMap::new();
+    for record in records {
+        all.entry(record.origin.partition)
+            .or_default()
+            .push(text(&record.value));
+    }
+    all
+}
+
+/// Every number from 0 to `count`, in this order; numbers that come again are left out.
+pub fn assert_all_in_order(numbers: impl Iterator<Item = usize>, count: usize) {
+    let mut next = 0;
+    for number in numbers {
+        assert!(number <= next, "{number} came before {next}");
+        next = next.max(number + 1);
+    }
+    assert_eq!(next, count);
+}

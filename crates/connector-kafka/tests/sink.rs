@@ -1,0 +1,201 @@
+//! The sink against a real broker: what arrives, in which order, and what is refused.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod ends;
+
+use aqueduct_api::murmur2::partition_for_key;
+use aqueduct_api::{ErrorKind, Payload};
+use bytes::Bytes;
+use ends::{assert_all_in_order, broker, create, open_sink, open_source, record, text};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_part_of_a_record_survives() {
+    let kafka = broker();
+    create(&kafka, "parts", 6, &[]).await;
+    let mut sent = Vec::new();
+    for number in 0..3_000 {
+        let mut record = record(
+            "anything",
+            Some(&format!("key-{number}")),
+            &format!("value {number}"),
+        );
+        record.timestamp_us = Some(1_700_000_000_000_000 + number * 1_000);
+        match number % 5 {
+            0 => record.value = Payload::Absent,
+            1 => record.value = Payload::Raw(Bytes::new()),
+            2 => {
+                record.headers.push("a", Some(Bytes::from_static(b"\xff\x00")));
+                record.headers.push("a", None);
+                record.headers.push("", Some(Bytes::new()));
+            }
+            _ => {}
+        }
+        sent.push(record);
+    }
+    for (compression, topic) in [
+        ("lz4", "parts"),
+        ("zstd", "zstd"),
+        ("none", "none"),
+        ("gzip", "gzip"),
+        ("snappy", "snappy"),
+    ] {
+        if topic != "parts" {
+            create(&kafka, topic, 6, &[]).await;
+        }
+        let mut writer = open_sink(
+            &kafka.brokers(),
+            json!({ "topic": topic, "compression": compression }),
+        )
+        .await;
+        for chunk in sent.chunks(700) {
+            writer.write(chunk.to_vec()).await.unwrap();
+        }
+        writer.flush().await.unwrap();
+        assert!(writer.rejected.is_empty());
+        let mut reader = open_source(&kafka.brokers(), topic, json!({ "topics": [topic] })).await;
+        let (mut read, _) = reader.read(3_000).await;
+        read.sort_by_key(|record| record.timestamp_us);
+        for (sent, read) in sent.iter().zip(read) {
+            let key = sent.key.bytes().unwrap();
+            assert_eq!(
+                read.origin.partition as u32,
+                partition_for_key(key, 6),
+                "where the Java client puts it"
+            );
+            assert_eq!(&*read.topic, topic);
+            assert_eq!(
+                (&sent.key, &sent.value, &sent.headers, sent.timestamp_us),
+                (&read.key, &read.value, &read.headers, read.timestamp_us)
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_topic_comes_from_the_record() {
+    let kafka = broker();
+    create(&kafka, "of.acme", 1, &[]).await;
+    let mut writer = open_sink(&kafka.brokers(), json!({ "topic": "of.{header.tenant}" })).await;
+    let of = |tenant: &'static str| {
+        let mut record = record("t", None, tenant);
+        record
+            .headers
+            .push("tenant", Some(Bytes::from_static(tenant.as_bytes())));
+        record
+    };
+    writer
+        .write(vec![of("acme"), record("t", None, "nobody"), of("a b")])
+        .await
+        .unwrap();
+    writer.flush().await.unwrap();
+    let rejected: Vec<String> = writer
+        .rejected
+        .iter()
+        .map(|rejected| format!("{}: {}", text(&rejected.record.value), rejected.error))
+        .collect();
+    assert_eq!(rejected.len(), 2);
+    assert!(
+        rejected[0].starts_with("nobody: the record has no `tenant`"),
+        "{rejected:?}"
+    );
+    assert_eq!(rejected[1], "a b: `of.a b` is not a topic name");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_too_large_is_set_aside_and_the_rest_keeps_its_order() {
+    let kafka = broker();
+    create(&kafka, "large", 1, &[]).await;
+    let mut writer = open_sink(
+        &kafka.brokers(),
+        json!({ "topic": "large", "compression": "none" }),
+    )
+    .await;
+    let large = "x".repeat(2 << 20);
+    for batch in 0..100 {
+        let mut records: Vec<_> = (0..100)
+            .map(|n| record("t", Some("k"), &format!("{}", batch * 100 + n)))
+            .collect();
+        if batch % 10 == 5 {
+            records.insert(50, record("t", Some("k"), &large));
+        }
+        writer.write(records).await.unwrap();
+    }
+    writer.flush().await.unwrap();
+    assert_eq!(writer.rejected.len(), 10);
+    let error = &writer.rejected[0].error;
+    assert_eq!(error.kind(), ErrorKind::BadRecord);
+    assert!(
+        error
+            .says()
+            .starts_with("the record of 2097153 bytes is too large for topic `large`"),
+        "{error}"
+    );
+    let mut reader = open_source(&kafka.brokers(), "large", json!({ "topics": ["large"] })).await;
+    let (read, _) = reader.read(10_000).await;
+    assert_all_in_order(
+        read.iter().map(|record| text(&record.value).parse().unwrap()),
+        10_000,
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_record_does_not_take_its_neighbours_along() {
+    let kafka = broker();
+    create(&kafka, "compacted", 1, &[("cleanup.policy", "compact")]).await;
+    let mut writer = open_sink(&kafka.brokers(), json!({ "topic": "compacted" })).await;
+    for batch in 0..20 {
+        let key = |n: usize| if n % 25 == 7 { None } else { Some("k") };
+        let records = (0..100)
+            .map(|n| record("t", key(n), &format!("{}", batch * 100 + n)))
+            .collect();
+        writer.write(records).await.unwrap();
+    }
+    writer.flush().await.unwrap();
+    assert_eq!(writer.rejected.len(), 20 * 4);
+    let mut reader = open_source(&kafka.brokers(), "compacted", json!({ "topics": ["compacted"] })).await;
+    let (read, _) = reader.read(2_000 - 80).await;
+    let expected: Vec<usize> = (0..2_000).filter(|n| n % 25 != 7).collect();
+    let numbers = read
+        .iter()
+        .map(|record| text(&record.value).parse::<usize>().unwrap());
+    assert_all_in_order(
+        numbers.map(|number| expected.binary_search(&number).unwrap()),
+        expected.len(),
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_a_topic_that_does_not_exist() {
+    let kafka = broker();
+    let mut writer = open_sink(&kafka.brokers(), json!({ "topic": "nowhere" })).await;
+    writer.write(vec![record("t", None, "1")]).await.unwrap();
+    let error = writer.flush().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fatal);
+    let says = format!(
+        "topic `nowhere` does not exist on the cluster {}",
+        kafka.brokers()
+    );
+    assert!(error.to_string().starts_with(&says), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_with_small_batches_says_what_to_set() {
+    let kafka = broker();
+    create(&kafka, "small", 1, &[("max.message.bytes", "20000")]).await;
+    let value = "v".repeat(100);
+    let records = || (0..1_000).map(|_| record("t", Some("k"), &value)).collect();
+    let mut writer = open_sink(
+        &kafka.brokers(),
+        json!({ "topic": "small", "compression": "none" }),
+    )
+    .await;
+    writer.write(records()).await.unwrap();
+    let error = writer.flush().await.unwrap_err().to_string();
+    assert!(error.contains("set sink.kafka.client.batch.size"), "{error}");
+    let config = json!({ "topic": "small", "compression": "none", "client": { "batch.size": 15000 } });
+    let mut writer = open_sink(&kafka.brokers(), config).await;
+    writer.write(records()).await.unwrap();
+    writer.flush().await.unwrap();
+    assert!(writer.rejected.is_empty());
+}
