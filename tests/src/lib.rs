@@ -1,1 +1,22 @@
-//! Tests of the whole.
+//! What the end-to-end tests are written with: real servers, the real binary, faults between them, and a checker that
+//! knows only the topic and the bucket. Everything started here ends with the value that stands for it, also on a panic.
+
+mod aqueduct;
+mod checker;
+mod fault_proxy;
+mod folder;
+mod http;
+mod kafka;
+mod s3;
+mod server;
+mod toxiproxy;
+
+pub use aqueduct::{Aqueduct, Signal};
+pub use checker::{Report, Stored, check, objects};
+pub use fault_proxy::{Answer, FaultProxy};
+pub use folder::Folder;
+pub use http::request;
+pub use kafka::{Kafka, Load};
+pub use s3::S3;
+pub use server::{free_ports, until};
+pub use toxiproxy::Toxiproxy;

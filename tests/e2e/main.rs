@@ -1,0 +1,3 @@
+//! The whole thing from outside: the real binary between a real Kafka and a real S3 server, through crashes and faults.
+
+mod harness;
