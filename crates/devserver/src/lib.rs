@@ -59,7 +59,7 @@ pub struct DevBroker {
     broker: Arc<Broker>,
     server: JoinHandle<()>,
     /// Closed to stop the server.
-    _running: oneshot::Sender<()>,
+    running: oneshot::Sender<()>,
 }
 
 impl DevBroker {
@@ -78,7 +78,7 @@ impl DevBroker {
             address,
             broker,
             server,
-            _running: running,
+            running: running,
         })
     }
 
@@ -106,8 +106,8 @@ impl DevBroker {
 
     /// Stops listening, closes all connections and forgets all records.
     pub async fn stop(self) {
-        let Self { server, _running, .. } = self;
-        drop(_running);
+        let Self { server, running, .. } = self;
+        drop(running);
         if let Err(error) = server.await {
             tracing::error!(%error, "embedded broker failed");
         }
