@@ -1,1 +1,16 @@
-//! placeholder
+//! What every sink of files shares: which record goes into which object, what the object is called, when it is
+//! finished, and from when on its batches are durable. The stores themselves (S3, a folder) stand elsewhere.
+
+mod compression;
+pub mod config;
+mod footer;
+mod format;
+mod frontier;
+mod layout;
+mod object;
+mod sink;
+pub mod store;
+
+pub use footer::Footprint;
+pub use sink::{ObjectsSink, Settings};
+pub use store::{Finished, Found, Leftovers, Store, Upload, persist};

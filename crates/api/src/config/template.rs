@@ -61,6 +61,14 @@ impl Template {
         }
     }
 
+    /// What stands before and after `{start_offset}`, if that stands here exactly once.
+    pub fn around_start_offset(&self) -> Option<(Template, Template)> {
+        let mut halves = self.pieces.split(|piece| *piece == Piece::StartOffset);
+        let (head, tail) = (halves.next()?, halves.next()?);
+        let half = |pieces: &[Piece]| Template { text: self.text.clone(), pieces: pieces.to_vec() };
+        halves.next().is_none().then(|| (half(head), half(tail)))
+    }
+
     /// Fills it for one record, at the end of `out`. What the record brings of its own (key, headers) goes through
     /// `own`, which may escape it; a record without what the template asks for is a bad record.
     pub fn render(

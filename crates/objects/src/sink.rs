@@ -1,0 +1,512 @@
+//! The sink of files, whatever the store: batches in, objects out, and which batches are durable.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use aqueduct_api::catalog::SinkContext;
+use aqueduct_api::config::Template;
+use aqueduct_api::{Batch, Durable, Error, ErrorKind, Record, Rejected, Result, Sink, Written};
+use async_trait::async_trait;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::{debug, info};
+
+use crate::config::{Compression, Format, Lines, OnNullValue, Rotate};
+use crate::footer::{self, Footprint};
+use crate::format::LineWriter;
+use crate::frontier::{Frontier, ObjectId};
+use crate::layout::Layout;
+use crate::object::{Adopted, Group, Object, Sealed, State};
+use crate::store::{Finished, Leftovers, Store};
+
+/// Objects open at a time at most (invariant 8): when another is needed, all are finished first.
+const OBJECTS_OPEN_MAX: usize = 512;
+/// Groups remembered at most, besides those that have an open object.
+const GROUPS_IDLE_MAX: usize = 2048;
+
+/// What a sink of files is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The names of objects, checked by [`crate::config::check`].
+    pub path: Template,
+    /// How records are written.
+    pub format: Format,
+    /// When objects are finished.
+    pub rotate: Rotate,
+    /// What to do with tombstones.
+    pub on_null_value: OnNullValue,
+    /// Bytes that all open objects together may hold in memory; beyond it the fullest one is finished early.
+    pub buffer_max_bytes: usize,
+}
+
+/// Writes batches into objects of a store.
+pub struct ObjectsSink {
+    store: Arc<dyn Store>,
+    settings: Settings,
+    pipeline: Arc<str>,
+    writer: LineWriter,
+    layout: Layout,
+    groups: Vec<Group>,
+    frontier: Frontier,
+    finishing: JoinSet<Result<Option<ObjectId>>>,
+    slots: Arc<Semaphore>,
+    objects: ObjectId,
+    open: usize,
+    broken: bool,
+}
+
+impl ObjectsSink {
+    /// A sink on a store. `slots` bounds how many objects are being finished at a time; a store that uploads parts takes
+    /// a slot for each as well, so that it bounds the memory of both.
+    pub fn new(
+        store: Arc<dyn Store>,
+        settings: Settings,
+        slots: Arc<Semaphore>,
+        context: &SinkContext,
+    ) -> Result<Self> {
+        context.condition.clear();
+        Ok(Self {
+            store,
+            pipeline: Arc::clone(&context.pipeline),
+            writer: LineWriter::new(&settings.format, settings.on_null_value),
+            layout: Layout::new(&settings.path, settings.format.suffix())?,
+            groups: Vec::new(),
+            frontier: Frontier::default(),
+            finishing: JoinSet::new(),
+            slots,
+            objects: 0,
+            open: 0,
+            broken: false,
+            settings,
+        })
+    }
+
+    async fn take(&mut self, batch: &Batch) -> Result<Written> {
+        self.collect()?;
+        let mut rejected = Vec::new();
+        let route = self.route(&batch.records, &mut rejected)?;
+        self.make_room(&route).await?;
+        self.frontier.take(batch.id, &route.streams, Instant::now());
+        for (group, range) in &route.runs {
+            self.append(*group, &batch.records[range.clone()], &mut rejected)
+                .await?;
+        }
+        self.release_adopted();
+        self.seal_full(&route).await?;
+        self.forget_idle();
+        rejected.sort_by_key(|rejected| (rejected.record.origin.partition, rejected.record.origin.offset));
+        Ok(self.report(rejected))
+    }
+
+    /// Sorts a batch into runs of records of the same group. What has no group is rejected.
+    fn route(&mut self, records: &[Record], rejected: &mut Vec<Rejected>) -> Result<Route> {
+        let mut route = Route::default();
+        for (index, record) in records.iter().enumerate() {
+            let stream = self.layout.stream(record)?;
+            if route.streams.last() != Some(&stream) && !route.streams.contains(&stream) {
+                route.streams.push(stream);
+            }
+            let group = match self.layout.group(stream, record) {
+                Ok(group) => group,
+                Err(error) => {
+                    reject(record, error, rejected)?;
+                    continue;
+                }
+            };
+            if group >= self.groups.len() {
+                self.groups.resize_with(group + 1, Group::default);
+            }
+            match route.runs.last_mut() {
+                Some((last, range)) if *last == group && range.end == index => range.end += 1,
+                _ => route.runs.push((group, index..index + 1)),
+            }
+        }
+        for (group, range) in &route.runs {
+            let group = &mut self.groups[*group];
+            group.incoming_records += range.len() as u64;
+            let bytes: usize = records[range.clone()]
+                .iter()
+                .map(|record| record.value.len() + 1)
+                .sum();
+            group.incoming_bytes += bytes as u64;
+        }
+        Ok(route)
+    }
+
+    /// Seals what this batch would fill beyond its bounds. Only here, between batches, is an object ever sealed by its
+    /// size: so that its end is a cut.
+    async fn make_room(&mut self, route: &Route) -> Result<()> {
+        let records_max = self.settings.rotate.records_max.unwrap_or(u64::MAX);
+        let bytes_max = self.settings.rotate.bytes_max.0;
+        for (index, _) in &route.runs {
+            let group = &mut self.groups[*index];
+            let (records, bytes) = (group.incoming_records, group.incoming_bytes);
+            (group.incoming_records, group.incoming_bytes) = (0, 0);
+            if let State::Open(object) = &group.state
+                && (object.footprint.records + records > records_max
+                    || object.bytes_max() + bytes > bytes_max)
+            {
+                self.seal(*index).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds records of one group, opening, adopting and leaving objects as it goes.
+    async fn append(&mut self, group: usize, records: &[Record], rejected: &mut Vec<Rejected>) -> Result<()> {
+        let mut next = 0;
+        while let Some((pause, consumed)) = self.fill(group, &records[next..], rejected)? {
+            next += consumed;
+            match pause {
+                Pause::Open => self.open(group, &records[next]).await?,
+                Pause::Drain => {
+                    if let State::Open(object) = &mut self.groups[group].state {
+                        object.drain().await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds records until something has to be waited for; says what, and how many it consumed.
+    fn fill(
+        &mut self,
+        group: usize,
+        records: &[Record],
+        rejected: &mut Vec<Rejected>,
+    ) -> Result<Option<(Pause, usize)>> {
+        let state = &mut self.groups[group].state;
+        let mut probe = Vec::new();
+        for (index, record) in records.iter().enumerate() {
+            if let State::Open(object) = state {
+                match self.writer.append(record, &mut object.lines) {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        object.footprint.last_offset = record.origin.offset;
+                        object.footprint.records += 1;
+                        if object.is_chunk() {
+                            return Ok(Some((Pause::Drain, index + 1)));
+                        }
+                    }
+                    Err(error) => reject(record, error, rejected)?,
+                }
+                continue;
+            }
+            // Refused here and not only where it is written: a dead letter may have been lost in the crash.
+            match self.writer.append(record, &mut probe) {
+                Ok(false) => continue,
+                Ok(true) => {}
+                Err(error) => {
+                    reject(record, error, rejected)?;
+                    continue;
+                }
+            }
+            if let State::Adopted(adopted) = state {
+                let line_bytes = probe.len() as u64;
+                probe.clear();
+                if adopted.holds(record.origin.offset, line_bytes)? {
+                    continue;
+                }
+                let id = adopted.id;
+                *state = State::Closed;
+                self.frontier.seal(id);
+                self.frontier.finish(id);
+            }
+            return Ok(Some((Pause::Open, index)));
+        }
+        Ok(None)
+    }
+
+    /// Begins the object that starts with this record, or adopts it if it stands there.
+    async fn open(&mut self, index: usize, first: &Record) -> Result<()> {
+        if self.open >= OBJECTS_OPEN_MAX {
+            self.seal_all().await?;
+        }
+        let path = &self.layout.paths()[index];
+        let name = path.name(first.origin.offset);
+        let stream = &self.layout.streams()[path.stream];
+        let footprint = Footprint {
+            pipeline: self.pipeline.to_string(),
+            topic: stream.topic.to_string(),
+            partition: stream.partition,
+            start_offset: first.origin.offset,
+            last_offset: first.origin.offset,
+            records: 0,
+        };
+        if !std::mem::replace(&mut self.groups[index].swept, true) {
+            self.store
+                .sweep(&Leftovers {
+                    head: &path.head,
+                    from: first.origin.offset,
+                })
+                .await?;
+        }
+        self.objects += 1;
+        let id = self.objects;
+        let state = match self.store.find(&name).await? {
+            Some(found) => {
+                let until = footer::adopt(self.compression(), &name, &found, &footprint)?;
+                info!(
+                    object = name,
+                    ?until,
+                    "an object of an earlier run stands here already, its records are skipped"
+                );
+                State::Adopted(Adopted {
+                    id,
+                    name,
+                    until,
+                    met_bytes: 0,
+                })
+            }
+            None => {
+                let upload = self.store.begin(&name, &footprint).await?;
+                self.open += 1;
+                State::Open(Box::new(Object::new(
+                    id,
+                    name,
+                    footprint,
+                    upload,
+                    self.lines().clone(),
+                )?))
+            }
+        };
+        self.groups[index].state = state;
+        self.frontier.open(id);
+        Ok(())
+    }
+
+    /// Adopted objects whose last record was passed are done with.
+    fn release_adopted(&mut self) {
+        for (group, path) in self.groups.iter_mut().zip(self.layout.paths()) {
+            if let State::Adopted(adopted) = &group.state
+                && adopted.is_over(self.layout.streams()[path.stream].position)
+            {
+                self.frontier.seal(adopted.id);
+                self.frontier.finish(adopted.id);
+                group.state = State::Closed;
+            }
+        }
+    }
+
+    /// Seals what has reached its bounds, and the fullest objects while all together hold too much memory.
+    async fn seal_full(&mut self, route: &Route) -> Result<()> {
+        let rotate = self.settings.rotate.clone();
+        for (index, _) in &route.runs {
+            if let State::Open(object) = &self.groups[*index].state
+                && (rotate
+                    .records_max
+                    .is_some_and(|max| object.footprint.records >= max)
+                    || object.written_bytes >= rotate.bytes_max.0)
+            {
+                self.seal(*index).await?;
+            }
+        }
+        loop {
+            let buffered = self
+                .groups
+                .iter()
+                .enumerate()
+                .filter_map(|(index, group)| match &group.state {
+                    State::Open(object) => Some((object.upload.buffered(), index)),
+                    _ => None,
+                });
+            let (total, fullest) = buffered.fold((0, (0, 0)), |(total, fullest), one| {
+                (total + one.0, fullest.max(one))
+            });
+            if total <= self.settings.buffer_max_bytes {
+                return Ok(());
+            }
+            self.seal(fullest.1).await?;
+        }
+    }
+
+    async fn seal_all(&mut self) -> Result<()> {
+        for index in 0..self.groups.len() {
+            self.seal(index).await?;
+        }
+        Ok(())
+    }
+
+    /// Closes the open object of a group, if there is one; finishing it goes on beside.
+    async fn seal(&mut self, index: usize) -> Result<()> {
+        let group = &mut self.groups[index];
+        let Some(object) = group.state.take_open() else {
+            return Ok(());
+        };
+        self.open -= 1;
+        let sealed = object.seal().await?;
+        self.frontier.seal(sealed.id);
+        let (done, after) = oneshot::channel();
+        let before = group.before.replace(after);
+        let slot = Arc::clone(&self.slots).acquire_owned().await;
+        let slot = slot.map_err(|_| Error::fatal("the sink is closed"))?;
+        let store = Arc::clone(&self.store);
+        self.finishing
+            .spawn(finish(store, self.compression(), sealed, before, done, slot));
+        Ok(())
+    }
+
+    fn compression(&self) -> Compression {
+        self.lines().compression
+    }
+
+    fn lines(&self) -> &Lines {
+        self.settings.format.lines()
+    }
+
+    /// Takes note of what was finished meanwhile.
+    fn collect(&mut self) -> Result<()> {
+        while let Some(outcome) = self.finishing.try_join_next() {
+            self.note(outcome)?;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, outcome: Result<Result<Option<ObjectId>>, tokio::task::JoinError>) -> Result<()> {
+        let outcome = outcome.map_err(|error| Error::fatal("finishing an object failed").caused_by(error))?;
+        if let Some(object) = outcome? {
+            self.frontier.finish(object);
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, rejected: Vec<Rejected>) -> Written {
+        Written {
+            durable: Durable::Batches(self.frontier.durable()),
+            rejected,
+        }
+    }
+
+    /// Paths with a date or a key in them make ever new groups.
+    fn forget_idle(&mut self) {
+        if self.groups.len() <= GROUPS_IDLE_MAX + self.open {
+            return;
+        }
+        let keep: Vec<bool> = self.groups.iter_mut().map(|group| !group.is_idle()).collect();
+        let mut kept = keep.iter();
+        self.groups.retain(|_| kept.next().copied().unwrap_or(true));
+        self.layout
+            .retain(|index| keep.get(index).copied().unwrap_or(false));
+    }
+
+    /// A call that was abandoned half-way, or failed, leaves records in doubt: nothing is reported after it.
+    fn begin_call(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.broken, true) {
+            return Err(
+                Error::fatal("this sink failed before").remedy("starting again from the stored offsets")
+            );
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Sink for ObjectsSink {
+    async fn write(&mut self, batch: &Arc<Batch>) -> Result<Written> {
+        self.begin_call()?;
+        let written = self.take(batch).await?;
+        self.broken = false;
+        Ok(written)
+    }
+
+    async fn tick(&mut self) -> Result<Written> {
+        self.begin_call()?;
+        self.collect()?;
+        for object in self
+            .frontier
+            .overdue(Instant::now(), self.settings.rotate.age_max.0)
+        {
+            let is = |group: &Group| matches!(&group.state, State::Open(open) if open.id == object);
+            if let Some(index) = self.groups.iter().position(is) {
+                self.seal(index).await?;
+            }
+        }
+        self.broken = false;
+        Ok(self.report(Vec::new()))
+    }
+
+    /// Batches within an object of an earlier run stay unreported: an offset stored there would not be a cut. They are
+    /// read again, by whoever comes next, until the end of that object is passed.
+    async fn flush(&mut self) -> Result<Written> {
+        self.begin_call()?;
+        self.seal_all().await?;
+        while let Some(outcome) = self.finishing.join_next().await {
+            self.note(outcome)?;
+        }
+        self.broken = false;
+        Ok(self.report(Vec::new()))
+    }
+}
+
+/// Where the records of a batch go.
+#[derive(Default)]
+struct Route {
+    streams: Vec<usize>,
+    runs: Vec<(usize, Range<usize>)>,
+}
+
+/// Why [`ObjectsSink::fill`] stopped.
+enum Pause {
+    /// The next record needs an object.
+    Open,
+    /// The lines are enough to be compressed.
+    Drain,
+}
+
+fn reject(record: &Record, error: Error, rejected: &mut Vec<Rejected>) -> Result<()> {
+    if error.kind() != ErrorKind::BadRecord {
+        return Err(error);
+    }
+    rejected.push(Rejected {
+        record: record.clone(),
+        error,
+    });
+    Ok(())
+}
+
+/// Finishes an object after the one before it in its group; `None` if that one failed.
+async fn finish(
+    store: Arc<dyn Store>,
+    compression: Compression,
+    sealed: Sealed,
+    before: Option<oneshot::Receiver<()>>,
+    done: oneshot::Sender<()>,
+    slot: OwnedSemaphorePermit,
+) -> Result<Option<ObjectId>> {
+    if let Some(before) = before
+        && before.await.is_err()
+    {
+        return Ok(None);
+    }
+    let Sealed {
+        id,
+        name,
+        footprint,
+        bytes,
+        upload,
+    } = sealed;
+    if upload.finish(&footprint).await? == Finished::Refused {
+        let found = store.find(&name).await?;
+        let is_ours = found.is_some_and(|found| match compression {
+            Compression::None => found.bytes == bytes,
+            _ => footer::read(compression, &found.tail).is_some_and(|theirs| theirs == footprint),
+        });
+        // The same records: the answer to our own request was lost, or a writer that lost the partition was as far.
+        if !is_ours {
+            return Err(Error::fatal(format!("another writer finished `{name}` first"))
+                .remedy("starting again from the stored offsets, where its records are recognised"));
+        }
+    }
+    drop(slot);
+    debug!(
+        object = name,
+        records = footprint.records,
+        bytes,
+        "object finished"
+    );
+    // Nobody waits for it if the group opened nothing since.
+    let _ = done.send(());
+    Ok(Some(id))
+}
