@@ -23,6 +23,9 @@ const UNACKNOWLEDGED_RECORDS_MAX: &str = "40000";
 /// The largest batch that a producer makes of small records; a larger record travels alone.
 const PRODUCER_BATCH_BYTES: &str = "1000000";
 
+/// The property that says how often the cluster's topics are looked at, in milliseconds.
+pub(crate) const REFRESH: &str = "topic.metadata.refresh.interval.ms";
+
 /// The properties of a consumer in `group`.
 pub(crate) fn consumer_config(config: &SourceConfig, group: &str, client_id: &str) -> ClientConfig {
     let mut client = common(&config.connection, client_id);
@@ -30,6 +33,8 @@ pub(crate) fn consumer_config(config: &SourceConfig, group: &str, client_id: &st
     client.set("fetch.queue.backoff.ms", "10");
     client.set("queued.max.messages.kbytes", PREFETCH_KIBIBYTES);
     client.set("fetch.max.bytes", FETCH_BYTES_MAX);
+    // Also how often new topics of a pattern are looked for.
+    client.set(REFRESH, "30000");
     overlay(&mut client, &[&config.connection.client, &config.client]);
     // The group protocol of KIP-848 leaves assignment and session to the broker, and refuses these two.
     if client.get("group.protocol") != Some("consumer") {

@@ -20,7 +20,7 @@ use self::handoff::{Batch, Ending, Given, Handoff, Signal};
 use self::member::{GroupConsumer, Member};
 use self::threads::Bounds;
 use crate::batch_queue::watermarks;
-use crate::client::{Troubles, consumer_config};
+use crate::client::{REFRESH, Troubles, consumer_config};
 use crate::config::SourceConfig;
 
 /// A member of a consumer group.
@@ -40,6 +40,10 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
     let client_id = format!("aqueduct-{}-{}", context.pipeline, context.task);
     let handoff = Arc::new(Handoff::default());
     let client = consumer_config(config, &group, &client_id);
+    let refresh_ms = client
+        .get(REFRESH)
+        .and_then(|ms| ms.parse().ok())
+        .unwrap_or(30_000);
     let member = Member {
         handoff: handoff.clone(),
         troubles: Troubles::new(context.condition.clone()),
@@ -59,8 +63,13 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
         records_max: context.batch_records_max.max(1),
         bytes_max: context.batch_bytes_max,
     };
-    let ended = threads::start(consumer, config.topics.clone(), bounds)
-        .map_err(|error| Error::transient("cannot start the threads of the Kafka source").caused_by(error))?;
+    let ended = threads::start(
+        consumer,
+        config.topics.clone(),
+        Duration::from_millis(refresh_ms),
+        bounds,
+    )
+    .map_err(|error| Error::transient("cannot start the threads of the Kafka source").caused_by(error))?;
     Ok(TopicsSource {
         handoff,
         consumer: weak,

@@ -267,7 +267,12 @@ async fn names_a_topic_that_does_not_exist() {
 async fn finds_the_topics_of_a_pattern() {
     let kafka = broker();
     let topics = json!({ "pattern": "pat\\..*", "except": ["pat.c"] });
-    let mut reader = open_source(&kafka.brokers(), "pattern", json!({ "topics": topics })).await;
+    let mut reader = open_source(
+        &kafka.brokers(),
+        "pattern",
+        json!({ "topics": topics, "client": { "topic.metadata.refresh.interval.ms": 2000 } }),
+    )
+    .await;
     reader.nothing(Duration::from_secs(1)).await;
     let reason = reader.condition.reason().unwrap();
     assert!(reason.contains("matches `pat\\..*`: waiting for one"), "{reason}");

@@ -23,9 +23,8 @@ use crate::config::TopicSelection;
 const EVENT_WAIT: Duration = Duration::from_millis(100);
 /// How long the data thread waits for a record; a rebalance waits as long at most.
 const DATA_WAIT_MS: i32 = 100;
-/// How often the cluster is looked at again: while something is missing, and for new topics of a pattern.
+/// How often the cluster is looked at again while something is missing.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-const LOOK_FOR_TOPICS: Duration = Duration::from_secs(30);
 
 /// The bounds of a batch.
 #[derive(Clone, Copy)]
@@ -38,6 +37,7 @@ pub(crate) struct Bounds {
 pub(crate) fn start(
     consumer: Arc<GroupConsumer>,
     topics: TopicSelection,
+    refresh: Duration,
     bounds: Bounds,
 ) -> Result<oneshot::Receiver<()>, std::io::Error> {
     let (ended, end) = oneshot::channel();
@@ -55,6 +55,7 @@ pub(crate) fn start(
                 consumer,
                 topics,
                 subscribed: Vec::new(),
+                refresh,
                 look_at: Instant::now(),
             }
             .run(data);
@@ -67,6 +68,8 @@ struct Events {
     consumer: Arc<GroupConsumer>,
     topics: TopicSelection,
     subscribed: Vec<String>,
+    /// How often new topics of a pattern are looked for.
+    refresh: Duration,
     look_at: Instant,
 }
 
@@ -186,7 +189,7 @@ impl Events {
                     return member.troubles.set(Trouble::Topics, says);
                 }
                 member.troubles.clear(Trouble::Topics);
-                self.look_at = Instant::now() + LOOK_FOR_TOPICS;
+                self.look_at = Instant::now() + self.refresh;
                 self.subscribe(names);
             }
         }

@@ -1,5 +1,5 @@
 //! What the tests of this crate share: one broker, ends opened as the runner opens them, and an engine's manners.
-#![allow(dead_code, missing_docs, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -35,10 +35,10 @@ pub fn broker() -> Arc<Kafka> {
     kafka
 }
 
-/// A topic with settings of its own.
+/// A topic with settings of its own. It keeps records of any age: those of the tests are from 1970.
 pub async fn create(kafka: &Kafka, name: &str, partitions: i32, settings: &[(&str, &str)]) {
     let admin: AdminClient<DefaultClientContext> = client(kafka, &[]).create().unwrap();
-    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
     for (name, value) in settings {
         topic = topic.set(name, value);
     }
