@@ -223,7 +223,7 @@ impl Check<'_> {
         for shape in found {
             match *shape {
                 Shape::Name(name) if name == text => return Value::String(text.to_owned()),
-                Shape::Variant { name, body } if name == text => {
+                Shape::Variant { name, body, .. } if name == text => {
                     if !shape::needs_nothing(body, self.root) && !shapes(body, self.root).iter().any(is_map) {
                         let says = format!(
                             "`{name}` stands alone and needs {}",
@@ -343,7 +343,7 @@ impl Check<'_> {
         }
         for shape in found {
             match *shape {
-                Shape::Variant { name, body } if name == entry.key => {
+                Shape::Variant { name, body, .. } if name == entry.key => {
                     let body = self.value(&entry.value, body, spot.field(name, entry.at));
                     return Value::Object(Map::from_iter([(name.to_owned(), body)]));
                 }

@@ -101,7 +101,10 @@ fn sink(
                     (connection.at, "a file of dead letters has no connection")
                 }
                 _ => {
-                    nowhere(reading, at);
+                    // A key that is not known has been reported, and may have been meant to say it.
+                    if node.entries().iter().all(|entry| entry.key == "connection") {
+                        nowhere(reading, at);
+                    }
                     return None;
                 }
             };

@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use aqueduct_api::Catalog;
+
 use crate::interpolate::{self, Environment};
 use crate::report::{Place, Report};
 use crate::settings::Settings;
@@ -24,7 +26,13 @@ impl DevEnds {
     }
 
     /// Replaces the ends of one document.
-    pub(crate) fn replace(&self, root: &mut Node, settings: Option<&Settings>, environment: &Environment) {
+    pub(crate) fn replace(
+        &self,
+        root: &mut Node,
+        catalog: &Catalog,
+        settings: Option<&Settings>,
+        environment: &Environment,
+    ) {
         for end in ["source", "sink"] {
             if let Some(connection) = root
                 .get_mut(end)
@@ -44,8 +52,18 @@ impl DevEnds {
         if let Some(entry) = sink.take("s3") {
             let bucket = bucket(entry.value.get("connection"), settings, environment);
             let mut block = entry.value;
-            for key in ["connection", "sse", "storage_class", "timeouts"] {
-                block.take(key);
+            let options = |name: &str| {
+                catalog
+                    .sinks
+                    .get(name)
+                    .map(|sink| sink.schema().to_value()["properties"].take())
+            };
+            // What only a bucket has means nothing to a folder; what neither knows is left to be reported.
+            if let (Some(bucket), Some(folder)) = (options("s3"), options("directory")) {
+                let bucket = bucket.as_object().into_iter().flatten().map(|(name, _)| name);
+                for name in bucket.filter(|name| folder.get(name.as_str()).is_none()) {
+                    block.take(name);
+                }
             }
             if let Kind::Map(entries) = &mut block.kind {
                 let folder = self.folder.join(bucket).display().to_string();

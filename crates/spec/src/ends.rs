@@ -178,62 +178,7 @@ impl Reading<'_> {
                     )
                 })
             }
-            Kind::Map(entries) => {
-                let named: Vec<_> = entries
-                    .iter()
-                    .filter(|entry| !words.beside.contains(&entry.key.as_str()))
-                    .collect();
-                let listed: Vec<_> = named
-                    .iter()
-                    .filter(|entry| known.contains_key(entry.key.as_str()))
-                    .collect();
-                match (listed.as_slice(), named.as_slice()) {
-                    ([], []) => {
-                        let says = format!(
-                            "{} names no {}",
-                            spot.label,
-                            words.one.trim_start_matches("an ").trim_start_matches("a ")
-                        );
-                        self.report
-                            .say(at, &spot.path, says)
-                            .remedy(format!("{} are {all}", words.many));
-                    }
-                    ([], [first, ..]) => {
-                        let path = spot.field(&first.key, first.at).path;
-                        self.unknown(&first.key, first.at, &path, known, words);
-                    }
-                    ([first, second, ..], _) => {
-                        let says = format!(
-                            "{} takes one {}, not `{}` and `{}`",
-                            spot.label,
-                            words.one.trim_start_matches("an ").trim_start_matches("a "),
-                            first.key,
-                            second.key
-                        );
-                        let remedy = "give the other one a pipeline of its own";
-                        self.report.say(second.at, &spot.path, says).remedy(remedy);
-                    }
-                    ([entry], _) => {
-                        for stranger in named.iter().filter(|other| other.key != entry.key) {
-                            let says = format!("{} has no option `{}`", spot.label, stranger.key);
-                            let path = spot.field(&stranger.key, stranger.at).path;
-                            let remedy = match names::nearest(&stranger.key, words.beside.iter().copied()) {
-                                Some(near) => format!("did you mean `{near}`?"),
-                                None => {
-                                    format!("options of `{0}` stand below it: `{0}: {{ ... }}`", entry.key)
-                                }
-                            };
-                            self.report.say(stranger.at, &path, says).remedy(remedy);
-                        }
-                        let mut body = entry.value.clone();
-                        if matches!(body.kind, Kind::Null) {
-                            body = Node::new(entry.at, Kind::Map(Vec::new()));
-                        }
-                        return Some((&known[entry.key.as_str()], body, spot.field(&entry.key, entry.at)));
-                    }
-                }
-                None
-            }
+            Kind::Map(_) => self.choose_key(node, spot, known, words),
             _ => {
                 let says = match mismatch::found(node) {
                     found if found == "nothing" => format!("{} is empty", spot.label),
@@ -246,6 +191,71 @@ impl Reading<'_> {
                     .say(at, &spot.path, says)
                     .remedy(format!("{} are {all}", words.many));
                 None
+            }
+        }
+    }
+
+    /// The one key that names something of the catalog.
+    fn choose_key<'c, T: ?Sized>(
+        &mut self,
+        node: &Node,
+        spot: &Spot,
+        known: &'c BTreeMap<&'static str, Entry<T>>,
+        words: &Words,
+    ) -> Option<(&'c Entry<T>, Node, Spot)> {
+        let beside = |key: &str| words.beside.contains(&key);
+        let named: Vec<_> = node
+            .entries()
+            .iter()
+            .filter(|entry| !beside(&entry.key))
+            .collect();
+        let listed: Vec<_> = named
+            .iter()
+            .filter(|entry| known.contains_key(entry.key.as_str()))
+            .collect();
+        let one = words.one.trim_start_matches("an ").trim_start_matches("a ");
+        match (listed.as_slice(), named.as_slice()) {
+            ([], []) => {
+                let remedy = format!(
+                    "{} are {}",
+                    words.many,
+                    names::quoted(known.keys().copied(), "and")
+                );
+                let says = format!("{} names no {one}", spot.label);
+                self.report
+                    .say(node.place(spot.key), &spot.path, says)
+                    .remedy(remedy);
+                None
+            }
+            ([], [first, ..]) => {
+                let path = spot.field(&first.key, first.at).path;
+                self.unknown(&first.key, first.at, &path, known, words);
+                None
+            }
+            ([first, second, ..], _) => {
+                let says = format!(
+                    "{} takes one {one}, not `{}` and `{}`",
+                    spot.label, first.key, second.key
+                );
+                let remedy = "give the other one a pipeline of its own";
+                self.report.say(second.at, &spot.path, says).remedy(remedy);
+                None
+            }
+            ([entry], _) => {
+                for stranger in named.iter().filter(|other| other.key != entry.key) {
+                    let says = format!("{} has no option `{}`", spot.label, stranger.key);
+                    let path = spot.field(&stranger.key, stranger.at).path;
+                    let remedy = match names::nearest(&stranger.key, words.beside.iter().copied()) {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => format!("options of `{0}` stand below it: `{0}: {{ ... }}`", entry.key),
+                    };
+                    self.report.say(stranger.at, &path, says).remedy(remedy);
+                }
+                let body = match entry.value.kind {
+                    Kind::Null => Node::new(entry.at, Kind::Map(Vec::new())),
+                    _ => entry.value.clone(),
+                };
+                Some((&known[entry.key.as_str()], body, spot.field(&entry.key, entry.at)))
             }
         }
     }

@@ -28,7 +28,7 @@ impl Reading<'_> {
         let before = self.report.count();
         mask::hide(&mut root, false, self.report);
         if let Some(dev) = self.dev {
-            dev.replace(&mut root, self.settings, self.environment);
+            dev.replace(&mut root, self.catalog, self.settings, self.environment);
         }
         let folder = self.folder().to_owned();
         interpolate::fill(&mut root, self.environment, &folder, "", self.report);

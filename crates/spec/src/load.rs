@@ -77,29 +77,9 @@ pub fn load_with(
     let mut pipelines = Vec::new();
     let mut names = HashMap::new();
     for (file, beside) in documents {
-        let mut empty = true;
-        for node in tree::parse(file, &files, &mut report) {
-            if matches!(node.kind, Kind::Null) {
-                continue;
-            }
-            empty = false;
-            let settings = beside.as_ref().and_then(|path| settings.get(path)?.as_ref());
-            let dev = options.dev.as_ref();
-            let mut reading = Reading {
-                catalog,
-                environment,
-                files: &files,
-                file,
-                settings,
-                dev,
-                report: &mut report,
-            };
-            let read = reading.document(node);
-            if unique(&mut names, read.name, &files, &mut report) {
-                pipelines.extend(read.pipeline);
-            }
-        }
-        if empty && !report.speaks_of(file) {
+        let mut nodes = tree::parse(file, &files, &mut report);
+        nodes.retain(|node| !matches!(node.kind, Kind::Null));
+        if nodes.is_empty() && !report.speaks_of(file) {
             let at = Place {
                 file,
                 line: 0,
@@ -110,6 +90,24 @@ pub fn load_with(
             report
                 .say(at, "", "the file holds no pipeline")
                 .remedy("begin with `pipeline: name`");
+        }
+        let settings = beside.as_ref().and_then(|path| settings.get(path)?.as_ref());
+        let (files, dev) = (&files, options.dev.as_ref());
+        for node in nodes {
+            let report = &mut report;
+            let read = Reading {
+                catalog,
+                environment,
+                files,
+                file,
+                settings,
+                dev,
+                report,
+            }
+            .document(node);
+            if unique(&mut names, read.name, files, report) {
+                pipelines.extend(read.pipeline);
+            }
         }
     }
     whole_files.extend(report.diagnostics(&files));

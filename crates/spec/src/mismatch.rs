@@ -94,63 +94,11 @@ fn unitless<T: serde::de::DeserializeOwned>(text: &str) -> Option<String> {
 }
 
 /// What to write instead, where that can be guessed.
-pub(crate) fn remedy(node: &Node, shapes_here: &[Shape], root: &Value) -> Option<String> {
-    let takes = |wanted: fn(&Shape) -> bool| shapes_here.iter().any(wanted);
+pub(crate) fn remedy(node: &Node, found: &[Shape], root: &Value) -> Option<String> {
+    let takes = |wanted: fn(&Shape) -> bool| found.iter().any(wanted);
     let takes_text = takes(|shape| matches!(shape, Shape::Text(_)));
-    let takes_number = takes(|shape| matches!(shape, Shape::Integer { .. } | Shape::Number));
-    let takes_bool = takes(|shape| matches!(shape, Shape::Bool));
-    let items = shapes_here.iter().find_map(|shape| match shape {
-        Shape::List { items, .. } => *items,
-        _ => None,
-    });
     match &node.kind {
-        Kind::Text(text) if node.fill.is_none() => {
-            let scalar = plain_kind(text);
-            if takes_bool {
-                let quoted = matches!(scalar, Kind::Bool(_));
-                return Some(
-                    if quoted {
-                        "take the quotes away"
-                    } else {
-                        "write true or false"
-                    }
-                    .to_owned(),
-                );
-            }
-            if takes_number {
-                let quoted = matches!(scalar, Kind::Number(_));
-                return Some(
-                    if quoted {
-                        "take the quotes away"
-                    } else {
-                        "write digits, as in 10_000"
-                    }
-                    .to_owned(),
-                );
-            }
-            let wanted = items.map(|items| shapes(items, root)).unwrap_or_default();
-            let text_items = wanted
-                .iter()
-                .any(|shape| matches!(shape, Shape::Text(_) | Shape::Any));
-            if text_items {
-                return Some(match shown(node) {
-                    Some(text) if !text.contains(',') => format!("write it as a list: [{text}]"),
-                    _ => "write it as a list: [a, b]".to_owned(),
-                });
-            }
-            let map = shapes_here
-                .iter()
-                .find_map(as_map)
-                .filter(|map| !required(map).is_empty())?;
-            let options: Vec<String> = required(map)
-                .iter()
-                .map(|option| format!("{option}: ..."))
-                .collect();
-            Some(format!(
-                "write its options below it: {{ {} }}",
-                options.join(", ")
-            ))
-        }
+        Kind::Text(text) if node.fill.is_none() => instead_of_text(node, text, found, root),
         Kind::Number(_) | Kind::Bool(_) if takes_text => Some(match shown(node) {
             Some(text) => format!("put it in quotes: \"{text}\""),
             None => "put it in quotes".to_owned(),
@@ -158,7 +106,9 @@ pub(crate) fn remedy(node: &Node, shapes_here: &[Shape], root: &Value) -> Option
         Kind::Number(_) if takes(|shape| matches!(shape, Shape::Integer { .. })) => {
             Some("write a whole number, as in 10_000".to_owned())
         }
-        Kind::Number(_) | Kind::Bool(_) if takes_bool => Some("write true or false".to_owned()),
+        Kind::Number(_) if takes(|shape| matches!(shape, Shape::Bool)) => {
+            Some("write true or false".to_owned())
+        }
         Kind::Map(entries) if takes_text && node.at.inline => match entries.as_slice() {
             [only] if matches!(only.value.kind, Kind::Null) => Some(format!(
                 "text that begins with a brace has to be in quotes: \"{{{}}}\"",
@@ -166,7 +116,7 @@ pub(crate) fn remedy(node: &Node, shapes_here: &[Shape], root: &Value) -> Option
             )),
             _ => None,
         },
-        Kind::Map(_) if items.is_some() && !takes_text => {
+        Kind::Map(_) if !takes_text && takes(|shape| matches!(shape, Shape::List { .. })) => {
             Some("write it as a list: each item begins with `- `".to_owned())
         }
         Kind::List(items) if takes_text && items.len() == 1 => {
@@ -174,6 +124,50 @@ pub(crate) fn remedy(node: &Node, shapes_here: &[Shape], root: &Value) -> Option
         }
         _ => None,
     }
+}
+
+fn instead_of_text(node: &Node, text: &str, found: &[Shape], root: &Value) -> Option<String> {
+    let quoted = || Some("take the quotes away".to_owned());
+    for shape in found {
+        match (shape, plain_kind(text)) {
+            (Shape::Bool, Kind::Bool(_)) => return quoted(),
+            (Shape::Bool, _) => return Some("write true or false".to_owned()),
+            (Shape::Integer { .. } | Shape::Number, Kind::Number(_)) => return quoted(),
+            (Shape::Integer { .. } | Shape::Number, _) => {
+                return Some("write digits, as in 10_000".to_owned());
+            }
+            (
+                Shape::List {
+                    items: Some(items), ..
+                },
+                _,
+            ) if takes_text(items, root) => {
+                return Some(match shown(node).filter(|text| !text.contains(',')) {
+                    Some(text) => format!("write it as a list: [{text}]"),
+                    None => "write it as a list: [a, b]".to_owned(),
+                });
+            }
+            _ => {}
+        }
+    }
+    let map = found
+        .iter()
+        .find_map(as_map)
+        .filter(|map| !required(map).is_empty())?;
+    let options: Vec<String> = required(map)
+        .iter()
+        .map(|option| format!("{option}: ..."))
+        .collect();
+    Some(format!(
+        "write its options below it: {{ {} }}",
+        options.join(", ")
+    ))
+}
+
+fn takes_text(schema: &Value, root: &Value) -> bool {
+    shapes(schema, root)
+        .iter()
+        .any(|shape| matches!(shape, Shape::Text(_) | Shape::Any))
 }
 
 /// The map that a shape is.

@@ -105,24 +105,24 @@ impl Settings {
             Some(name) => format!("connection `{name}`"),
             None => format!("the connection that {} names", mismatch::origin(node)),
         };
-        let of_kind = || {
-            self.connections
-                .entries()
-                .iter()
-                .filter(|entry| entry.value.get(kind).is_some())
+        let alike = self
+            .connections
+            .entries()
+            .iter()
+            .filter(|entry| entry.value.get(kind).is_some());
+        let alike: Vec<&str> = alike.map(|entry| entry.key.as_str()).collect();
+        let others = match alike.as_slice() {
+            [] => format!("add one of kind `{kind}` to {}", self.path.display()),
+            names => format!(
+                "connections for `{kind}` are {}",
+                names::quoted(names.iter().copied(), "and")
+            ),
         };
-        let file = self.path.file_name().unwrap_or_default().to_string_lossy();
         let at = node.place(spot.key);
         let Some(entry) = self.connections.entry(name) else {
-            let remedy = match names::nearest(name, of_kind().map(|entry| entry.key.as_str())) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => match names::quoted(of_kind().map(|entry| entry.key.as_str()), "and") {
-                    none if none.is_empty() => {
-                        format!("{} has no connection for `{kind}`", self.path.display())
-                    }
-                    list => format!("connections for `{kind}` are {list}"),
-                },
-            };
+            let near = names::nearest(name, alike);
+            let remedy = near.map_or(others, |near| format!("did you mean `{near}`?"));
+            let file = self.path.file_name().unwrap_or_default().to_string_lossy();
             report
                 .say(at, &spot.path, format!("{named} is not in {file}"))
                 .remedy(remedy);
@@ -142,12 +142,7 @@ impl Settings {
                 "{named} is for `{}`, and `{kind}` needs one of its own kind",
                 only.key
             );
-            let others = names::quoted(of_kind().map(|entry| entry.key.as_str()), "and");
-            let remedy = match others.is_empty() {
-                true => format!("add one of kind `{kind}` to {}", self.path.display()),
-                false => format!("connections for `{kind}` are {others}"),
-            };
-            report.say(at, &spot.path, says).remedy(remedy);
+            report.say(at, &spot.path, says).remedy(others);
             return None;
         }
         let path = format!("connections.{name}.{kind}");

@@ -25,6 +25,7 @@ pub(crate) enum Shape<'a> {
     Variant {
         name: &'a str,
         body: &'a Value,
+        about: Option<&'a str>,
     },
     List {
         items: Option<&'a Value>,
@@ -107,7 +108,11 @@ fn of_type<'a>(kind: &str, schema: &'a Value, choice: bool) -> Shape<'a> {
             items_min: schema["minItems"].as_u64().unwrap_or(0),
         },
         "object" => match variant(schema).filter(|_| choice) {
-            Some((name, body)) => Shape::Variant { name, body },
+            Some((name, body)) => Shape::Variant {
+                name,
+                body,
+                about: schema["description"].as_str(),
+            },
             None => Shape::Map(schema),
         },
         _ => Shape::Any,

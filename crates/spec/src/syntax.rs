@@ -2,117 +2,101 @@
 
 use crate::report::Place;
 
+/// What the parser's words mean to a person: any of the words, what to say, what to do.
+const MEANINGS: [(&[&str], &str, &str); 10] = [
+    (
+        &["trailing content"],
+        "text follows a closing quote",
+        "put all of it inside the quotes",
+    ),
+    (
+        &["escape"],
+        "the text has an escape that YAML does not know",
+        "double the backslash, or use single quotes",
+    ),
+    (
+        &["quoted scalar"],
+        "this quoted text is not closed",
+        "close it with the quote it began with",
+    ),
+    (&["flow "], "a comma is missing", "write `{ a: 1, b: 2 }`"),
+    (
+        &["unexpected eof", "end of plain"],
+        "the file ends too early",
+        "check that every { and [ is closed",
+    ),
+    (
+        &["mapping values are not allowed"],
+        "a colon stands where no key can stand",
+        "put text that contains `: ` in quotes, and check the indentation",
+    ),
+    (
+        &["block mapping", "simple key", "indentation", "wrongly indented"],
+        "this line does not fit the ones above it",
+        "give keys of one block the same indentation, `name: value`",
+    ),
+    (
+        &["block sequence", "block collection"],
+        "a list item does not fit here",
+        "give all items of one list the same indentation, `- item`",
+    ),
+    (
+        &["unknown anchor"],
+        "this alias names no anchor above it",
+        "write the value out; text that begins with * has to be in quotes",
+    ),
+    (
+        &["unexpected character"],
+        "text cannot begin with this character",
+        "put the text in quotes",
+    ),
+];
+
 /// Where to point, what to say and what to do.
 pub(crate) fn explain(at: Place, info: &str, text: &str) -> (Place, String, Option<String>) {
-    let line = text.lines().nth(at.line - 1).unwrap_or("");
-    let before = text
-        .lines()
-        .take(at.line - 1)
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty())
-        .last();
-    if let Some((number, column)) = tab_in_indentation(text, at.line) {
-        let place = Place {
-            line: number,
-            column,
-            length: 1,
-            ..at
-        };
+    let place = |line, column, length| Place {
+        line,
+        column,
+        length,
+        ..at
+    };
+    if let Some((line, column)) = tab_in_indentation(text, at.line) {
+        let remedy = "indent with spaces only".to_owned();
         return (
-            place,
+            place(line, column, 1),
             "a tab stands in the indentation".into(),
-            Some("indent with spaces only".into()),
+            Some(remedy),
         );
     }
-    for (number, line) in [
-        Some((at.line, line)),
-        before.map(|(index, line)| (index + 1, line)),
-    ]
-    .into_iter()
-    .flatten()
-    {
+    let numbered = || text.lines().enumerate().map(|(index, line)| (index + 1, line));
+    let here = numbered().nth(at.line - 1);
+    let before = numbered()
+        .take(at.line - 1)
+        .filter(|(_, line)| !line.trim().is_empty())
+        .last();
+    for (number, line) in here.into_iter().chain(before) {
         if let Some((column, length, says, remedy)) = unquoted(line).or_else(|| no_space(line)) {
-            return (
-                Place {
-                    line: number,
-                    column,
-                    length,
-                    ..at
-                },
-                says.into(),
-                Some(remedy.into()),
-            );
+            return (place(number, column, length), says.into(), Some(remedy.into()));
         }
     }
     if let Some((line, column, says)) = bracket(text) {
         return (
-            Place {
-                line,
-                column,
-                length: 1,
-                ..at
-            },
+            place(line, column, 1),
             says,
             Some("check the { } and [ ] around it".into()),
         );
     }
-    let (says, remedy) = match info {
-        _ if info.contains("quoted scalar") && info.contains("trailing") => {
-            ("text follows a closing quote", "put all of it inside the quotes")
+    match MEANINGS
+        .iter()
+        .find(|(words, ..)| words.iter().any(|word| info.contains(word)))
+    {
+        Some((_, says, remedy)) => (at, (*says).into(), Some((*remedy).into())),
+        None => {
+            let remedy =
+                "check this line and the one above it; text with : { [ # * & ! in it is safe in quotes";
+            (at, format!("this is not YAML: {info}"), Some(remedy.into()))
         }
-        _ if info.contains("escape") => (
-            "the text has an escape that YAML does not know",
-            "double the backslash, or use single quotes",
-        ),
-        _ if info.contains("quoted scalar") => (
-            "this quoted text is not closed",
-            "close it with the quote it began with",
-        ),
-        _ if info.contains("flow ") => ("a comma is missing", "write `{ a: 1, b: 2 }`"),
-        _ if info.contains("unexpected eof") || info.contains("end of plain scalar") => {
-            ("the file ends too early", "check that every { and [ is closed")
-        }
-        _ if info.contains("mapping values are not allowed") => (
-            "a colon stands where no key can stand",
-            "put text that contains `: ` in quotes, and check the indentation",
-        ),
-        _ if info.contains("block mapping")
-            || info.contains("simple key")
-            || info.contains("indentation") =>
-        {
-            (
-                "this line does not fit the ones above it",
-                "give keys of one block the same indentation, `name: value`",
-            )
-        }
-        _ if info.contains("block sequence") || info.contains("block collection") => (
-            "a list item does not fit here",
-            "give all items of one list the same indentation, `- item`",
-        ),
-        _ if info.contains("unknown anchor") => (
-            "this alias names no anchor above it",
-            "write the value out; text that begins with * has to be in quotes",
-        ),
-        _ if info.contains("escape") => (
-            "the text has an escape that YAML does not know",
-            "double the backslash, or use single quotes",
-        ),
-        _ if info.contains("directive") => (
-            "directives are not needed here",
-            "remove the line that begins with %",
-        ),
-        _ if info.contains("unexpected character") || info.contains("cannot start any token") => {
-            ("text cannot begin with this character", "put the text in quotes")
-        }
-        _ => {
-            return (
-                at,
-                format!("this is not YAML: {info}"),
-                Some("check the line and the one above it".into()),
-            );
-        }
-    };
-    (at, says.into(), Some(remedy.into()))
+    }
 }
 
 /// A tab before the first word of the line, or of the one before it.
