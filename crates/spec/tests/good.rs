@@ -373,3 +373,26 @@ fn no_file_makes_the_reader_panic_or_hang() {
         "{sound} of 1500 mutations were sound: they are too weak or too strong"
     );
 }
+
+#[test]
+fn the_examples_of_the_guide_are_sound() {
+    let guide =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/pipelines.md")).unwrap();
+    let folder = Folder::new("guide");
+    let blocks: Vec<&str> = guide
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    for (index, block) in blocks.iter().enumerate() {
+        let name = if block.starts_with("connections:") {
+            "aqueduct.yaml".into()
+        } else {
+            format!("{index}.yaml")
+        };
+        folder.write(&name, block);
+    }
+    let loaded = read(std::slice::from_ref(&folder.0), true, &LoadOptions::default());
+    assert_eq!(shown(&loaded), "");
+    assert_eq!((blocks.len(), loaded.pipelines.len()), (3, 4));
+}
