@@ -104,7 +104,8 @@ fn arrows_run_down() {
             };
             let to = to.split(['.', ' ', '=']).next().unwrap_or_default();
             let testing = section == "dev-dependencies";
-            let sideways = testing && (floor(to) == floor(&from) || to == "testkit");
+            // The simulation and the real servers are for the tests of every floor.
+            let sideways = testing && (floor(to) == floor(&from) || to == "testkit" || to == "tests");
             arrows += 1;
             if floor(to) >= floor(&from) && !sideways {
                 findings.push(format!(

@@ -1,0 +1,20 @@
+# The image: one binary, no shell needed, not root. Pipelines are mounted or copied to /pipelines.
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
+    cargo build --locked --release --package aqueduct \
+    && cp target/release/aqueduct /usr/local/bin/aqueduct
+
+FROM debian:bookworm-slim
+# Certificates of the public authorities, for TLS to brokers and buckets.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /usr/local/bin/aqueduct /usr/local/bin/aqueduct
+RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin aqueduct \
+    && mkdir /pipelines
+USER 10001:10001
+WORKDIR /pipelines
+# Asks /livez where runtime.listen of /pipelines/aqueduct.yaml says.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["aqueduct", "health"]
+ENTRYPOINT ["aqueduct"]
+CMD ["run", "/pipelines"]
