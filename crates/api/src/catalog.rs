@@ -227,12 +227,7 @@ pub struct Entry<T: ?Sized> {
 
 impl<T: ?Sized> Clone for Entry<T> {
     fn clone(&self) -> Self {
-        Self {
-            name: self.name,
-            about: self.about,
-            schema: self.schema,
-            configure: self.configure,
-        }
+        Self { name: self.name, about: self.about, schema: self.schema, configure: self.configure }
     }
 }
 
@@ -244,11 +239,7 @@ impl<T: ?Sized> Entry<T> {
 
     /// Reads and checks its block; an omitted block is an empty map.
     pub fn configure(&self, raw: Value) -> Result<Arc<T>, Vec<Problem>> {
-        (self.configure)(if raw.is_null() {
-            Value::Object(Default::default())
-        } else {
-            raw
-        })
+        (self.configure)(if raw.is_null() { Value::Object(Default::default()) } else { raw })
     }
 }
 
@@ -276,12 +267,7 @@ impl Catalog {
             refuse(C::check(&config))?;
             Ok(Arc::new(Configured::<C, C::Config>::new(config)) as Arc<dyn ConfiguredSource>)
         };
-        let entry = Entry {
-            name: C::NAME,
-            about: C::ABOUT,
-            schema: schema_of::<C::Config>,
-            configure,
-        };
+        let entry = Entry { name: C::NAME, about: C::ABOUT, schema: schema_of::<C::Config>, configure };
         self.sources.insert(C::NAME, entry);
         self
     }
@@ -294,12 +280,7 @@ impl Catalog {
             refuse(C::check(&config))?;
             Ok(Arc::new(Configured::<C, C::Config>::new(config)) as Arc<dyn ConfiguredSink>)
         };
-        let entry = Entry {
-            name: C::NAME,
-            about: C::ABOUT,
-            schema: schema_of::<C::Config>,
-            configure,
-        };
+        let entry = Entry { name: C::NAME, about: C::ABOUT, schema: schema_of::<C::Config>, configure };
         self.sinks.insert(C::NAME, entry);
         self
     }
@@ -312,12 +293,7 @@ impl Catalog {
             refuse(K::check(&config))?;
             Ok(Arc::new(Configured::<K, K::Config>::new(config)) as Arc<dyn ConfiguredTransform>)
         };
-        let entry = Entry {
-            name: K::NAME,
-            about: K::ABOUT,
-            schema: schema_of::<K::Config>,
-            configure,
-        };
+        let entry = Entry { name: K::NAME, about: K::ABOUT, schema: schema_of::<K::Config>, configure };
         self.transforms.insert(K::NAME, entry);
         self
     }
@@ -329,12 +305,7 @@ impl Catalog {
             let config: K::Config = read(raw)?;
             Ok(Arc::new(Configured::<K, K::Config>::new(config)) as Arc<dyn ConfiguredFormat>)
         };
-        let entry = Entry {
-            name: K::NAME,
-            about: K::ABOUT,
-            schema: schema_of::<K::Config>,
-            configure,
-        };
+        let entry = Entry { name: K::NAME, about: K::ABOUT, schema: schema_of::<K::Config>, configure };
         self.formats.insert(K::NAME, entry);
         self
     }
@@ -346,12 +317,7 @@ impl Catalog {
             let config: K::Config = read(raw)?;
             Ok(Arc::new(Configured::<K, K::Config>::new(config)) as Arc<dyn ConfiguredStore>)
         };
-        let entry = Entry {
-            name: K::NAME,
-            about: K::ABOUT,
-            schema: schema_of::<K::Config>,
-            configure,
-        };
+        let entry = Entry { name: K::NAME, about: K::ABOUT, schema: schema_of::<K::Config>, configure };
         self.offset_stores.insert(K::NAME, entry);
         self
     }
@@ -365,10 +331,7 @@ struct Configured<K, C> {
 
 impl<K, C> Configured<K, C> {
     fn new(config: C) -> Self {
-        Self {
-            config: Arc::new(config),
-            kind: PhantomData,
-        }
+        Self { config: Arc::new(config), kind: PhantomData }
     }
 }
 
@@ -430,9 +393,5 @@ fn read<C: DeserializeOwned>(raw: Value) -> Result<C, Vec<Problem>> {
 }
 
 fn refuse(problems: Vec<Problem>) -> Result<(), Vec<Problem>> {
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
 }

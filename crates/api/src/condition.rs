@@ -19,11 +19,7 @@ impl Condition {
 
     /// All is well again. True when it was not before.
     pub fn clear(&self) -> bool {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-            .is_some()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
     }
 
     /// What is being waited for.

@@ -34,13 +34,7 @@ struct Inner {
 impl Error {
     /// An error that says, in lower case and without a full stop, what went wrong.
     pub fn new(kind: ErrorKind, says: impl Into<String>) -> Self {
-        Self(Box::new(Inner {
-            kind,
-            says: says.into(),
-            remedy: None,
-            context: Vec::new(),
-            source: None,
-        }))
+        Self(Box::new(Inner { kind, says: says.into(), remedy: None, context: Vec::new(), source: None }))
     }
 
     /// The configuration cannot work.

@@ -15,11 +15,7 @@ pub struct Problem {
 impl Problem {
     /// A problem at `path`.
     pub fn new(path: impl Into<String>, says: impl Into<String>) -> Self {
-        Self {
-            path: path.into(),
-            says: says.into(),
-            remedy: None,
-        }
+        Self { path: path.into(), says: says.into(), remedy: None }
     }
 
     /// Adds what to do about it.

@@ -90,10 +90,7 @@ pub struct Headers(Option<Box<Vec<Header>>>);
 impl Headers {
     /// Adds one at the end.
     pub fn push(&mut self, name: impl Into<Arc<str>>, value: Option<Bytes>) {
-        self.0.get_or_insert_default().push(Header {
-            name: name.into(),
-            value,
-        });
+        self.0.get_or_insert_default().push(Header { name: name.into(), value });
     }
 
     /// All of them, in order.
@@ -117,20 +114,14 @@ impl Headers {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.iter()
-            .map(|header| header.name.len() + header.value.as_ref().map_or(0, Bytes::len) + 64)
-            .sum()
+        self.iter().map(|header| header.name.len() + header.value.as_ref().map_or(0, Bytes::len) + 64).sum()
     }
 }
 
 impl FromIterator<Header> for Headers {
     fn from_iter<I: IntoIterator<Item = Header>>(headers: I) -> Self {
         let list: Vec<Header> = headers.into_iter().collect();
-        Headers(if list.is_empty() {
-            None
-        } else {
-            Some(Box::new(list))
-        })
+        Headers(if list.is_empty() { None } else { Some(Box::new(list)) })
     }
 }
 

@@ -25,7 +25,9 @@ pub trait Sink: Send {
     }
 
     /// Makes all that was taken durable: before stopping, before partitions are given up, and when too much is
-    /// unsettled. The answer reports every batch still open.
+    /// unsettled. The answer reports the batches that are still open, save those that a replay must begin with (a sink
+    /// of files keeps a batch open while it skips records of an object that an earlier run finished): they are not
+    /// waited for, their offsets stay, and they are read again after a restart.
     async fn flush(&mut self) -> Result<Written>;
 }
 
@@ -41,26 +43,17 @@ pub struct Written {
 impl Written {
     /// These records and all taken before them are durable.
     pub fn all() -> Self {
-        Self {
-            durable: Durable::All,
-            rejected: Vec::new(),
-        }
+        Self { durable: Durable::All, rejected: Vec::new() }
     }
 
     /// Taken, but lost if the process dies now.
     pub fn nothing() -> Self {
-        Self {
-            durable: Durable::Batches(Vec::new()),
-            rejected: Vec::new(),
-        }
+        Self { durable: Durable::Batches(Vec::new()), rejected: Vec::new() }
     }
 
     /// Just these batches became durable.
     pub fn batches(ids: Vec<BatchId>) -> Self {
-        Self {
-            durable: Durable::Batches(ids),
-            rejected: Vec::new(),
-        }
+        Self { durable: Durable::Batches(ids), rejected: Vec::new() }
     }
 }
 

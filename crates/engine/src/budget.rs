@@ -91,18 +91,12 @@ impl Budget {
     pub fn take(self: &Arc<Self>, bytes: usize) -> Permit {
         self.batches.fetch_add(1, Ordering::AcqRel);
         self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        Permit {
-            budget: Arc::clone(self),
-            bytes,
-        }
+        Permit { budget: Arc::clone(self), bytes }
     }
 
     /// Batches and bytes in memory now.
     pub fn in_use(&self) -> (usize, usize) {
-        (
-            self.batches.load(Ordering::Acquire),
-            self.bytes.load(Ordering::Acquire),
-        )
+        (self.batches.load(Ordering::Acquire), self.bytes.load(Ordering::Acquire))
     }
 }
 

@@ -34,35 +34,21 @@ impl Chain {
         Ok(Self {
             key: pipeline.source.key.as_ref().map(build).transpose()?,
             value: pipeline.source.value.as_ref().map(build).transpose()?,
-            transforms: pipeline
-                .transforms
-                .iter()
-                .map(|t| t.configured.build())
-                .collect::<Result<_>>()?,
+            transforms: pipeline.transforms.iter().map(|t| t.configured.build()).collect::<Result<_>>()?,
         })
     }
 
     /// A chain of just these transforms.
     pub fn of(transforms: Vec<Box<dyn Transform>>) -> Self {
-        Self {
-            key: None,
-            value: None,
-            transforms,
-        }
+        Self { key: None, value: None, transforms }
     }
 
     /// Sends records through, in order.
     pub fn apply(&mut self, records: Vec<Record>) -> Passed {
         if self.key.is_none() && self.value.is_none() && self.transforms.is_empty() {
-            return Passed {
-                kept: records,
-                ..Passed::default()
-            };
+            return Passed { kept: records, ..Passed::default() };
         }
-        let mut passed = Passed {
-            kept: Vec::with_capacity(records.len()),
-            ..Passed::default()
-        };
+        let mut passed = Passed { kept: Vec::with_capacity(records.len()), ..Passed::default() };
         for record in records {
             self.apply_one(record, &mut passed);
         }
@@ -73,11 +59,7 @@ impl Chain {
         let checked = check(self.key.as_deref(), &record.key, "key")
             .and_then(|()| check(self.value.as_deref(), &record.value, "value"));
         if let Err(error) = checked {
-            passed.bad.push(Bad {
-                record,
-                stage: Stage::Decode,
-                error,
-            });
+            passed.bad.push(Bad { record, stage: Stage::Decode, error });
             return;
         }
         if self.transforms.is_empty() {
@@ -95,11 +77,7 @@ impl Chain {
                     return;
                 }
                 Err(error) => {
-                    passed.bad.push(Bad {
-                        record: original,
-                        stage: Stage::Transform,
-                        error,
-                    });
+                    passed.bad.push(Bad { record: original, stage: Stage::Transform, error });
                     return;
                 }
             }

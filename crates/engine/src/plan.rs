@@ -22,10 +22,7 @@ impl Plan {
         let mut stages = vec![("read", source.connector.configured.describe(&pipeline.name))];
         for (part, format) in [("key", &source.key), ("value", &source.value)] {
             if let Some(format) = format {
-                stages.push((
-                    "check",
-                    format!("{part} is {}; the bytes pass unchanged", format.kind),
-                ));
+                stages.push(("check", format!("{part} is {}; the bytes pass unchanged", format.kind)));
             }
         }
         for transform in &pipeline.transforms {
@@ -41,14 +38,9 @@ impl Plan {
 
     /// The stages a record passes, in one line.
     pub fn route(&self) -> String {
-        let passed = self
-            .stages
-            .iter()
-            .filter(|(name, _)| matches!(*name, "read" | "check" | "transform" | "write"));
-        passed
-            .map(|(name, what)| format!("{name} {what}"))
-            .collect::<Vec<_>>()
-            .join(" > ")
+        let passed =
+            self.stages.iter().filter(|(name, _)| matches!(*name, "read" | "check" | "transform" | "write"));
+        passed.map(|(name, what)| format!("{name} {what}")).collect::<Vec<_>>().join(" > ")
     }
 }
 
@@ -66,20 +58,14 @@ fn bad_records(pipeline: &Pipeline) -> String {
         OnBadRecord::Stop => "stop the pipeline at the first".to_owned(),
         OnBadRecord::Skip => "are logged, counted and left behind".to_owned(),
         OnBadRecord::DeadLetter(letter) => {
-            format!(
-                "are written to {}, before their batch settles",
-                letter.sink.configured.describe()
-            )
+            format!("are written to {}, before their batch settles", letter.sink.configured.describe())
         }
     };
     match pipeline.errors.stop_after {
         None => what,
         Some(limit) => {
             let window = aqueduct_api::config::Duration(limit.window);
-            format!(
-                "{what}; more than {} in {window} stop the pipeline",
-                limit.records
-            )
+            format!("{what}; more than {} in {window} stop the pipeline", limit.records)
         }
     }
 }

@@ -28,15 +28,9 @@ impl Book {
 
     /// A receipt for a batch; it must be entered before.
     pub(crate) fn receipt(self: &Arc<Self>, batch: BatchId) -> Receipt {
-        let duty = Duty {
-            batch,
-            book: Arc::clone(self),
-            unsettled: AtomicBool::new(false),
-        };
-        Receipt {
-            duty: Arc::new(duty),
-            settled: false,
-        }
+        let (unsettled, forgone) = (AtomicBool::new(false), AtomicBool::new(false));
+        let duty = Duty { batch, book: Arc::clone(self), unsettled, forgone };
+        Receipt { duty: Arc::new(duty), settled: false }
     }
 
     /// The ledger itself; never held across an await.
@@ -68,15 +62,13 @@ struct Duty {
     batch: BatchId,
     book: Arc<Book>,
     unsettled: AtomicBool,
+    forgone: AtomicBool,
 }
 
 impl Receipt {
     /// Another share: the batch settles when all shares are settled.
     pub(crate) fn share(&self) -> Receipt {
-        Receipt {
-            duty: Arc::clone(&self.duty),
-            settled: false,
-        }
+        Receipt { duty: Arc::clone(&self.duty), settled: false }
     }
 
     /// All records behind this share are durable, set aside or dropped.
@@ -85,6 +77,18 @@ impl Receipt {
         if planted(Bug::FirstShareSettles) {
             self.duty.book.ledger().settle(self.duty.batch);
         }
+    }
+
+    /// The sink was flushed and keeps the batch open on purpose: nobody waits for it any more.
+    pub(crate) fn hold(&self) {
+        self.duty.book.ledger().hold(self.duty.batch);
+        self.duty.book.ring();
+    }
+
+    /// The pipeline ends in good order while the sink keeps the batch open: its offsets stay, it is read again.
+    pub(crate) fn forgo(mut self) {
+        self.settled = true;
+        self.duty.forgone.store(true, Ordering::Release);
     }
 
     /// The batch it is for.
@@ -105,7 +109,7 @@ impl Drop for Duty {
     fn drop(&mut self) {
         if self.unsettled.load(Ordering::Acquire) {
             self.book.lost.store(true, Ordering::Release);
-        } else {
+        } else if !self.forgone.load(Ordering::Acquire) {
             self.book.ledger().settle(self.batch);
         }
         self.book.ring();

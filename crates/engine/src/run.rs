@@ -88,30 +88,20 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
         task,
         tasks: pipeline.tasks,
         resume,
-        batch_records_max: limits
-            .batch_records_max
-            .min(traits.batch_records_max.unwrap_or(usize::MAX)),
+        batch_records_max: limits.batch_records_max.min(traits.batch_records_max.unwrap_or(usize::MAX)),
         batch_bytes_max: limits.batch_bytes_max,
         drain_timeout: limits.drain_timeout,
         condition: source_condition.clone(),
     };
     let sink_condition = Condition::default();
-    let counts = TaskCounts {
-        budget: None,
-        source: source_condition.clone(),
-        sink: sink_condition.clone(),
-    };
+    let counts = TaskCounts { budget: None, source: source_condition.clone(), sink: sink_condition.clone() };
     setting.status.add_task(task, counts);
     let opening = async {
         // Sinks first: nothing is read before there is a place for it.
         let mut sinks = Vec::new();
         for lane in 0..traits.lanes {
             sinks.push(
-                pipeline
-                    .sink
-                    .configured
-                    .open(sink_context(pipeline, task, lane, &sink_condition))
-                    .await?,
+                pipeline.sink.configured.open(sink_context(pipeline, task, lane, &sink_condition)).await?,
             );
         }
         let policy = match &pipeline.errors.on_bad_record {
@@ -131,23 +121,11 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
         () = stop.wait() => return Err(Error::transient("stopped while opening")),
     };
     let chain = Chain::build(pipeline)?;
-    Ok(Ends {
-        source,
-        source_condition,
-        chain,
-        sinks,
-        sink_condition,
-        policy,
-    })
+    Ok(Ends { source, source_condition, chain, sinks, sink_condition, policy })
 }
 
 fn sink_context(pipeline: &Pipeline, task: usize, lane: usize, condition: &Condition) -> SinkContext {
-    SinkContext {
-        pipeline: Arc::clone(&pipeline.name),
-        task,
-        lane,
-        condition: condition.clone(),
-    }
+    SinkContext { pipeline: Arc::clone(&pipeline.name), task, lane, condition: condition.clone() }
 }
 
 /// Runs the stations of one task over ends that are open.
@@ -158,12 +136,7 @@ pub async fn run_task(
     stop_after: Option<aqueduct_spec::StopAfter>,
     setting: &Setting,
 ) -> Result<()> {
-    let Setting {
-        limits,
-        store,
-        status,
-        stop,
-    } = setting;
+    let Setting { limits, store, status, stop } = setting;
     let budget = Budget::new(limits);
     let counts = TaskCounts {
         budget: Some(Arc::clone(&budget)),
@@ -201,13 +174,7 @@ pub async fn run_task(
         flushing: Arc::clone(&flushing),
         condition: ends.source_condition,
     };
-    let process = Process {
-        chain: ends.chain,
-        input: reads,
-        lanes,
-        set_aside,
-        status: Arc::clone(status),
-    };
+    let process = Process { chain: ends.chain, input: reads, lanes, set_aside, status: Arc::clone(status) };
     let commit = Commit {
         pipeline: Arc::clone(pipeline),
         store: store.clone(),

@@ -80,17 +80,8 @@ impl SetAside {
         stop_after: Option<StopAfter>,
         status: Arc<Status>,
     ) -> Self {
-        let inner = Inner {
-            policy,
-            stop_after,
-            accepted: VecDeque::new(),
-            letters: 0,
-        };
-        Self {
-            pipeline,
-            status,
-            inner: Mutex::new(inner),
-        }
+        let inner = Inner { policy, stop_after, accepted: VecDeque::new(), letters: 0 };
+        Self { pipeline, status, inner: Mutex::new(inner) }
     }
 
     /// Sets these aside; when it returns they are as safe as the policy makes them.
@@ -122,11 +113,7 @@ impl Inner {
         };
         let now = Instant::now();
         self.accepted.push_back(now);
-        while self
-            .accepted
-            .front()
-            .is_some_and(|at| now.duration_since(*at) > limit.window)
-        {
+        while self.accepted.front().is_some_and(|at| now.duration_since(*at) > limit.window) {
             self.accepted.pop_front();
         }
         if self.accepted.len() as u64 <= limit.records {
@@ -191,15 +178,9 @@ fn letter(pipeline: &Arc<str>, bad: Bad) -> Record {
         ("aqueduct.partition", origin.partition.to_string()),
         ("aqueduct.offset", origin.offset.to_string()),
     ];
-    let facts = facts.map(|(name, value)| Header {
-        name: name.into(),
-        value: Some(value.into()),
-    });
+    let facts = facts.map(|(name, value)| Header { name: name.into(), value: Some(value.into()) });
     let headers: Headers = bad.record.headers.iter().cloned().chain(facts).collect();
-    Record {
-        headers,
-        ..bad.record
-    }
+    Record { headers, ..bad.record }
 }
 
 fn refusal(bad: &Bad) -> Error {

@@ -101,19 +101,14 @@ impl Status {
 
     /// What its ends wait for, if anything.
     pub fn waiting_for(&self) -> Option<String> {
-        self.inner()
-            .tasks
-            .values()
-            .find_map(|task| task.source.reason().or_else(|| task.sink.reason()))
+        self.inner().tasks.values().find_map(|task| task.source.reason().or_else(|| task.sink.reason()))
     }
 
     /// Batches and bytes in memory.
     pub fn in_flight(&self) -> (usize, usize) {
         let inner = self.inner();
         let budgets = inner.tasks.values().filter_map(|task| task.budget.as_ref());
-        budgets
-            .map(|budget| budget.in_use())
-            .fold((0, 0), |sum, now| (sum.0 + now.0, sum.1 + now.1))
+        budgets.map(|budget| budget.in_use()).fold((0, 0), |sum, now| (sum.0 + now.0, sum.1 + now.1))
     }
 
     /// All partitions met so far.
@@ -133,10 +128,7 @@ impl Status {
             if let Some(known) = inner.partitions.get_mut(partition) {
                 known.read_time_us = time_us.or(known.read_time_us);
             } else {
-                let first = PartitionStatus {
-                    read_time_us: time_us,
-                    ..PartitionStatus::default()
-                };
+                let first = PartitionStatus { read_time_us: time_us, ..PartitionStatus::default() };
                 inner.partitions.insert(Partition::clone(partition), first);
             }
         }
@@ -144,8 +136,7 @@ impl Status {
 
     pub(crate) fn committed(&self, moved: &Offsets, took: Duration) {
         self.commits.fetch_add(1, Ordering::Relaxed);
-        self.commit_us
-            .fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+        self.commit_us.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
         let mut inner = self.inner();
         for (partition, position) in moved {
             let known = inner.partitions.entry(Partition::clone(partition)).or_default();

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_api::{
-    Batch, Condition, Error, ErrorKind, Headers, Needs, Offsets, Origin, Payload, Polled, Record, Result, Sink,
-    Source, Transform, Written,
+    Batch, Condition, Error, ErrorKind, Headers, Needs, Offsets, Origin, Payload, Polled, Record, Result,
+    Sink, Source, Transform, Written,
 };
 use aqueduct_engine::chain::Chain;
 use aqueduct_engine::{Ends, Limits, Policy, Setting, Status, Stopper, run_task};
@@ -185,7 +185,10 @@ async fn stopping_waits_no_longer_than_its_timeout() {
     let begun = tokio::time::Instant::now();
     let run = run(Policy::Skip, None, stuck, false).await;
     let error = run.ended.unwrap_err();
-    assert!(error.to_string().starts_with("not everything became durable within stop_timeout (5s)"), "{error}");
+    assert!(
+        error.to_string().starts_with("not everything became durable within stop_timeout (5s)"),
+        "{error}"
+    );
     assert_eq!(begun.elapsed().as_secs(), 65);
     assert!(run.status.retries.load(std::sync::atomic::Ordering::Relaxed) > 5);
 }

@@ -5,7 +5,7 @@
 
 pub mod planted;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use aqueduct_api::{BatchId, Offsets, Partition, Position};
 use planted::{Bug, planted};
@@ -15,6 +15,7 @@ use planted::{Bug, planted};
 pub struct Ledger {
     queues: HashMap<Partition, VecDeque<Entry>>,
     open: HashMap<BatchId, Vec<Partition>>,
+    held: HashSet<BatchId>,
     committable: Offsets,
 }
 
@@ -29,21 +30,15 @@ impl Ledger {
     /// Enters a batch before any of its records goes on (invariant 2). Ids must grow from call to call.
     pub fn open(&mut self, batch: BatchId, resume_at: &Offsets) {
         for (partition, position) in resume_at {
-            let entry = Entry {
-                batch,
-                resume_at: Position::clone(position),
-                settled: false,
-            };
-            self.queues
-                .entry(Partition::clone(partition))
-                .or_default()
-                .push_back(entry);
+            let entry = Entry { batch, resume_at: Position::clone(position), settled: false };
+            self.queues.entry(Partition::clone(partition)).or_default().push_back(entry);
         }
         self.open.insert(batch, resume_at.keys().cloned().collect());
     }
 
     /// All records of that batch are done. Settling twice, or settling what was forgotten, changes nothing.
     pub fn settle(&mut self, batch: BatchId) {
+        self.held.remove(&batch);
         for partition in self.open.remove(&batch).unwrap_or_default() {
             let Some(queue) = self.queues.get_mut(&partition) else {
                 continue;
@@ -53,15 +48,19 @@ impl Ledger {
             };
             queue[at].settled = true;
             if planted(Bug::GapIgnored) {
-                self.committable.insert(
-                    Partition::clone(&partition),
-                    Position::clone(&queue[at].resume_at),
-                );
+                self.committable.insert(Partition::clone(&partition), Position::clone(&queue[at].resume_at));
             }
             while let Some(entry) = queue.pop_front_if(|entry| entry.settled) {
-                self.committable
-                    .insert(Partition::clone(&partition), entry.resume_at);
+                self.committable.insert(Partition::clone(&partition), entry.resume_at);
             }
+        }
+    }
+
+    /// The sink was flushed and keeps this batch open on purpose: nobody waits for it any more. It is settled later, or
+    /// never, and then read again.
+    pub fn hold(&mut self, batch: BatchId) {
+        if self.open.contains_key(&batch) {
+            self.held.insert(batch);
         }
     }
 
@@ -75,11 +74,10 @@ impl Ledger {
         !self.committable.is_empty()
     }
 
-    /// Whether none of these partitions has an open batch.
+    /// Whether none of these partitions has a batch that is waited for.
     pub fn is_drained(&self, partitions: &[Partition]) -> bool {
-        partitions
-            .iter()
-            .all(|partition| self.queues.get(partition).is_none_or(VecDeque::is_empty))
+        let mut entries = partitions.iter().filter_map(|partition| self.queues.get(partition)).flatten();
+        entries.all(|entry| entry.settled || self.held.contains(&entry.batch))
     }
 
     /// Gives partitions up: what is settled of them from now on moves nothing (invariant 9).
@@ -96,5 +94,10 @@ impl Ledger {
     /// Batches entered and not settled.
     pub fn in_flight(&self) -> usize {
         self.open.len()
+    }
+
+    /// Whether every batch is settled or held.
+    pub fn is_quiet(&self) -> bool {
+        self.open.len() == self.held.len()
     }
 }

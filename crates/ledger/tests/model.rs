@@ -76,10 +76,8 @@ fn history(seed: u64) {
                 for _ in 0..=dice.roll(2) {
                     resume_at.insert(format!("t/{}", dice.roll(3)), next * 10);
                 }
-                let offsets: Offsets = resume_at
-                    .iter()
-                    .map(|(p, at)| (p.as_str().into(), at.to_string().into()))
-                    .collect();
+                let offsets: Offsets =
+                    resume_at.iter().map(|(p, at)| (p.as_str().into(), at.to_string().into())).collect();
                 ledger.open(BatchId(next), &offsets);
                 model.batches.push((next, resume_at, false));
                 next += 1;
@@ -88,6 +86,19 @@ fn history(seed: u64) {
                 let pick = dice.roll(next);
                 ledger.settle(BatchId(pick));
                 model.batches[pick as usize].2 = true;
+            }
+            8 if next > 0 && dice.roll(2) == 0 => {
+                // Holding changes what is waited for, never how far offsets move.
+                let pick = dice.roll(next);
+                ledger.hold(BatchId(pick));
+                let (_, resume_at, _) = &model.batches[pick as usize];
+                let alone = |(id, others, settled): &(u64, BTreeMap<String, u64>, bool)| {
+                    *id == pick || *settled || others.keys().all(|p| !resume_at.contains_key(p))
+                };
+                if model.batches.iter().all(alone) {
+                    let names: Vec<Partition> = resume_at.keys().map(|p| p.as_str().into()).collect();
+                    assert!(ledger.is_drained(&names), "seed {seed} step {step}");
+                }
             }
             8 => {
                 let partition = format!("t/{}", dice.roll(3));

@@ -40,12 +40,7 @@ pub async fn sink(under_test: &dyn SinkUnderTest) {
         open.push(batch.id);
         reported(write(sink.as_mut(), &batch).await, &mut open);
     }
-    reported(
-        sink.flush()
-            .await
-            .unwrap_or_else(|error| panic!("flush: {error}")),
-        &mut open,
-    );
+    reported(sink.flush().await.unwrap_or_else(|error| panic!("flush: {error}")), &mut open);
     assert!(open.is_empty(), "flush left batches unreported: {open:?}");
     let tick = sink.tick().await.unwrap_or_else(|error| panic!("tick: {error}"));
     assert!(
@@ -70,33 +65,18 @@ pub async fn sink(under_test: &dyn SinkUnderTest) {
         open.push(batch.id);
         reported(write(sink.as_mut(), &batch).await, &mut open);
     }
-    reported(
-        sink.flush()
-            .await
-            .unwrap_or_else(|error| panic!("flush: {error}")),
-        &mut open,
-    );
+    reported(sink.flush().await.unwrap_or_else(|error| panic!("flush: {error}")), &mut open);
     assert!(open.is_empty(), "flush left batches unreported: {open:?}");
     drop(sink);
-    let copies = if under_test.repeats() == Repeats::Visible {
-        2
-    } else {
-        1
-    };
+    let copies = if under_test.repeats() == Repeats::Visible { 2 } else { 1 };
     check(&under_test.stored().await, 40, copies);
 }
 
 async fn flush_of_nothing(under_test: &dyn SinkUnderTest) {
     let mut sink = under_test.open().await;
-    let written = sink
-        .flush()
-        .await
-        .unwrap_or_else(|error| panic!("flush of nothing: {error}"));
+    let written = sink.flush().await.unwrap_or_else(|error| panic!("flush of nothing: {error}"));
     assert!(written.rejected.is_empty());
-    assert!(
-        under_test.stored().await.is_empty(),
-        "the place was not empty at the start"
-    );
+    assert!(under_test.stored().await.is_empty(), "the place was not empty at the start");
 }
 
 async fn write(sink: &mut dyn Sink, batch: &Arc<Batch>) -> Written {
@@ -111,11 +91,7 @@ async fn write(sink: &mut dyn Sink, batch: &Arc<Batch>) -> Written {
 }
 
 fn reported(written: Written, open: &mut Vec<BatchId>) {
-    assert!(
-        written.rejected.is_empty(),
-        "refused: {}",
-        written.rejected[0].error
-    );
+    assert!(written.rejected.is_empty(), "refused: {}", written.rejected[0].error);
     match written.durable {
         Durable::All => open.clear(),
         Durable::Batches(ids) => {
@@ -133,10 +109,7 @@ fn batch(topic: &str, id: u64, records: u64) -> Arc<Batch> {
     let first = id / 2 * records;
     let records = (first..first + records).map(|offset| Record {
         topic: topic.into(),
-        origin: Origin {
-            partition,
-            offset: offset as i64,
-        },
+        origin: Origin { partition, offset: offset as i64 },
         key: format!("key-{partition}").into(),
         value: format!("{{\"partition\":{partition},\"offset\":{offset}}}").into(),
         headers: Headers::default(),
@@ -160,11 +133,7 @@ fn check(stored: &BTreeMap<i32, Vec<String>>, batches: u64, copies: usize) {
             let count = found.iter().filter(|other| *other == value).count();
             assert!(count <= copies, "{value} stands there {count} times");
         }
-        assert_eq!(
-            first_copies,
-            expected.iter().collect::<Vec<_>>(),
-            "partition {partition}"
-        );
+        assert_eq!(first_copies, expected.iter().collect::<Vec<_>>(), "partition {partition}");
     }
 }
 
@@ -185,10 +154,7 @@ pub async fn source(under_test: &dyn SourceUnderTest) {
     assert_eq!(all.len(), under_test.count());
     let mut last: BTreeMap<(Arc<str>, i32), i64> = BTreeMap::new();
     for record in &all {
-        let before = last.insert(
-            (Arc::clone(&record.topic), record.origin.partition),
-            record.origin.offset,
-        );
+        let before = last.insert((Arc::clone(&record.topic), record.origin.partition), record.origin.offset);
         assert!(
             before.is_none_or(|before| before < record.origin.offset),
             "offsets go back: {:?}",
@@ -198,26 +164,16 @@ pub async fn source(under_test: &dyn SourceUnderTest) {
     // Releasing is idempotent and may come late.
     let (resume, taken) = positions[positions.len() / 2].clone();
     for _ in 0..2 {
-        source
-            .release(&resume)
-            .await
-            .unwrap_or_else(|error| panic!("release: {error}"));
+        source.release(&resume).await.unwrap_or_else(|error| panic!("release: {error}"));
     }
-    source
-        .close()
-        .await
-        .unwrap_or_else(|error| panic!("close: {error}"));
+    source.close().await.unwrap_or_else(|error| panic!("close: {error}"));
     drop(source);
 
     // Another life resumes exactly behind what was released, and gives the very same records.
     let mut source = under_test.open(resume, 7).await;
     let (rest, _) = read(source.as_mut(), under_test.count() - taken, 7).await;
     let parts = |record: &Record| {
-        let value = if let Payload::Raw(bytes) = &record.value {
-            bytes.to_vec()
-        } else {
-            Vec::new()
-        };
+        let value = if let Payload::Raw(bytes) = &record.value { bytes.to_vec() } else { Vec::new() };
         (record.origin, value)
     };
     let mut expected: Vec<_> = all[taken..].iter().map(parts).collect();
@@ -225,10 +181,7 @@ pub async fn source(under_test: &dyn SourceUnderTest) {
     expected.sort();
     found.sort();
     assert_eq!(found, expected);
-    source
-        .close()
-        .await
-        .unwrap_or_else(|error| panic!("close: {error}"));
+    source.close().await.unwrap_or_else(|error| panic!("close: {error}"));
 }
 
 /// Reads `count` records; also where to resume after each batch, with how many records were read by then.
@@ -239,10 +192,8 @@ async fn read(
 ) -> (Vec<Record>, Vec<(Offsets, usize)>) {
     let (mut all, mut positions, mut resume) = (Vec::new(), Vec::new(), Offsets::new());
     for _ in 0..2_000 {
-        let polled = source
-            .poll(Duration::from_millis(100))
-            .await
-            .unwrap_or_else(|error| panic!("poll: {error}"));
+        let polled =
+            source.poll(Duration::from_millis(100)).await.unwrap_or_else(|error| panic!("poll: {error}"));
         match polled {
             Polled::Batch { records, resume_at } => {
                 assert!(records.len() <= batch_records_max, "a batch of {}", records.len());

@@ -34,13 +34,7 @@ impl WorldSource {
         }
         let calm = state.manners.faults == 0;
         drop(state);
-        Self {
-            world: world.clone(),
-            revoking: Vec::new(),
-            calm,
-            in_flight,
-            in_flight_max,
-        }
+        Self { world: world.clone(), revoking: Vec::new(), calm, in_flight, in_flight_max }
     }
 
     /// The engine polls again: what it was asked to give up is gone now (invariant 9).
@@ -90,16 +84,9 @@ impl WorldSource {
             for index in &self.revoking {
                 state.partitions[*index].leaving = true;
             }
-            let partitions: Vec<Partition> = self
-                .revoking
-                .iter()
-                .map(|index| state.partitions[*index].name.as_str().into())
-                .collect();
-            return Ok(if partitions.is_empty() {
-                Polled::Idle
-            } else {
-                Polled::Revoked { partitions }
-            });
+            let partitions: Vec<Partition> =
+                self.revoking.iter().map(|index| state.partitions[*index].name.as_str().into()).collect();
+            return Ok(if partitions.is_empty() { Polled::Idle } else { Polled::Revoked { partitions } });
         }
         let unread: Vec<usize> = owned
             .iter()
@@ -136,9 +123,7 @@ impl Source for WorldSource {
         self.take_back();
         let held = (self.in_flight)();
         if held > self.in_flight_max {
-            self.world
-                .state()
-                .violation(format!("invariant 8: {held} batches in memory"));
+            self.world.state().violation(format!("invariant 8: {held} batches in memory"));
         }
         if self.world.state().dice.percent(20) {
             let part = self.world.state().dice.roll(wait.as_millis() as u64);
@@ -165,10 +150,7 @@ impl Source for WorldSource {
 fn record(index: usize, offset: u64) -> Record {
     Record {
         topic: "topic".into(),
-        origin: Origin {
-            partition: index as i32,
-            offset: offset as i64,
-        },
+        origin: Origin { partition: index as i32, offset: offset as i64 },
         key: key(index, offset).to_string().into(),
         value: Payload::Absent,
         headers: Headers::default(),
@@ -207,21 +189,14 @@ pub struct WorldSink {
 impl WorldSink {
     /// A lane.
     pub fn open(world: &World) -> Self {
-        Self {
-            world: world.clone(),
-            buffered: VecDeque::new(),
-        }
+        Self { world: world.clone(), buffered: VecDeque::new() }
     }
 
     async fn dawdle(&self) {
         let pause = {
             let mut state = self.world.state();
             let slow_ms = state.manners.slow_ms;
-            if slow_ms > 0 && state.dice.percent(30) {
-                state.dice.roll(slow_ms)
-            } else {
-                0
-            }
+            if slow_ms > 0 && state.dice.percent(30) { state.dice.roll(slow_ms) } else { 0 }
         };
         if pause > 0 {
             tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -242,10 +217,7 @@ impl WorldSink {
             let (index, offset) = coordinates(record);
             if fate(index, offset) == Fate::Rejected {
                 let error = Error::bad_record("refused by the sink");
-                rejected.push(Rejected {
-                    record: record.clone(),
-                    error,
-                });
+                rejected.push(Rejected { record: record.clone(), error });
             } else {
                 self.world.durable(index, offset);
             }
@@ -263,10 +235,7 @@ impl WorldSink {
                 self.buffered.push_back(batch);
             }
         }
-        Written {
-            durable: Durable::Batches(ids),
-            rejected,
-        }
+        Written { durable: Durable::Batches(ids), rejected }
     }
 
     /// Lands all buffered batches of some partitions: later batches may be durable before earlier ones, but never
@@ -276,19 +245,9 @@ impl WorldSink {
         let mut blocked = Vec::new();
         let mut chosen: Vec<BatchId> = Vec::new();
         for batch in &self.buffered {
-            let touched: Vec<i32> = batch
-                .records
-                .iter()
-                .map(|record| record.origin.partition)
-                .collect();
-            let takes = touched
-                .iter()
-                .all(|p| pick >> (p % 3) & 1 == 1 && !blocked.contains(p));
-            if takes {
-                chosen.push(batch.id)
-            } else {
-                blocked.extend(touched)
-            }
+            let touched: Vec<i32> = batch.records.iter().map(|record| record.origin.partition).collect();
+            let takes = touched.iter().all(|p| pick >> (p % 3) & 1 == 1 && !blocked.contains(p));
+            if takes { chosen.push(batch.id) } else { blocked.extend(touched) }
         }
         self.land_buffered(|batch| chosen.contains(&batch.id))
     }
@@ -304,11 +263,7 @@ impl Sink for WorldSink {
         }
         if self.world.state().manners.buffers {
             self.buffered.push_back(Arc::clone(batch));
-            return Ok(if self.percent(40) {
-                self.land_some()
-            } else {
-                Written::nothing()
-            });
+            return Ok(if self.percent(40) { self.land_some() } else { Written::nothing() });
         }
         if self.percent(faults) {
             let part = self.world.state().dice.roll(batch.records.len() as u64 + 1) as usize;
@@ -321,18 +276,11 @@ impl Sink for WorldSink {
         if self.percent(faults / 10) {
             return Err(Error::fatal("the connection is beyond repair"));
         }
-        Ok(Written {
-            durable: Durable::All,
-            rejected,
-        })
+        Ok(Written { durable: Durable::All, rejected })
     }
 
     async fn tick(&mut self) -> Result<Written> {
-        Ok(if self.percent(30) {
-            self.land_some()
-        } else {
-            Written::nothing()
-        })
+        Ok(if self.percent(30) { self.land_some() } else { Written::nothing() })
     }
 
     async fn flush(&mut self) -> Result<Written> {
@@ -341,15 +289,13 @@ impl Sink for WorldSink {
         if self.percent(faults) {
             return Err(Error::transient("not now"));
         }
+        let holds = self.world.state().manners.holds;
+        if self.percent(holds) {
+            // Keeps the batches of some partitions open: they are read again, unless a later answer reports them.
+            return Ok(self.land_some());
+        }
         let written = self.land_buffered(|_| true);
-        Ok(if self.percent(50) {
-            Written {
-                durable: Durable::All,
-                ..written
-            }
-        } else {
-            written
-        })
+        Ok(if self.percent(50) { Written { durable: Durable::All, ..written } } else { written })
     }
 }
 
@@ -362,10 +308,7 @@ pub struct WorldLetters {
 impl WorldLetters {
     /// Nothing buffered.
     pub fn open(world: &World) -> Self {
-        Self {
-            world: world.clone(),
-            buffered: Vec::new(),
-        }
+        Self { world: world.clone(), buffered: Vec::new() }
     }
 }
 
@@ -377,14 +320,9 @@ impl Sink for WorldLetters {
             return Err(Error::transient("nothing was taken"));
         }
         for record in &batch.records {
-            let header = record
-                .headers
-                .last("aqueduct.offset")
-                .and_then(|header| header.value.clone());
+            let header = record.headers.last("aqueduct.offset").and_then(|header| header.value.clone());
             if header.as_deref() != Some(record.origin.offset.to_string().as_bytes()) {
-                self.world
-                    .state()
-                    .violation("a dead letter does not name its offset");
+                self.world.state().violation("a dead letter does not name its offset");
             }
             self.buffered.push(coordinates(record));
         }
@@ -416,14 +354,8 @@ impl OffsetStore for WorldStore {
             return Err(Error::transient("not stored"));
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
-        let moved = moved
-            .iter()
-            .filter(|(partition, _)| index_of(partition) < usize::MAX);
-        self.0.store(
-            &moved
-                .map(|(p, at)| (Partition::clone(p), Arc::clone(at)))
-                .collect(),
-        );
+        let moved = moved.iter().filter(|(partition, _)| index_of(partition) < usize::MAX);
+        self.0.store(&moved.map(|(p, at)| (Partition::clone(p), Arc::clone(at))).collect());
         if self.0.state().dice.percent(faults) {
             return Err(Error::transient("stored, and the answer lost"));
         }

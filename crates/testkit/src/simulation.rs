@@ -26,13 +26,8 @@ pub struct Outcome {
 
 /// Runs one seed to its end.
 pub fn simulate(seed: u64) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build();
-    runtime
-        .map(|runtime| runtime.block_on(lives(seed)))
-        .unwrap_or_default()
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.map(|runtime| runtime.block_on(lives(seed))).unwrap_or_default()
 }
 
 async fn lives(seed: u64) -> Outcome {
@@ -46,6 +41,9 @@ async fn lives(seed: u64) -> Outcome {
         outcome.lives += 1;
         let last = outcome.lives > kills;
         let end = if last { End::Finish } else { End::roll(&mut dice) };
+        if last {
+            world.state().manners.holds = 0;
+        }
         let finished = life(&world, &limits, end, &mut outcome).await;
         if !world.state().violations.is_empty() || (finished && last) {
             break;
@@ -59,11 +57,7 @@ async fn lives(seed: u64) -> Outcome {
         world.finished();
     }
     let state = world.state();
-    Outcome {
-        violations: state.violations.clone(),
-        written: state.written,
-        ..outcome
-    }
+    Outcome { violations: state.violations.clone(), written: state.written, ..outcome }
 }
 
 fn manners(dice: &mut Dice) -> Manners {
@@ -73,13 +67,10 @@ fn manners(dice: &mut Dice) -> Manners {
         partitions: 1 + dice.roll(3) as usize,
         lanes: 1 + dice.roll(3) as usize,
         faults: if calm { 0 } else { 2 + dice.roll(20) },
-        slow_ms: if calm {
-            0
-        } else {
-            [0, 10, 2_000][dice.roll(3) as usize]
-        },
+        slow_ms: if calm { 0 } else { [0, 10, 2_000][dice.roll(3) as usize] },
         revokes: if dice.percent(50) { 5 } else { 0 },
         buffers: dice.percent(50),
+        holds: if calm { 0 } else { dice.roll(2) * 30 },
         group: dice.percent(25),
     }
 }
@@ -110,11 +101,7 @@ enum End {
 impl End {
     fn roll(dice: &mut Dice) -> Self {
         let after = Duration::from_micros(dice.roll(400_000));
-        if dice.percent(70) {
-            End::Kill(after)
-        } else {
-            End::Stop(after)
-        }
+        if dice.percent(70) { End::Kill(after) } else { End::Stop(after) }
     }
 }
 
@@ -146,9 +133,7 @@ async fn life(world: &World, limits: &Limits, end: End, outcome: &mut Outcome) -
         End::Finish => match tokio::time::timeout(Duration::from_secs(36_000), running).await {
             Ok(ended) => (ended, false),
             Err(_) => {
-                world
-                    .state()
-                    .violation("does not finish: something waits for ever");
+                world.state().violation("does not finish: something waits for ever");
                 return true;
             }
         },
@@ -174,6 +159,7 @@ async fn life(world: &World, limits: &Limits, end: End, outcome: &mut Outcome) -
 
 fn judge(world: &World, ended: aqueduct_api::Result<()>, stopped: bool, outcome: &mut Outcome) -> bool {
     match ended {
+        Ok(()) if world.state().manners.holds > 0 => !stopped,
         Ok(()) => {
             let mut state = world.state();
             let undone: Vec<String> = state
@@ -183,10 +169,7 @@ fn judge(world: &World, ended: aqueduct_api::Result<()>, stopped: bool, outcome:
                     partition.owned && !partition.leaving && partition.given != partition.stored
                 })
                 .map(|partition| {
-                    format!(
-                        "{} ended in good order, but not all it read is stored",
-                        partition.name
-                    )
+                    format!("{} ended in good order, but not all it read is stored", partition.name)
                 })
                 .collect();
             state.violations.extend(undone);
@@ -194,9 +177,7 @@ fn judge(world: &World, ended: aqueduct_api::Result<()>, stopped: bool, outcome:
         }
         Err(error) => {
             if !matches!(error.kind(), ErrorKind::Fatal | ErrorKind::Transient) {
-                world
-                    .state()
-                    .violation(format!("an error that nobody made: {error}"));
+                world.state().violation(format!("an error that nobody made: {error}"));
             }
             outcome.errors.push(error.to_string());
             false

@@ -25,6 +25,8 @@ pub struct Manners {
     pub revokes: u64,
     /// Whether the sink buffers.
     pub buffers: bool,
+    /// Percent of flushes that leave a batch open, to be read again.
+    pub holds: u64,
     /// Whether the source keeps its offsets itself, as a consumer group.
     pub group: bool,
 }
@@ -98,19 +100,9 @@ impl World {
     /// Nothing read, nothing stored.
     pub fn new(dice: Dice, manners: Manners) -> Self {
         let partitions = (0..manners.partitions)
-            .map(|index| PartitionState {
-                name: format!("topic/{index}"),
-                owned: true,
-                ..Default::default()
-            })
+            .map(|index| PartitionState { name: format!("topic/{index}"), owned: true, ..Default::default() })
             .collect();
-        Self(Arc::new(Mutex::new(State {
-            dice,
-            manners,
-            partitions,
-            violations: Vec::new(),
-            written: 0,
-        })))
+        Self(Arc::new(Mutex::new(State { dice, manners, partitions, violations: Vec::new(), written: 0 })))
     }
 
     /// A look inside; never held across an await.
@@ -123,12 +115,7 @@ impl World {
         let state = self.state();
         let stored = state.partitions.iter().filter(|partition| partition.stored > 0);
         stored
-            .map(|partition| {
-                (
-                    partition.name.as_str().into(),
-                    partition.stored.to_string().into(),
-                )
-            })
+            .map(|partition| (partition.name.as_str().into(), partition.stored.to_string().into()))
             .collect()
     }
 
@@ -145,13 +132,11 @@ impl World {
                 state.violations.push(says);
             }
             if !owned {
-                state.violations.push(format!(
-                    "invariant 9: {position} stored for {name} after it was given up"
-                ));
+                state
+                    .violations
+                    .push(format!("invariant 9: {position} stored for {name} after it was given up"));
             } else if position < stored {
-                state.violations.push(format!(
-                    "invariant 9: {name} went back from {stored} to {position}"
-                ));
+                state.violations.push(format!("invariant 9: {name} went back from {stored} to {position}"));
             }
             let partition = &mut state.partitions[index];
             partition.stored = partition.stored.max(position);
@@ -165,14 +150,11 @@ impl World {
         }
         let mut state = self.state();
         for (index, position) in numbers(offsets) {
-            let (name, stored) = (
-                state.partitions[index].name.clone(),
-                state.partitions[index].stored,
-            );
+            let (name, stored) = (state.partitions[index].name.clone(), state.partitions[index].stored);
             if position > stored {
-                state.violations.push(format!(
-                    "invariant 4: {position} released for {name}, stored is {stored}"
-                ));
+                state
+                    .violations
+                    .push(format!("invariant 4: {position} released for {name}, stored is {stored}"));
             }
             let partition = &mut state.partitions[index];
             partition.released = partition.released.max(position);
@@ -188,10 +170,7 @@ impl World {
         let mut passing = earlier.filter(|other| fate(index, *other) == Fate::Passes);
         let skipped = passing.find(|other| !partition.done.contains(other));
         let says = skipped.map(|other| {
-            format!(
-                "invariant 7: {} {offset} is durable before {other} of its key",
-                partition.name
-            )
+            format!("invariant 7: {} {offset} is durable before {other} of its key", partition.name)
         });
         state.violations.extend(says);
         state.partitions[index].done.insert(offset);
@@ -201,9 +180,7 @@ impl World {
     pub fn set_aside(&self, index: usize, offset: u64) {
         let mut state = self.state();
         if !matches!(fate(index, offset), Fate::BadTransform | Fate::Rejected) {
-            state.violations.push(format!(
-                "{offset} of partition {index} was set aside, but it passes"
-            ));
+            state.violations.push(format!("{offset} of partition {index} was set aside, but it passes"));
         }
         state.partitions[index].done.insert(offset);
     }
@@ -220,10 +197,7 @@ impl World {
                 found.push(format!("{offset} of {} is lost", partition.name));
             }
             if partition.stored != records {
-                found.push(format!(
-                    "{} ended at {}, not at {records}",
-                    partition.name, partition.stored
-                ));
+                found.push(format!("{} ended at {}, not at {records}", partition.name, partition.stored));
             }
             if partition.released != partition.stored {
                 let (released, stored) = (partition.released, partition.stored);
@@ -254,16 +228,9 @@ impl State {
 
 /// The index in a partition's name.
 pub fn index_of(partition: &Partition) -> usize {
-    partition
-        .rsplit('/')
-        .next()
-        .and_then(|number| number.parse().ok())
-        .unwrap_or_default()
+    partition.rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or_default()
 }
 
 fn numbers(offsets: &Offsets) -> Vec<(usize, u64)> {
-    offsets
-        .iter()
-        .map(|(name, at)| (index_of(name), at.parse().unwrap_or_default()))
-        .collect()
+    offsets.iter().map(|(name, at)| (index_of(name), at.parse().unwrap_or_default())).collect()
 }

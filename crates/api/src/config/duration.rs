@@ -11,13 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Duration(pub std::time::Duration);
 
-const UNITS: [(&str, u64); 5] = [
-    ("ms", 1),
-    ("s", 1_000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
-];
+const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 const TAKEN: &str = "write a number with its unit: ms, s, m, h or d, as in 250ms, 5m or 1h30m";
 
 impl Duration {
@@ -43,22 +37,12 @@ impl FromStr for Duration {
             return Err(refuse());
         }
         while !rest.is_empty() {
-            let digits = rest
-                .find(|c: char| !c.is_ascii_digit() && c != '_')
-                .ok_or_else(refuse)?;
+            let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '_').ok_or_else(refuse)?;
             let number: u64 = rest[..digits].replace('_', "").parse().map_err(|_| refuse())?;
             rest = &rest[digits..];
-            let letters = rest
-                .find(|c: char| !c.is_ascii_alphabetic())
-                .unwrap_or(rest.len());
-            let (_, unit_ms) = UNITS
-                .iter()
-                .find(|(name, _)| *name == &rest[..letters])
-                .ok_or_else(refuse)?;
-            total = number
-                .checked_mul(*unit_ms)
-                .and_then(|ms| total.checked_add(ms))
-                .ok_or_else(refuse)?;
+            let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+            let (_, unit_ms) = UNITS.iter().find(|(name, _)| *name == &rest[..letters]).ok_or_else(refuse)?;
+            total = number.checked_mul(*unit_ms).and_then(|ms| total.checked_add(ms)).ok_or_else(refuse)?;
             rest = rest[letters..].trim_start();
         }
         Ok(Self::from_millis(total))
@@ -124,33 +108,15 @@ mod tests {
 
     #[test]
     fn reads_what_people_write_and_refuses_what_two_could_read_differently() {
-        for (text, ms) in [
-            ("250ms", 250),
-            ("5m", 300_000),
-            ("1h30m", 5_400_000),
-            ("1h 30m", 5_400_000),
-            ("0s", 0),
-        ] {
+        for (text, ms) in
+            [("250ms", 250), ("5m", 300_000), ("1h30m", 5_400_000), ("1h 30m", 5_400_000), ("0s", 0)]
+        {
             assert_eq!(text.parse(), Ok(Duration::from_millis(ms)), "{text}");
         }
-        for text in [
-            "",
-            "5",
-            "5M",
-            "10 minutes",
-            "-1s",
-            "1.5s",
-            "m",
-            "99999999999999999999d",
-        ] {
+        for text in ["", "5", "5M", "10 minutes", "-1s", "1.5s", "m", "99999999999999999999d"] {
             assert!(text.parse::<Duration>().is_err(), "{text}");
         }
-        assert!(
-            serde_json::from_str::<Duration>("30")
-                .unwrap_err()
-                .to_string()
-                .contains("has no unit")
-        );
+        assert!(serde_json::from_str::<Duration>("30").unwrap_err().to_string().contains("has no unit"));
     }
 
     #[test]

@@ -38,13 +38,8 @@ impl FromStr for Size {
     fn from_str(text: &str) -> Result<Self, String> {
         let refuse = || format!("`{text}` is not a size; {TAKEN}");
         let text_trimmed = text.trim();
-        let digits = text_trimmed
-            .find(|c: char| !c.is_ascii_digit() && c != '_')
-            .ok_or_else(refuse)?;
-        let number: u64 = text_trimmed[..digits]
-            .replace('_', "")
-            .parse()
-            .map_err(|_| refuse())?;
+        let digits = text_trimmed.find(|c: char| !c.is_ascii_digit() && c != '_').ok_or_else(refuse)?;
+        let number: u64 = text_trimmed[..digits].replace('_', "").parse().map_err(|_| refuse())?;
         let unit = text_trimmed[digits..].trim_start();
         let (_, bytes) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(refuse)?;
         number.checked_mul(*bytes).map(Self).ok_or_else(refuse)
@@ -106,12 +101,8 @@ mod tests {
 
     #[test]
     fn reads_units_and_refuses_what_has_none() {
-        for (text, bytes) in [
-            ("128MiB", 128 << 20),
-            ("1 KB", 1_000),
-            ("10_000B", 10_000),
-            ("5GiB", 5 << 30),
-        ] {
+        for (text, bytes) in [("128MiB", 128 << 20), ("1 KB", 1_000), ("10_000B", 10_000), ("5GiB", 5 << 30)]
+        {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
         }
         for text in ["", "128", "128M", "128mb", "1.5GiB", "-1B", "99999999999TiB"] {

@@ -118,19 +118,11 @@ impl From<fmt::Error> for Error {
 
 fn write_time(record: &Record, format: &str, out: &mut String) -> Result<()> {
     let Some(us) = record.timestamp_us else {
-        return Err(Error::bad_record(
-            "the record has no timestamp, which the template needs",
-        ));
+        return Err(Error::bad_record("the record has no timestamp, which the template needs"));
     };
     let outside = || Error::bad_record(format!("timestamp {us} us is outside the years that have a date"));
-    let zoned = Timestamp::from_microsecond(us)
-        .map_err(|_| outside())?
-        .to_zoned(TimeZone::UTC);
-    out.push_str(
-        &BrokenDownTime::from(&zoned)
-            .to_string(format)
-            .map_err(|_| outside())?,
-    );
+    let zoned = Timestamp::from_microsecond(us).map_err(|_| outside())?.to_zoned(TimeZone::UTC);
+    out.push_str(&BrokenDownTime::from(&zoned).to_string(format).map_err(|_| outside())?);
     Ok(())
 }
 
@@ -154,9 +146,8 @@ impl FromStr for Template {
                     "`{text}` closes a brace that was not opened; write }}}} for a brace itself"
                 ));
             }
-            let end = rest
-                .find('}')
-                .ok_or_else(|| format!("`{text}` opens a brace and does not close it"))?;
+            let end =
+                rest.find('}').ok_or_else(|| format!("`{text}` opens a brace and does not close it"))?;
             if !literal.is_empty() {
                 pieces.push(Piece::Text(std::mem::take(&mut literal)));
             }
@@ -167,10 +158,7 @@ impl FromStr for Template {
         if !literal.is_empty() {
             pieces.push(Piece::Text(literal));
         }
-        Ok(Self {
-            text: text.to_owned(),
-            pieces,
-        })
+        Ok(Self { text: text.to_owned(), pieces })
     }
 }
 
@@ -204,9 +192,7 @@ fn placeholder(name: &str) -> Result<Piece, String> {
 
 impl<'de> Deserialize<'de> for Template {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -238,10 +224,7 @@ mod tests {
         headers.push("tenant", Some("a/b".into()));
         Record {
             topic: "orders".into(),
-            origin: Origin {
-                partition: 3,
-                offset: 42,
-            },
+            origin: Origin { partition: 3, offset: 42 },
             key: "k".into(),
             value: Payload::Absent,
             headers,
@@ -253,9 +236,7 @@ mod tests {
         let template: Template = template.parse()?;
         let mut out = String::new();
         let escape = |text: &str, out: &mut String| out.push_str(&text.replace('/', "%2F"));
-        template
-            .render(&record(), None, escape, &mut out)
-            .map_err(|error| error.to_string())?;
+        template.render(&record(), None, escape, &mut out).map_err(|error| error.to_string())?;
         Ok(out)
     }
 
@@ -275,10 +256,6 @@ mod tests {
         assert!(rendered("{topic").unwrap_err().contains("does not close"));
         assert!(rendered("topic}").unwrap_err().contains("not opened"));
         assert!(rendered("{timestamp}").unwrap_err().contains("needs a format"));
-        assert!(
-            rendered("{timestamp:%Q%}")
-                .unwrap_err()
-                .contains("not a time format")
-        );
+        assert!(rendered("{timestamp:%Q%}").unwrap_err().contains("not a time format"));
     }
 }

@@ -37,7 +37,7 @@ impl Commit {
     pub(crate) async fn run(mut self) -> Result<()> {
         let mut reading = true;
         let mut due = Instant::now() + self.limits.commit_interval;
-        while reading || self.book.ledger().in_flight() > 0 {
+        while reading || !self.book.ledger().is_quiet() {
             if self.book.is_lost() {
                 return Err(lost());
             }
@@ -117,10 +117,7 @@ impl Commit {
     }
 
     async fn release(&self, moved: &Offsets) -> Result<()> {
-        self.releases
-            .send(moved.clone())
-            .await
-            .map_err(|_| Error::fatal("the source ended early"))
+        self.releases.send(moved.clone()).await.map_err(|_| Error::fatal("the source ended early"))
     }
 }
 

@@ -64,9 +64,7 @@ impl Poll {
                 Ok(Polled::Idle) => {}
                 Ok(Polled::End) => break,
                 Err(error) if error.kind() == ErrorKind::Transient => {
-                    let pause = trouble
-                        .get_or_insert_with(|| Backoff::of_write(next_batch))
-                        .pause();
+                    let pause = trouble.get_or_insert_with(|| Backoff::of_write(next_batch)).pause();
                     self.wait_out(&error, pause).await;
                     continue;
                 }
@@ -93,13 +91,7 @@ impl Poll {
 
     /// The wave of stopping starts here: the channel closes behind the last batch.
     async fn finish(self) -> Result<()> {
-        let Poll {
-            mut source,
-            out,
-            drains,
-            mut releases,
-            ..
-        } = self;
+        let Poll { mut source, out, drains, mut releases, .. } = self;
         drop(out);
         drop(drains);
         while let Some(offsets) = releases.recv().await {
@@ -110,30 +102,17 @@ impl Poll {
 
     async fn pass_on(&mut self, batch: BatchId, records: Vec<Record>, resume_at: &Offsets) -> Result<()> {
         let sent_first = planted(Bug::SentBeforeOpened);
-        let receipt = if sent_first {
-            self.book.receipt(batch)
-        } else {
-            self.book.open(batch, resume_at)
-        };
+        let receipt = if sent_first { self.book.receipt(batch) } else { self.book.open(batch, resume_at) };
         if records.is_empty() {
             receipt.settle();
             return Ok(());
         }
         let bytes: usize = records.iter().map(Record::memory_bytes).sum();
-        let payload: usize = records
-            .iter()
-            .map(|record| record.key.len() + record.value.len())
-            .sum();
+        let payload: usize = records.iter().map(|record| record.key.len() + record.value.len()).sum();
         let time_us = records.last().and_then(|record| record.timestamp_us);
-        self.status
-            .read(resume_at, records.len() as u64, payload as u64, time_us);
+        self.status.read(resume_at, records.len() as u64, payload as u64, time_us);
         let permit = self.budget.take(bytes);
-        self.send(Read::Batch {
-            records,
-            receipt,
-            permit,
-        })
-        .await?;
+        self.send(Read::Batch { records, receipt, permit }).await?;
         if sent_first {
             tokio::task::yield_now().await;
             self.book.ledger().open(batch, resume_at);
@@ -179,10 +158,7 @@ impl Poll {
         }
         self.send(Read::Flush).await?;
         let (done, mut drained) = oneshot::channel();
-        let request = Drain {
-            partitions: partitions.clone(),
-            done,
-        };
+        let request = Drain { partitions: partitions.clone(), done };
         self.drains.send(request).await.map_err(|_| gone())?;
         loop {
             tokio::select! {

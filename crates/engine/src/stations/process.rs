@@ -28,11 +28,7 @@ impl Process {
     pub(crate) async fn run(mut self) -> Result<()> {
         while let Some(read) = self.input.recv().await {
             match read {
-                Read::Batch {
-                    records,
-                    receipt,
-                    permit,
-                } => self.process(records, receipt, permit).await?,
+                Read::Batch { records, receipt, permit } => self.process(records, receipt, permit).await?,
                 Read::Flush => {
                     for lane in &self.lanes {
                         lane.send(Work::Flush).await.map_err(|_| gone())?;
@@ -45,9 +41,7 @@ impl Process {
 
     async fn process(&mut self, records: Vec<Record>, receipt: Receipt, permit: Permit) -> Result<()> {
         let passed = self.chain.apply(records);
-        self.status
-            .records_dropped
-            .fetch_add(passed.dropped as u64, Ordering::Relaxed);
+        self.status.records_dropped.fetch_add(passed.dropped as u64, Ordering::Relaxed);
         // Set aside durably before the batch can settle (invariant 1).
         self.set_aside.put(passed.bad).await?;
         if passed.kept.is_empty() {
@@ -60,10 +54,7 @@ impl Process {
         }
         if let [lane] = self.lanes.as_slice() {
             let batch = Batch::new(receipt.batch(), passed.kept, Some(Arc::new(permit)));
-            return lane
-                .send(Work::Batch { batch, receipt })
-                .await
-                .map_err(|_| gone());
+            return lane.send(Work::Batch { batch, receipt }).await.map_err(|_| gone());
         }
         self.share_out(passed.kept, receipt, permit).await
     }
@@ -73,11 +64,7 @@ impl Process {
         let permit = Arc::new(permit);
         let mut shares: Vec<Vec<Record>> = self.lanes.iter().map(|_| Vec::new()).collect();
         for (index, record) in records.into_iter().enumerate() {
-            let lane = if planted(Bug::LanesInTurn) {
-                index
-            } else {
-                lane_of(&record) as usize
-            };
+            let lane = if planted(Bug::LanesInTurn) { index } else { lane_of(&record) as usize };
             shares[lane % self.lanes.len()].push(record);
         }
         for (lane, records) in self.lanes.iter().zip(shares) {
@@ -85,12 +72,7 @@ impl Process {
                 continue;
             }
             let batch = Batch::new(receipt.batch(), records, Some(Arc::clone(&permit) as _));
-            lane.send(Work::Batch {
-                batch,
-                receipt: receipt.share(),
-            })
-            .await
-            .map_err(|_| gone())?;
+            lane.send(Work::Batch { batch, receipt: receipt.share() }).await.map_err(|_| gone())?;
         }
         receipt.settle();
         Ok(())
