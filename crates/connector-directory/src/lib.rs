@@ -1,1 +1,8 @@
-//! placeholder
+//! The `directory` sink: records into files of a local folder.
+
+mod config;
+mod folder;
+mod sink;
+
+pub use config::Config;
+pub use sink::Folder;

@@ -1,0 +1,255 @@
+//! A folder as a store of objects. A file is written under a hidden temporary name, synced, and linked to its own name,
+//! which fails if that exists; then the folder is synced. So at any moment a file is there whole, or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use aqueduct_api::{Condition, Error, Result};
+use aqueduct_objects::store::TAIL_BYTES;
+use aqueduct_objects::{Finished, Footprint, Found, Leftovers, Store, Upload, persist};
+use async_trait::async_trait;
+
+const TEMPORARY_SUFFIX: &str = ".part";
+
+/// A local folder.
+pub(crate) struct FolderStore {
+    folder: Arc<PathBuf>,
+    condition: Condition,
+}
+
+impl FolderStore {
+    /// Opens a folder, and makes it when missing.
+    pub(crate) async fn open(folder: PathBuf, condition: Condition) -> Result<Self> {
+        let store = Self { folder: Arc::new(folder), condition };
+        store.attempt(|folder| make_folder(folder).map_err(|error| classify(folder, folder, error))).await?;
+        Ok(store)
+    }
+
+    /// Runs a blocking step beside the runtime, again for as long as the disk is full.
+    async fn attempt<T: Send + 'static>(
+        &self,
+        step: impl Fn(&Path) -> Result<T> + Clone + Send + Sync + 'static,
+    ) -> Result<T> {
+        attempt(&self.folder, &self.condition, step).await
+    }
+}
+
+#[async_trait]
+impl Store for FolderStore {
+    async fn find(&self, name: &str) -> Result<Option<Found>> {
+        let name = name.to_owned();
+        self.attempt(move |folder| {
+            let path = folder.join(&name);
+            match look(&path) {
+                Ok(found) => Ok(Some(found)),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(classify(folder, &path, error)),
+            }
+        })
+        .await
+    }
+
+    async fn sweep(&self, leftovers: &Leftovers<'_>) -> Result<()> {
+        let (head, from) = (leftovers.head.to_owned(), leftovers.from);
+        self.attempt(move |folder| {
+            let leftovers = Leftovers { head: &head, from };
+            let level = head.rfind('/').map_or("", |at| &head[..=at]);
+            sweep(folder, level, &leftovers).map_err(|error| classify(folder, &folder.join(level), error))
+        })
+        .await
+    }
+
+    async fn begin(&self, name: &str, _: &Footprint) -> Result<Box<dyn Upload>> {
+        let path = self.folder.join(name);
+        let temporary = temporary_name(&path);
+        let (target, temporary_path) = (path.clone(), temporary.clone());
+        let file = self
+            .attempt(move |folder| {
+                let open = || {
+                    target.parent().map_or(Ok(()), make_folder)?;
+                    // A try before this one may have made it, and failed after.
+                    OpenOptions::new().write(true).create(true).truncate(true).open(&temporary_path)
+                };
+                open().map_err(|error| classify(folder, &temporary_path, error))
+            })
+            .await?;
+        let (folder, condition) = (Arc::clone(&self.folder), self.condition.clone());
+        Ok(Box::new(FileUpload { file: Arc::new(file), path, temporary, folder, condition }))
+    }
+}
+
+/// A file that is being written.
+struct FileUpload {
+    file: Arc<File>,
+    path: PathBuf,
+    temporary: PathBuf,
+    folder: Arc<PathBuf>,
+    condition: Condition,
+}
+
+#[async_trait]
+impl Upload for FileUpload {
+    async fn write(&mut self, bytes: &mut Vec<u8>) -> Result<()> {
+        let chunk = Arc::new(std::mem::take(bytes));
+        // What a full disk took of the chunk is not written again.
+        let written = Arc::new(AtomicUsize::new(0));
+        let (file, temporary, rest) = (Arc::clone(&self.file), self.temporary.clone(), Arc::clone(&chunk));
+        attempt(&self.folder, &self.condition, move |folder| {
+            loop {
+                let at = written.load(Ordering::Relaxed);
+                if at == rest.len() {
+                    return Ok(());
+                }
+                match (&*file).write(&rest[at..]) {
+                    Ok(count) => written.store(at + count, Ordering::Relaxed),
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => return Err(classify(folder, &temporary, error)),
+                }
+            }
+        })
+        .await?;
+        // The buffer goes back, if nobody holds it any more.
+        *bytes = Arc::try_unwrap(chunk).unwrap_or_default();
+        bytes.clear();
+        Ok(())
+    }
+
+    async fn finish(self: Box<Self>, _: &Footprint) -> Result<Finished> {
+        let (file, temporary, path) = (Arc::clone(&self.file), self.temporary.clone(), self.path.clone());
+        attempt(&self.folder, &self.condition, move |folder| {
+            file.sync_all().map_err(|error| classify(folder, &temporary, error))?;
+            let finished = match fs::hard_link(&temporary, &path) {
+                Ok(()) => Finished::Created,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => Finished::Refused,
+                Err(error) => return Err(classify(folder, &path, error)),
+            };
+            let clean = || {
+                fs::remove_file(&temporary)?;
+                path.parent().map_or(Ok(()), sync_folder)
+            };
+            clean().map_err(|error| classify(folder, &temporary, error))?;
+            Ok(finished)
+        })
+        .await
+    }
+
+    fn buffered(&self) -> usize {
+        0
+    }
+}
+
+impl Drop for FileUpload {
+    /// What is left of an object that was not finished; of a finished one it is gone already.
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+async fn attempt<T: Send + 'static>(
+    folder: &Arc<PathBuf>,
+    condition: &Condition,
+    step: impl Fn(&Path) -> Result<T> + Clone + Send + Sync + 'static,
+) -> Result<T> {
+    persist(condition, || {
+        let (folder, step) = (Arc::clone(folder), step.clone());
+        async move {
+            let done = tokio::task::spawn_blocking(move || step(&folder)).await;
+            done.map_err(|error| Error::fatal("writing a file was abandoned").caused_by(error))?
+        }
+    })
+    .await
+}
+
+fn look(path: &Path) -> io::Result<Found> {
+    let mut file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    file.seek(SeekFrom::Start(bytes.saturating_sub(TAIL_BYTES as u64)))?;
+    let mut tail = Vec::new();
+    file.read_to_end(&mut tail)?;
+    Ok(Found { bytes, tail: tail.into() })
+}
+
+/// Removes temporary files of these leftovers; `level` is where they are, below the folder. Where the start offset
+/// names a folder they are inside it.
+fn sweep(folder: &Path, level: &str, leftovers: &Leftovers<'_>) -> io::Result<()> {
+    let entries = match fs::read_dir(folder.join(level)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if let Some(object) = name.strip_prefix('.')
+            && name.ends_with(TEMPORARY_SUFFIX)
+            && leftovers.covers(&format!("{level}{object}"))
+        {
+            match fs::remove_file(entry.path()) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => tracing::info!(file = name, "removed what a run that died left half-way"),
+            }
+        } else if leftovers.covers(&format!("{level}{name}")) && entry.file_type()?.is_dir() {
+            sweep(folder, &format!("{level}{name}/"), leftovers)?;
+        }
+    }
+    Ok(())
+}
+
+/// `.NAME.UNIQUE.part` beside the file: hidden, on the same file system, and never that of another writer, be it in
+/// another container with the same process id.
+fn temporary_name(path: &Path) -> PathBuf {
+    let name = path.file_name().map_or_else(Default::default, |name| name.to_string_lossy().into_owned());
+    let unique = RandomState::new().build_hasher().finish();
+    path.with_file_name(format!(".{name}.{unique:016x}{TEMPORARY_SUFFIX}"))
+}
+
+/// Makes a folder and those above it, and makes them durable.
+fn make_folder(path: &Path) -> io::Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().unwrap_or(Path::new(""));
+    make_folder(parent)?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => sync_folder(parent),
+    }
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(if path.as_os_str().is_empty() { Path::new(".") } else { path })?.sync_all()
+}
+
+/// What an error of the file system means here.
+fn classify(folder: &Path, path: &Path, error: io::Error) -> Error {
+    let (folder, path) = (folder.display(), path.display());
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            Error::transient(format!("no space is left for the folder `{folder}`"))
+                .remedy("free some; writing goes on by itself, and nothing is lost meanwhile")
+        }
+        // Too many open files, of this process or of the machine.
+        _ if matches!(error.raw_os_error(), Some(23 | 24)) => {
+            Error::transient(format!("cannot open `{path}`"))
+                .caused_by(error)
+                .remedy("allow more open files (ulimit -n), or keep fewer files open with a simpler `path`")
+        }
+        ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::AlreadyExists => {
+            Error::config(format!("cannot write `{path}`")).caused_by(error).remedy(
+                "a file stands where a folder is needed, or the other way round: move it, or change `path`",
+            )
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            Error::fatal(format!("may not write `{path}`"))
+                .caused_by(error)
+                .remedy(format!("allow this user to write in `{folder}`, or name another folder"))
+        }
+        ErrorKind::NotFound => Error::fatal(format!("`{path}` is gone, another writer has taken its place"))
+            .remedy("starting again from the stored offsets"),
+        _ => Error::fatal(format!("cannot write `{path}`")).caused_by(error),
+    }
+}

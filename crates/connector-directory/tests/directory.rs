@@ -1,0 +1,327 @@
+//! The sink on real folders: conformance, rotation, crashes' leftovers, foreign files, and a full disk.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_api::catalog::{Repeats, SinkConnector, SinkContext};
+use aqueduct_api::{Batch, BatchId, Condition, Durable, Error, Origin, Payload, Record, Sink};
+use aqueduct_connector_directory::{Config, Folder};
+use aqueduct_testkit::conformance::{self, SinkUnderTest};
+use async_trait::async_trait;
+use serde_json::json;
+
+/// A folder that is gone after the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("aqueduct-directory-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// All files below, hidden ones too, by their name from here.
+    fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        let mut folders = vec![self.0.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let name = path.strip_prefix(&self.0).unwrap().to_str().unwrap().to_owned();
+                    files.insert(name, fs::read(path).unwrap());
+                }
+            }
+        }
+        files
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.files().into_keys().collect()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn config(folder: &Path, more: serde_json::Value) -> Arc<Config> {
+    let mut config =
+        json!({ "folder": folder, "path": "{topic}/{partition}-{start_offset}", "format": "lines" });
+    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let config: Config = serde_json::from_value(config).unwrap();
+    assert_eq!(Folder::check(&config), []);
+    Arc::new(config)
+}
+
+fn context(condition: &Condition) -> SinkContext {
+    SinkContext { pipeline: "orders-to-folder".into(), task: 0, lane: 0, condition: condition.clone() }
+}
+
+async fn open(config: &Arc<Config>) -> Box<dyn Sink> {
+    Folder::open(Arc::clone(config), context(&Condition::default())).await.unwrap()
+}
+
+/// A batch of `count` records of `orders/0` from this offset on.
+fn batch(id: u64, first: i64, count: i64) -> Arc<Batch> {
+    let record = |offset| Record {
+        topic: "orders".into(),
+        origin: Origin { partition: 0, offset },
+        key: Payload::Absent,
+        value: format!("record {offset}").into(),
+        headers: Default::default(),
+        timestamp_us: Some(0),
+    };
+    Batch::new(BatchId(id), (first..first + count).map(record).collect(), None)
+}
+
+fn lines(first: i64, count: i64) -> Vec<u8> {
+    (first..first + count).map(|offset| format!("record {offset}\n")).collect::<String>().into_bytes()
+}
+
+struct UnderTest {
+    scratch: Scratch,
+    config: Arc<Config>,
+}
+
+#[async_trait]
+impl SinkUnderTest for UnderTest {
+    async fn open(&self) -> Box<dyn Sink> {
+        open(&self.config).await
+    }
+
+    async fn stored(&self) -> BTreeMap<i32, Vec<String>> {
+        let mut stored: BTreeMap<i32, Vec<String>> = BTreeMap::new();
+        for (name, bytes) in self.scratch.files() {
+            let Some((partition, _)) = name.trim_start_matches("orders/").split_once('-') else { continue };
+            let bytes = if name.ends_with(".zst") { zstd::decode_all(&bytes[..]).unwrap() } else { bytes };
+            let text = String::from_utf8(bytes).unwrap();
+            stored.entry(partition.parse().unwrap()).or_default().extend(text.lines().map(str::to_owned));
+        }
+        stored
+    }
+
+    fn topic(&self) -> String {
+        "orders".into()
+    }
+
+    fn repeats(&self) -> Repeats {
+        Folder::traits(&self.config).repeats
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keeps_the_contract() {
+    for (name, more) in [
+        ("plain", json!({ "rotate": { "records_max": 25 } })),
+        (
+            "zstd",
+            json!({ "format": { "json_lines": { "compression": "zstd" } }, "rotate": { "bytes_max": "100B" } }),
+        ),
+    ] {
+        let scratch = Scratch::new(name);
+        let config = config(&scratch.0, more);
+        conformance::sink(&UnderTest { scratch, config }).await;
+    }
+}
+
+#[tokio::test]
+async fn finishes_files_by_records_and_by_age() {
+    let scratch = Scratch::new("rotation");
+    let mut sink =
+        open(&config(&scratch.0, json!({ "rotate": { "records_max": 20, "age_max": "200ms" } }))).await;
+    for id in 0..5 {
+        sink.write(&batch(id, id as i64 * 10, 10)).await.unwrap();
+    }
+    let mut durable = Vec::new();
+    for _ in 0..100 {
+        if let Durable::Batches(more) = sink.tick().await.unwrap().durable {
+            durable.extend(more.into_iter().map(|id| id.0));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    durable.sort_unstable();
+    assert!(durable.ends_with(&[4]), "the last one by its age, without new data: {durable:?}");
+    let expected = [(0, 20), (20, 20), (40, 10)]
+        .map(|(first, count)| (format!("orders/0-{first:020}.txt"), lines(first, count)));
+    assert_eq!(scratch.files(), BTreeMap::from(expected));
+}
+
+#[tokio::test]
+async fn skips_what_an_earlier_run_has_finished() {
+    let scratch = Scratch::new("adopt");
+    let config = config(&scratch.0, json!({ "format": { "lines": { "compression": "zstd" } } }));
+    let mut sink = open(&config).await;
+    sink.write(&batch(0, 100, 30)).await.unwrap();
+    sink.flush().await.unwrap();
+    drop(sink);
+    let before = scratch.files();
+
+    // The offsets were not stored: all comes again, in other batches.
+    let mut sink = open(&config).await;
+    assert_eq!(sink.write(&batch(0, 100, 25)).await.unwrap().durable, Durable::Batches(vec![]), "not a cut");
+    sink.write(&batch(1, 125, 25)).await.unwrap();
+    assert_eq!(sink.flush().await.unwrap().durable, Durable::Batches(vec![BatchId(0), BatchId(1)]));
+    let after = scratch.files();
+    assert_eq!(after.len(), 2);
+    assert!(before.iter().all(|(name, bytes)| after.get(name) == Some(bytes)));
+    let second = &after["orders/0-00000000000000000130.txt.zst"];
+    assert_eq!(zstd::decode_all(&second[..]).unwrap(), lines(130, 20));
+}
+
+#[tokio::test]
+async fn another_writer_that_was_first_wins() {
+    let scratch = Scratch::new("conflict");
+    let config = config(&scratch.0, json!({}));
+    let (mut late, mut early) = (open(&config).await, open(&config).await);
+    late.write(&batch(0, 0, 10)).await.unwrap();
+    early.write(&batch(0, 1, 5)).await.unwrap();
+    early.flush().await.unwrap();
+    drop(early);
+    let mut early = open(&config).await;
+    early.write(&batch(0, 0, 1)).await.unwrap();
+    // Whoever begins at an offset takes the partition over: what another writer has half-way is removed.
+    let error = late.flush().await.unwrap_err();
+    let file = scratch.0.join("orders/0-00000000000000000000.txt");
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "`{}` is gone, another writer has taken its place; starting again from the stored offsets",
+            file.display()
+        )
+    );
+    early.flush().await.unwrap();
+    assert_eq!(scratch.files().len(), 2);
+}
+
+#[tokio::test]
+async fn removes_what_a_dead_run_left_and_nothing_else() {
+    let scratch = Scratch::new("leftovers");
+    let part = |name: &str| format!(".{name}.0123456789abcdef.part");
+    let left = ["0-00000000000000000100.txt", "0-00000000000000000200.txt"];
+    let alive = ["0-00000000000000000099.txt", "1-00000000000000000100.txt", "00-00000000000000000100.txt"];
+    fs::create_dir(scratch.0.join("orders")).unwrap();
+    for name in left.iter().chain(&alive) {
+        fs::write(scratch.0.join("orders").join(part(name)), "half").unwrap();
+    }
+    let mut sink = open(&config(&scratch.0, json!({}))).await;
+    sink.write(&batch(0, 100, 1)).await.unwrap();
+    sink.flush().await.unwrap();
+    let mut expected: Vec<String> = alive.iter().map(|name| format!("orders/{}", part(name))).collect();
+    expected.push("orders/0-00000000000000000100.txt".into());
+    expected.sort();
+    assert_eq!(scratch.names(), expected);
+}
+
+#[tokio::test]
+async fn a_file_of_somebody_else_is_never_taken_for_ours() {
+    let scratch = Scratch::new("foreign");
+    fs::create_dir(scratch.0.join("orders")).unwrap();
+    let file = scratch.0.join("orders/0-00000000000000000000.txt");
+    for (content, format, says) in [
+        (
+            &b"something else"[..],
+            json!("lines"),
+            "and its 14 bytes do not end where a record does; it was written with other transforms or by another program: move it away, or change `path`",
+        ),
+        (
+            b"",
+            json!("lines"),
+            "and it is empty, so this pipeline did not write it; move it away, or change `path` so that names do not meet",
+        ),
+    ] {
+        fs::write(&file, content).unwrap();
+        let mut sink = open(&config(&scratch.0, json!({ "format": format }))).await;
+        let error = sink.write(&batch(0, 0, 10)).await.unwrap_err();
+        assert_eq!(error.kind(), aqueduct_api::ErrorKind::Config);
+        assert_eq!(error.to_string(), format!("`orders/0-00000000000000000000.txt` exists already, {says}"));
+        assert_eq!(fs::read(&file).unwrap(), content);
+    }
+}
+
+#[tokio::test]
+async fn says_what_is_wrong_with_the_folder() {
+    let scratch = Scratch::new("wrong");
+    let file = scratch.0.join("file");
+    fs::write(&file, "").unwrap();
+    let config = config(&file.join("lake"), json!({}));
+    let Err::<_, Error>(error) = Folder::open(config, context(&Condition::default())).await else {
+        panic!("a file is no folder")
+    };
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "cannot write `{}`: File exists (os error 17); a file stands where a folder is needed, or the other \
+             way round: move it, or change `path`",
+            file.join("lake").display()
+        )
+    );
+}
+
+/// A file system of one megabyte, mounted for the test; needs the rights to do so.
+struct SmallDisk(Scratch);
+
+impl SmallDisk {
+    fn new() -> Self {
+        let scratch = Scratch::new("full");
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&scratch.0).status();
+        assert!(mount.is_ok_and(|status| status.success()), "this test mounts a small tmpfs: run it as root");
+        Self(scratch)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0.0).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_waited_for_and_nothing_is_lost() {
+    let disk = SmallDisk::new();
+    let folder = &disk.0.0;
+    let ballast = folder.join("ballast");
+    fs::write(&ballast, vec![0; 900_000]).unwrap();
+    let condition = Condition::default();
+    let mut sink = Folder::open(config(folder, json!({})), context(&condition)).await.unwrap();
+    let watch = tokio::spawn({
+        let (condition, ballast) = (condition.clone(), ballast.clone());
+        async move {
+            let reason = loop {
+                match condition.reason() {
+                    Some(reason) => break reason,
+                    None => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            };
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            fs::remove_file(ballast).unwrap();
+            reason
+        }
+    });
+    // 40,000 lines of 13 bytes or so do not fit beside the ballast.
+    for id in 0..40 {
+        sink.write(&batch(id, 1_000_000 + id as i64 * 1_000, 1_000)).await.unwrap();
+    }
+    sink.flush().await.unwrap();
+    assert_eq!(
+        watch.await.unwrap(),
+        format!(
+            "no space is left for the folder `{}`; free some; writing goes on by itself, and nothing is lost meanwhile",
+            folder.display()
+        )
+    );
+    assert_eq!(condition.reason(), None);
+    let expected =
+        BTreeMap::from([("orders/0-00000000000001000000.txt".to_owned(), lines(1_000_000, 40_000))]);
+    assert!(disk.0.files() == expected, "{:?}", disk.0.names());
+}
