@@ -116,9 +116,7 @@ impl<'a> Message<'a> {
             return "";
         }
         // SAFETY: the topic lives as long as the message; Kafka allows ASCII names only.
-        unsafe { CStr::from_ptr(rd::rd_kafka_topic_name(self.0.rkt)) }
-            .to_str()
-            .unwrap_or_default()
+        unsafe { CStr::from_ptr(rd::rd_kafka_topic_name(self.0.rkt)) }.to_str().unwrap_or_default()
     }
 
     /// The partition.
@@ -166,10 +164,7 @@ impl<'a> Message<'a> {
                 return;
             }
             // SAFETY: a name is a C string.
-            visit(
-                &unsafe { CStr::from_ptr(name) }.to_string_lossy(),
-                bytes(value, length),
-            );
+            visit(&unsafe { CStr::from_ptr(name) }.to_string_lossy(), bytes(value, length));
         }
     }
 }
@@ -234,11 +229,7 @@ pub(crate) fn commit<C: ConsumerContext>(
         rd::rd_kafka_queue_destroy(queue);
         code
     };
-    if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-        Ok(())
-    } else {
-        Err(code.into())
-    }
+    if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR { Ok(()) } else { Err(code.into()) }
 }
 
 /// The oldest offset and the one after the newest, as the last fetch saw them: nobody is asked.

@@ -1,6 +1,7 @@
 //! What consumers and producers share: their properties, what they are waiting for, and what an error code means.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,10 +42,7 @@ pub(crate) fn consumer_config(config: &SourceConfig, group: &str, client_id: &st
         if client.get("partition.assignment.strategy").is_none() {
             client.set("partition.assignment.strategy", "cooperative-sticky");
         }
-        client.set(
-            "session.timeout.ms",
-            config.session_timeout.0.as_millis().to_string(),
-        );
+        client.set("session.timeout.ms", config.session_timeout.0.as_millis().to_string());
     }
     client.set("group.id", group);
     client.set("enable.auto.commit", "false");
@@ -122,14 +120,22 @@ pub(crate) enum Trouble {
 pub(crate) struct Troubles {
     condition: Condition,
     now: Mutex<BTreeMap<Trouble, String>>,
+    suspected: AtomicBool,
 }
 
 impl Troubles {
     pub(crate) fn new(condition: Condition) -> Self {
-        Self {
-            condition,
-            now: Mutex::default(),
-        }
+        Self { condition, now: Mutex::default(), suspected: AtomicBool::new(false) }
+    }
+
+    /// A connection failed. One broker of many, or all? The library does not always say, so somebody has to ask.
+    pub(crate) fn suspect(&self) {
+        self.suspected.store(true, Ordering::Release);
+    }
+
+    /// Whether to ask if a broker answers: because none did, or because of a suspicion, which is taken back by this.
+    pub(crate) fn to_ask(&self) -> bool {
+        self.suspected.swap(false, Ordering::AcqRel) || self.has(Trouble::Brokers)
     }
 
     /// Says it in the log when it is news.
@@ -153,10 +159,7 @@ impl Troubles {
 
     /// Whether this is being waited for.
     pub(crate) fn has(&self, trouble: Trouble) -> bool {
-        self.now
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains_key(&trouble)
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&trouble)
     }
 
     fn show(&self, now: &BTreeMap<Trouble, String>) {
@@ -174,35 +177,41 @@ pub(crate) fn no_broker(brokers: &str) -> String {
     )
 }
 
-/// Whether the trouble is on the way to the brokers, or theirs for the moment: the library itself tries again.
-pub(crate) fn is_passing(code: RDKafkaErrorCode) -> bool {
+/// Whether a connection, or the way to one, failed.
+pub(crate) fn is_connection(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
         code,
-        Code::BrokerTransportFailure
-            | Code::AllBrokersDown
-            | Code::Resolve
-            | Code::OperationTimedOut
-            | Code::MessageTimedOut
-            | Code::WaitingForCoordinator
-            | Code::WaitCache
-            | Code::TimedOutQueue
-            | Code::RequestTimedOut
-            | Code::NetworkException
-            | Code::BrokerNotAvailable
-            | Code::LeaderNotAvailable
-            | Code::NotLeaderForPartition
-            | Code::ReplicaNotAvailable
-            | Code::CoordinatorLoadInProgress
-            | Code::CoordinatorNotAvailable
-            | Code::NotCoordinator
-            | Code::RebalanceInProgress
-            | Code::UnstableOffsetCommit
-            | Code::OffsetNotAvailable
-            | Code::FencedLeaderEpoch
-            | Code::UnknownLeaderEpoch
-            | Code::StaleMemberEpoch
+        Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve | Code::OperationTimedOut
     )
+}
+
+/// Whether the trouble is on the way to the brokers, or theirs for the moment: the library itself tries again.
+pub(crate) fn is_passing(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    is_connection(code)
+        || matches!(
+            code,
+            Code::MessageTimedOut
+                | Code::WaitingForCoordinator
+                | Code::WaitCache
+                | Code::TimedOutQueue
+                | Code::RequestTimedOut
+                | Code::NetworkException
+                | Code::BrokerNotAvailable
+                | Code::LeaderNotAvailable
+                | Code::NotLeaderForPartition
+                | Code::ReplicaNotAvailable
+                | Code::CoordinatorLoadInProgress
+                | Code::CoordinatorNotAvailable
+                | Code::NotCoordinator
+                | Code::RebalanceInProgress
+                | Code::UnstableOffsetCommit
+                | Code::OffsetNotAvailable
+                | Code::FencedLeaderEpoch
+                | Code::UnknownLeaderEpoch
+                | Code::StaleMemberEpoch
+        )
 }
 
 /// What is not allowed or cannot be proved, said with what has to be granted; `None` for every other code.
@@ -232,22 +241,14 @@ pub(crate) fn code_of(error: &KafkaError) -> RDKafkaErrorCode {
 /// The sentence for a topic that does not exist, with those that have nearly its name.
 pub(crate) fn no_topic(name: &str, brokers: &str, cluster: Option<&Metadata>) -> Error {
     let mut near: Vec<(usize, &str)> = Vec::new();
-    for known in cluster
-        .iter()
-        .flat_map(|metadata| metadata.topics())
-        .map(|topic| topic.name())
-    {
+    for known in cluster.iter().flat_map(|metadata| metadata.topics()).map(|topic| topic.name()) {
         let distance = strsim::damerau_levenshtein(known, name);
         if known != name && distance <= 1 + name.len() / 5 {
             near.push((distance, known));
         }
     }
     near.sort_unstable();
-    let near: Vec<String> = near
-        .iter()
-        .take(3)
-        .map(|(_, known)| format!("`{known}`"))
-        .collect();
+    let near: Vec<String> = near.iter().take(3).map(|(_, known)| format!("`{known}`")).collect();
     let remedy = match near.as_slice() {
         [] => "create it, or correct the name".to_owned(),
         near => format!("create it, or did you mean {}", near.join(" or ")),
@@ -264,6 +265,9 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
         _ => tracing::debug!(target: "librdkafka", facility, "{line}"),
     }
 }
+
+/// How long the question may take whether a broker answers, and how often it is asked.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long one question to the cluster may take before it is asked again.
 pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -288,15 +292,8 @@ mod tests {
         .unwrap();
         let problems = check_properties("client", &properties);
         let paths: Vec<&str> = problems.iter().map(|problem| &*problem.path).collect();
-        assert_eq!(
-            paths,
-            ["client.fetch.min.bytes", "client.no.such"],
-            "{problems:?}"
-        );
-        assert!(
-            problems[1].says.contains("No such configuration property"),
-            "{problems:?}"
-        );
+        assert_eq!(paths, ["client.fetch.min.bytes", "client.no.such"], "{problems:?}");
+        assert!(problems[1].says.contains("No such configuration property"), "{problems:?}");
     }
 
     #[test]

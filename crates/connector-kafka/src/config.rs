@@ -191,27 +191,15 @@ const OWNED: [(&str, &str); 24] = [
     ("auto.commit.interval.ms", COMMITS),
     ("enable.auto.offset.store", COMMITS),
     ("offset.store.method", COMMITS),
-    (
-        "enable.partition.eof",
-        "leave it out: the ends of partitions are not records",
-    ),
+    ("enable.partition.eof", "leave it out: the ends of partitions are not records"),
     ("acks", ACKS),
     ("request.required.acks", ACKS),
     ("enable.idempotence", ACKS),
     ("message.timeout.ms", WAITS),
     ("delivery.timeout.ms", WAITS),
-    (
-        "partitioner",
-        "leave it out: keys go where the Java client puts them, so that all producers agree",
-    ),
-    (
-        "transactional.id",
-        "leave it out: the pipeline's `delivery` decides about transactions",
-    ),
-    (
-        "log.queue",
-        "leave it out: log lines go to the pipeline's own log",
-    ),
+    ("partitioner", "leave it out: keys go where the Java client puts them, so that all producers agree"),
+    ("transactional.id", "leave it out: the pipeline's `delivery` decides about transactions"),
+    ("log.queue", "leave it out: log lines go to the pipeline's own log"),
 ];
 const COMMITS: &str = "leave it out: offsets are committed when the sink has the data, never by a timer";
 const ACKS: &str = "leave it out: records are written idempotently and acknowledged by all replicas";
@@ -265,11 +253,8 @@ impl SourceConfig {
             }
             TopicSelection::Matching(pattern) => {
                 if let Err(error) = pattern.compile() {
-                    let says = format!(
-                        "`{}` is not a regular expression: {}",
-                        pattern.pattern,
-                        last_line(&error)
-                    );
+                    let says =
+                        format!("`{}` is not a regular expression: {}", pattern.pattern, last_line(&error));
                     problems.push(Problem::new("topics.pattern", says));
                 }
             }
@@ -386,14 +371,9 @@ impl<'de> Deserialize<'de> for Properties {
             serde_json::Value::String(text) => Ok((name, text)),
             serde_json::Value::Number(number) => Ok((name, number.to_string())),
             serde_json::Value::Bool(flag) => Ok((name, flag.to_string())),
-            _ => Err(de::Error::custom(format!(
-                "`{name}` has to be text, a number, true or false"
-            ))),
+            _ => Err(de::Error::custom(format!("`{name}` has to be text, a number, true or false"))),
         };
-        map.into_iter()
-            .map(text)
-            .collect::<Result<_, _>>()
-            .map(Properties)
+        map.into_iter().map(text).collect::<Result<_, _>>().map(Properties)
     }
 }
 
@@ -401,13 +381,9 @@ impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let time: jiff::Timestamp = text.parse().map_err(|_| {
-            de::Error::custom(format!(
-                "`{text}` is not a point in time; write it as in 2026-01-01T00:00:00Z"
-            ))
+            de::Error::custom(format!("`{text}` is not a point in time; write it as in 2026-01-01T00:00:00Z"))
         })?;
-        Ok(Moment {
-            unix_ms: time.as_millisecond(),
-        })
+        Ok(Moment { unix_ms: time.as_millisecond() })
     }
 }
 
@@ -444,11 +420,7 @@ inline_schema!(Brokers, "brokers", |_generator| {
 inline_schema!(Properties, "properties", |_generator| {
     json_schema!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } })
 });
-inline_schema!(
-    Moment,
-    "moment",
-    |_generator| json_schema!({ "type": "string", "format": "date-time" })
-);
+inline_schema!(Moment, "moment", |_generator| json_schema!({ "type": "string", "format": "date-time" }));
 
 #[cfg(test)]
 mod tests {
@@ -470,20 +442,12 @@ mod tests {
         .unwrap();
         assert_eq!(config.connection.brokers.0, "a:1,b:2");
         assert_eq!(config.connection.client.0["socket.nagle.disable"], "true");
-        assert_eq!(
-            config.start,
-            Start::Timestamp(Moment {
-                unix_ms: 1_767_225_600_000
-            })
-        );
+        assert_eq!(config.start, Start::Timestamp(Moment { unix_ms: 1_767_225_600_000 }));
         assert_eq!(config.check(), []);
         let config =
             source(json!({ "connection": { "brokers": "a:1" }, "topics": ["t"], "start": "latest" }))
                 .unwrap();
-        assert_eq!(
-            (config.start, config.isolation),
-            (Start::Latest, Isolation::ReadCommitted)
-        );
+        assert_eq!((config.start, config.isolation), (Start::Latest, Isolation::ReadCommitted));
     }
 
     #[test]
@@ -494,12 +458,7 @@ mod tests {
             "group": " ",
             "client": { "enable.auto.commit": true },
         }));
-        let paths: Vec<String> = config
-            .unwrap()
-            .check()
-            .into_iter()
-            .map(|problem| problem.path)
-            .collect();
+        let paths: Vec<String> = config.unwrap().check().into_iter().map(|problem| problem.path).collect();
         let expected = [
             "connection.brokers",
             "connection.client.group.id",
@@ -512,9 +471,7 @@ mod tests {
         let wrong =
             source(json!({ "connection": { "brokers": "a" }, "topics": { "pattern": "shop.(" } })).unwrap();
         assert!(
-            wrong.check()[0]
-                .says
-                .contains("is not a regular expression: unclosed group"),
+            wrong.check()[0].says.contains("is not a regular expression: unclosed group"),
             "{:?}",
             wrong.check()
         );
@@ -529,14 +486,8 @@ mod tests {
     fn a_topic_is_not_a_file() {
         let sink = |topic: &str| {
             let config = json!({ "connection": { "brokers": "a:1" }, "topic": topic });
-            serde_json::from_value::<SinkConfig>(config)
-                .unwrap()
-                .check()
-                .len()
+            serde_json::from_value::<SinkConfig>(config).unwrap().check().len()
         };
-        assert_eq!(
-            (sink("{topic}"), sink("a-{start_offset}"), sink("a b")),
-            (0, 1, 1)
-        );
+        assert_eq!((sink("{topic}"), sink("a-{start_offset}"), sink("a b")), (0, 1, 1));
     }
 }

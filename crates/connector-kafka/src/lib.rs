@@ -31,30 +31,19 @@ impl SourceConnector for Topics {
     fn check(config: &SourceConfig) -> Vec<Problem> {
         let mut problems = config.check();
         if problems.is_empty() {
-            problems.extend(client::check_properties(
-                "connection.client",
-                &config.connection.client,
-            ));
+            problems.extend(client::check_properties("connection.client", &config.connection.client));
             problems.extend(client::check_properties("client", &config.client));
         }
         problems
     }
 
     fn traits(_: &SourceConfig) -> SourceTraits {
-        SourceTraits {
-            keeps_offsets: true,
-            tasks_max: None,
-            finite: false,
-        }
+        SourceTraits { keeps_offsets: true, tasks_max: None, finite: false }
     }
 
     fn describe(config: &SourceConfig, pipeline: &str) -> String {
         let group = config.group.as_deref().unwrap_or(pipeline);
-        format!(
-            "kafka {}, group {group}{}",
-            config.topics,
-            client::isolation_note(config.isolation)
-        )
+        format!("kafka {}, group {group}{}", config.topics, client::isolation_note(config.isolation))
     }
 
     async fn open(config: Arc<SourceConfig>, context: SourceContext) -> Result<Box<dyn Source>> {
@@ -71,21 +60,14 @@ impl SinkConnector for Topics {
     fn check(config: &SinkConfig) -> Vec<Problem> {
         let mut problems = config.check();
         if problems.is_empty() {
-            problems.extend(client::check_properties(
-                "connection.client",
-                &config.connection.client,
-            ));
+            problems.extend(client::check_properties("connection.client", &config.connection.client));
             problems.extend(client::check_properties("client", &config.client));
         }
         problems
     }
 
     fn traits(_: &SinkConfig) -> SinkTraits {
-        SinkTraits {
-            lanes: 1,
-            batch_records_max: None,
-            repeats: Repeats::Visible,
-        }
+        SinkTraits { lanes: 1, batch_records_max: None, repeats: Repeats::Visible }
     }
 
     fn describe(config: &SinkConfig) -> String {

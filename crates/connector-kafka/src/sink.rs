@@ -33,12 +33,7 @@ pub(crate) struct TopicsSink {
 pub(crate) fn open(config: Arc<SinkConfig>, context: &SinkContext) -> Result<TopicsSink> {
     let deliveries = Arc::new(Deliveries::default());
     let outbox = Outbox::open(&config, context, deliveries.clone())?;
-    Ok(TopicsSink {
-        config,
-        outbox,
-        deliveries,
-        topic: String::new(),
-    })
+    Ok(TopicsSink { config, outbox, deliveries, topic: String::new() })
 }
 
 #[async_trait]
@@ -91,8 +86,7 @@ impl TopicsSink {
                 }
                 if !is_topic_name(&self.topic) {
                     let says = format!("`{}` is not a topic name", self.topic);
-                    self.deliveries
-                        .answer(ticket, Answer::Rejected(Error::bad_record(says)));
+                    self.deliveries.answer(ticket, Answer::Rejected(Error::bad_record(says)));
                     return Ok(());
                 }
                 &self.topic
@@ -146,15 +140,9 @@ fn message<'a>(record: &'a Record, topic: &'a str, ticket: usize) -> BaseRecord<
     let ms = |us: i64| us.div_euclid(1_000);
     message.timestamp = record.timestamp_us.map(|us| if ms(us) == 0 { 1 } else { ms(us) });
     if !record.headers.is_empty() {
-        let headers = record
-            .headers
-            .iter()
-            .fold(OwnedHeaders::new(), |headers, header| {
-                headers.insert(Header {
-                    key: &header.name,
-                    value: header.value.as_deref(),
-                })
-            });
+        let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, header| {
+            headers.insert(Header { key: &header.name, value: header.value.as_deref() })
+        });
         message.headers = Some(headers);
     }
     message

@@ -33,17 +33,11 @@ pub(crate) struct TopicsSource {
 
 /// Joins the group in the background: a broker that is away is waited for, and said by the condition.
 pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<TopicsSource> {
-    let group = config
-        .group
-        .clone()
-        .unwrap_or_else(|| context.pipeline.to_string());
+    let group = config.group.clone().unwrap_or_else(|| context.pipeline.to_string());
     let client_id = format!("aqueduct-{}-{}", context.pipeline, context.task);
     let handoff = Arc::new(Handoff::default());
     let client = consumer_config(config, &group, &client_id);
-    let refresh_ms = client
-        .get(REFRESH)
-        .and_then(|ms| ms.parse().ok())
-        .unwrap_or(30_000);
+    let refresh_ms = client.get(REFRESH).and_then(|ms| ms.parse().ok()).unwrap_or(30_000);
     let member = Member {
         handoff: handoff.clone(),
         troubles: Troubles::new(context.condition.clone()),
@@ -59,22 +53,10 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
         .map_err(|error| Error::config("the Kafka client refuses its settings").caused_by(error))?;
     let consumer = Arc::new(consumer);
     let weak = Arc::downgrade(&consumer);
-    let bounds = Bounds {
-        records_max: context.batch_records_max.max(1),
-        bytes_max: context.batch_bytes_max,
-    };
-    let ended = threads::start(
-        consumer,
-        config.topics.clone(),
-        Duration::from_millis(refresh_ms),
-        bounds,
-    )
-    .map_err(|error| Error::transient("cannot start the threads of the Kafka source").caused_by(error))?;
-    Ok(TopicsSource {
-        handoff,
-        consumer: weak,
-        ended: Some(ended),
-    })
+    let bounds = Bounds { records_max: context.batch_records_max.max(1), bytes_max: context.batch_bytes_max };
+    let ended = threads::start(consumer, config.topics.clone(), Duration::from_millis(refresh_ms), bounds)
+        .map_err(|error| Error::transient("cannot start the threads of the Kafka source").caused_by(error))?;
+    Ok(TopicsSource { handoff, consumer: weak, ended: Some(ended) })
 }
 
 #[async_trait]
@@ -97,9 +79,7 @@ impl Source for TopicsSource {
             let news = tokio::time::timeout_at(deadline, self.handoff.ready.notified());
             if news.await.is_err() {
                 let mut ended = self.ended.as_mut();
-                let alive = ended
-                    .as_mut()
-                    .is_some_and(|ended| ended.try_recv() == Err(TryRecvError::Empty));
+                let alive = ended.as_mut().is_some_and(|ended| ended.try_recv() == Err(TryRecvError::Empty));
                 let gone = || Error::fatal("the event thread of the Kafka source ended");
                 return if alive { Ok(Polled::Idle) } else { Err(gone()) };
             }
@@ -122,10 +102,7 @@ impl Source for TopicsSource {
         let behind = |(partition, owned): (_, handoff::Owned)| {
             let (low, high) = watermarks(&consumer, &owned.topic, owned.partition)?;
             let next = owned.next().unwrap_or(low).max(low);
-            Some(Lag {
-                partition,
-                records: (high - next).max(0),
-            })
+            Some(Lag { partition, records: (high - next).max(0) })
         };
         self.handoff.owned().into_iter().filter_map(behind).collect()
     }

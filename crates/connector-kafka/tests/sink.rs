@@ -15,11 +15,7 @@ async fn every_part_of_a_record_survives() {
     create(&kafka, "parts", 6, &[]).await;
     let mut sent = Vec::new();
     for number in 0..3_000 {
-        let mut record = record(
-            "anything",
-            Some(&format!("key-{number}")),
-            &format!("value {number}"),
-        );
+        let mut record = record("anything", Some(&format!("key-{number}")), &format!("value {number}"));
         record.timestamp_us = Some(1_700_000_000_000_000 + number * 1_000);
         match number % 5 {
             0 => record.value = Payload::Absent,
@@ -33,21 +29,14 @@ async fn every_part_of_a_record_survives() {
         }
         sent.push(record);
     }
-    for (compression, topic) in [
-        ("lz4", "parts"),
-        ("zstd", "zstd"),
-        ("none", "none"),
-        ("gzip", "gzip"),
-        ("snappy", "snappy"),
-    ] {
+    for (compression, topic) in
+        [("lz4", "parts"), ("zstd", "zstd"), ("none", "none"), ("gzip", "gzip"), ("snappy", "snappy")]
+    {
         if topic != "parts" {
             create(&kafka, topic, 6, &[]).await;
         }
-        let mut writer = open_sink(
-            &kafka.brokers(),
-            json!({ "topic": topic, "compression": compression }),
-        )
-        .await;
+        let mut writer =
+            open_sink(&kafka.brokers(), json!({ "topic": topic, "compression": compression })).await;
         for chunk in sent.chunks(700) {
             writer.write(chunk.to_vec()).await.unwrap();
         }
@@ -79,15 +68,10 @@ async fn the_topic_comes_from_the_record() {
     let mut writer = open_sink(&kafka.brokers(), json!({ "topic": "of.{header.tenant}" })).await;
     let of = |tenant: &'static str| {
         let mut record = record("t", None, tenant);
-        record
-            .headers
-            .push("tenant", Some(Bytes::from_static(tenant.as_bytes())));
+        record.headers.push("tenant", Some(Bytes::from_static(tenant.as_bytes())));
         record
     };
-    writer
-        .write(vec![of("acme"), record("t", None, "nobody"), of("a b")])
-        .await
-        .unwrap();
+    writer.write(vec![of("acme"), record("t", None, "nobody"), of("a b")]).await.unwrap();
     writer.flush().await.unwrap();
     let rejected: Vec<String> = writer
         .rejected
@@ -95,10 +79,7 @@ async fn the_topic_comes_from_the_record() {
         .map(|rejected| format!("{}: {}", text(&rejected.record.value), rejected.error))
         .collect();
     assert_eq!(rejected.len(), 2);
-    assert!(
-        rejected[0].starts_with("nobody: the record has no `tenant`"),
-        "{rejected:?}"
-    );
+    assert!(rejected[0].starts_with("nobody: the record has no `tenant`"), "{rejected:?}");
     assert_eq!(rejected[1], "a b: `of.a b` is not a topic name");
 }
 
@@ -106,16 +87,11 @@ async fn the_topic_comes_from_the_record() {
 async fn a_record_that_is_too_large_is_set_aside_and_the_rest_keeps_its_order() {
     let kafka = broker();
     create(&kafka, "large", 1, &[]).await;
-    let mut writer = open_sink(
-        &kafka.brokers(),
-        json!({ "topic": "large", "compression": "none" }),
-    )
-    .await;
+    let mut writer = open_sink(&kafka.brokers(), json!({ "topic": "large", "compression": "none" })).await;
     let large = "x".repeat(2 << 20);
     for batch in 0..100 {
-        let mut records: Vec<_> = (0..100)
-            .map(|n| record("t", Some("k"), &format!("{}", batch * 100 + n)))
-            .collect();
+        let mut records: Vec<_> =
+            (0..100).map(|n| record("t", Some("k"), &format!("{}", batch * 100 + n))).collect();
         if batch % 10 == 5 {
             records.insert(50, record("t", Some("k"), &large));
         }
@@ -126,17 +102,12 @@ async fn a_record_that_is_too_large_is_set_aside_and_the_rest_keeps_its_order() 
     let error = &writer.rejected[0].error;
     assert_eq!(error.kind(), ErrorKind::BadRecord);
     assert!(
-        error
-            .says()
-            .starts_with("the record of 2097153 bytes is too large for topic `large`"),
+        error.says().starts_with("the record of 2097153 bytes is too large for topic `large`"),
         "{error}"
     );
     let mut reader = open_source(&kafka.brokers(), "large", json!({ "topics": ["large"] })).await;
     let (read, _) = reader.read(10_000).await;
-    assert_all_in_order(
-        read.iter().map(|record| text(&record.value).parse().unwrap()),
-        10_000,
-    );
+    assert_all_in_order(read.iter().map(|record| text(&record.value).parse().unwrap()), 10_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,9 +117,7 @@ async fn a_refused_record_does_not_take_its_neighbours_along() {
     let mut writer = open_sink(&kafka.brokers(), json!({ "topic": "compacted" })).await;
     for batch in 0..20 {
         let key = |n: usize| if n % 25 == 7 { None } else { Some("k") };
-        let records = (0..100)
-            .map(|n| record("t", key(n), &format!("{}", batch * 100 + n)))
-            .collect();
+        let records = (0..100).map(|n| record("t", key(n), &format!("{}", batch * 100 + n))).collect();
         writer.write(records).await.unwrap();
     }
     writer.flush().await.unwrap();
@@ -156,13 +125,8 @@ async fn a_refused_record_does_not_take_its_neighbours_along() {
     let mut reader = open_source(&kafka.brokers(), "compacted", json!({ "topics": ["compacted"] })).await;
     let (read, _) = reader.read(2_000 - 80).await;
     let expected: Vec<usize> = (0..2_000).filter(|n| n % 25 != 7).collect();
-    let numbers = read
-        .iter()
-        .map(|record| text(&record.value).parse::<usize>().unwrap());
-    assert_all_in_order(
-        numbers.map(|number| expected.binary_search(&number).unwrap()),
-        expected.len(),
-    );
+    let numbers = read.iter().map(|record| text(&record.value).parse::<usize>().unwrap());
+    assert_all_in_order(numbers.map(|number| expected.binary_search(&number).unwrap()), expected.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,10 +136,7 @@ async fn names_a_topic_that_does_not_exist() {
     writer.write(vec![record("t", None, "1")]).await.unwrap();
     let error = writer.flush().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fatal);
-    let says = format!(
-        "topic `nowhere` does not exist on the cluster {}",
-        kafka.brokers()
-    );
+    let says = format!("topic `nowhere` does not exist on the cluster {}", kafka.brokers());
     assert!(error.to_string().starts_with(&says), "{error}");
 }
 
@@ -185,11 +146,7 @@ async fn a_topic_with_small_batches_says_what_to_set() {
     create(&kafka, "small", 1, &[("max.message.bytes", "20000")]).await;
     let value = "v".repeat(100);
     let records = || (0..1_000).map(|_| record("t", Some("k"), &value)).collect();
-    let mut writer = open_sink(
-        &kafka.brokers(),
-        json!({ "topic": "small", "compression": "none" }),
-    )
-    .await;
+    let mut writer = open_sink(&kafka.brokers(), json!({ "topic": "small", "compression": "none" })).await;
     writer.write(records()).await.unwrap();
     let error = writer.flush().await.unwrap_err().to_string();
     assert!(error.contains("set sink.kafka.client.batch.size"), "{error}");

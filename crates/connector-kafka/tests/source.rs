@@ -38,31 +38,17 @@ async fn starts_where_it_is_told() {
     assert_eq!(reader.source.lag()[0].records, 0);
 
     let at = json!({ "timestamp": "1970-01-01T00:00:01.500Z" });
-    let mut reader = open_source(
-        &brokers,
-        "start-time",
-        json!({ "topics": ["start"], "start": at }),
-    )
-    .await;
+    let mut reader = open_source(&brokers, "start-time", json!({ "topics": ["start"], "start": at })).await;
     assert_eq!(reader.read(10).await.0[0].origin.offset, 10);
     assert_eq!(committed(&kafka, "start-time", "start", 1).await, [Some(10)]);
 
     let at = json!({ "timestamp": "2100-01-01T00:00:00Z" });
-    let mut reader = open_source(
-        &brokers,
-        "start-future",
-        json!({ "topics": ["start"], "start": at }),
-    )
-    .await;
+    let mut reader = open_source(&brokers, "start-future", json!({ "topics": ["start"], "start": at })).await;
     reader.nothing(Duration::from_secs(2)).await;
     assert_eq!(committed(&kafka, "start-future", "start", 1).await, [Some(20)]);
 
-    let mut reader = open_source(
-        &brokers,
-        "start-none",
-        json!({ "topics": ["start"], "start": "none" }),
-    )
-    .await;
+    let mut reader =
+        open_source(&brokers, "start-none", json!({ "topics": ["start"], "start": "none" })).await;
     let error = reader.error().await;
     assert_eq!(error.kind(), ErrorKind::Config);
     let says = "group `start-none` has no offset for partition 0 of `start`, and `start` is none";
@@ -84,10 +70,7 @@ async fn latest_is_committed_before_anything_is_settled() {
     // What came while nobody was there is read: the second start resumes, it does not begin at the end again.
     let mut reader = open_source(&kafka.brokers(), "latest", latest).await;
     let (records, _) = reader.read(50).await;
-    let mut values: Vec<usize> = records
-        .iter()
-        .map(|record| text(&record.value).parse().unwrap())
-        .collect();
+    let mut values: Vec<usize> = records.iter().map(|record| text(&record.value).parse().unwrap()).collect();
     values.sort_unstable();
     assert_eq!(values, (100..150).collect::<Vec<_>>());
 }
@@ -102,11 +85,7 @@ async fn resumes_where_it_was_released() {
     let mut reader = open_source(&kafka.brokers(), "resume", topics.clone()).await;
     reader.read(100).await;
     drop(reader);
-    assert_eq!(
-        committed(&kafka, "resume", "resume", 1).await,
-        [None],
-        "read is not done"
-    );
+    assert_eq!(committed(&kafka, "resume", "resume", 1).await, [None], "read is not done");
 
     let mut reader = open_source(&kafka.brokers(), "resume", topics.clone()).await;
     reader.read(100).await;
@@ -159,11 +138,7 @@ async fn consume(
         if until(read) {
             break;
         }
-        assert!(
-            Instant::now() < deadline,
-            "{read} records, {:?}",
-            reader.condition.reason()
-        );
+        assert!(Instant::now() < deadline, "{read} records, {:?}", reader.condition.reason());
     }
     if let Some(done) = held {
         reader.source.release(&done).await.unwrap();
@@ -176,16 +151,9 @@ async fn partitions_change_hands_without_loss_or_repeats() {
     const RECORDS: usize = 200_000;
     let kafka = broker();
     create(&kafka, "hands", 8, &[]).await;
-    let load = Load {
-        topic: "hands".into(),
-        ids: 0..RECORDS as u64,
-        keys: 1_000,
-        rate: 0,
-    };
+    let load = Load { topic: "hands".into(), ids: 0..RECORDS as u64, keys: 1_000, rate: 0 };
     let filler = kafka.clone();
-    tokio::task::spawn_blocking(move || filler.produce(&load))
-        .await
-        .unwrap();
+    tokio::task::spawn_blocking(move || filler.produce(&load)).await.unwrap();
     for (group, client) in [
         ("hands-cooperative", json!({})),
         ("hands-eager", json!({ "partition.assignment.strategy": "range" })),
@@ -203,16 +171,12 @@ async fn partitions_change_hands_without_loss_or_repeats() {
         let second = tokio::spawn(consume(second, seen.clone(), move |read| read > joined + 80_000));
         second.await.unwrap();
         first.await.unwrap();
-        let seen = seen.lock().unwrap();
+        let seen = std::mem::take(&mut *seen.lock().unwrap());
         assert_eq!(seen.len(), RECORDS, "{group}");
         let again = seen.values().filter(|times| **times > 1).count();
         assert_eq!(again, 0, "{group}: {again} records came again");
         let committed = committed(&kafka, group, "hands", 8).await;
-        assert_eq!(
-            committed.iter().map(|end| end.unwrap()).sum::<i64>(),
-            RECORDS as i64,
-            "{group}"
-        );
+        assert_eq!(committed.iter().map(|end| end.unwrap()).sum::<i64>(), RECORDS as i64, "{group}");
     }
 }
 
@@ -229,10 +193,7 @@ async fn a_revocation_does_not_wait_for_ever() {
     let mut second = open_source(&kafka.brokers(), "stuck", topics).await;
     let (records, _) = second.read(1).await;
     let waited = begin.elapsed();
-    assert!(
-        waited > Duration::from_secs(4) && waited < Duration::from_secs(20),
-        "{waited:?}"
-    );
+    assert!(waited > Duration::from_secs(4) && waited < Duration::from_secs(20), "{waited:?}");
     // What the first releases now is fenced off: the partition is not its own any more.
     let moved = records[0].origin.partition;
     first.source.release(&resume).await.unwrap();
@@ -282,13 +243,8 @@ async fn finds_the_topics_of_a_pattern() {
     }
     let (records, _) = reader.read(20).await;
     let mut topics: BTreeMap<String, usize> = BTreeMap::new();
-    records
-        .iter()
-        .for_each(|record| *topics.entry(record.topic.to_string()).or_default() += 1);
-    assert_eq!(
-        topics,
-        BTreeMap::from([("pat.a".into(), 10), ("pat.b".into(), 10)])
-    );
+    records.iter().for_each(|record| *topics.entry(record.topic.to_string()).or_default() += 1);
+    assert_eq!(topics, BTreeMap::from([("pat.a".into(), 10), ("pat.b".into(), 10)]));
     reader.nothing(Duration::from_secs(1)).await;
     assert_eq!(reader.condition.reason(), None);
 }
@@ -302,16 +258,9 @@ async fn a_lost_position_is_an_error() {
     let mut reader = open_source(&kafka.brokers(), "lost", topics.clone()).await;
     let (records, _) = reader.read(10).await;
     assert_eq!(by_partition(&records)[&0].len(), 10);
-    reader
-        .source
-        .release(&Offsets::from([("lost/0".into(), "500".into())]))
-        .await
-        .unwrap();
+    reader.source.release(&Offsets::from([("lost/0".into(), "500".into())])).await.unwrap();
     reader.source.close().await.unwrap();
     let mut reader = open_source(&kafka.brokers(), "lost", topics).await;
     let error = reader.error().await.to_string();
-    assert!(
-        error.starts_with("the offset to resume from in partition 0 of `lost` is gone"),
-        "{error}"
-    );
+    assert!(error.starts_with("the offset to resume from in partition 0 of `lost` is gone"), "{error}");
 }

@@ -126,11 +126,7 @@ impl Deliveries {
         self.check()?;
         let mut state = self.state();
         let (mut ids, mut rejected) = (Vec::new(), Vec::new());
-        while state
-            .open
-            .front()
-            .is_some_and(|open| open.unanswered == 0 && open.unsent.is_empty())
-        {
+        while state.open.front().is_some_and(|open| open.unanswered == 0 && open.unsent.is_empty()) {
             let Some(open) = state.open.pop_front() else { break };
             state.first += 1;
             ids.push(open.batch.id);
@@ -138,17 +134,11 @@ impl Deliveries {
                 open.batch
                     .records
                     .get(index)
-                    .map(|record: &aqueduct_api::Record| Rejected {
-                        record: record.clone(),
-                        error,
-                    })
+                    .map(|record: &aqueduct_api::Record| Rejected { record: record.clone(), error })
             };
             rejected.extend(open.rejected.into_iter().filter_map(refused));
         }
-        Ok(Written {
-            durable: Durable::Batches(ids),
-            rejected,
-        })
+        Ok(Written { durable: Durable::Batches(ids), rejected })
     }
 
     /// Whether nothing is open.
@@ -183,9 +173,8 @@ impl Deliveries {
             from = Some(());
             open.unsent.clear();
             let rest: Range<usize> = start..open.batch.records.len();
-            let indices: Vec<usize> = rest
-                .filter(|index| open.rejected.iter().all(|(rejected, _)| rejected != index))
-                .collect();
+            let indices: Vec<usize> =
+                rest.filter(|index| open.rejected.iter().all(|(rejected, _)| rejected != index)).collect();
             open.unanswered = indices.len() + 1;
             passes.push((first + at, open.batch.clone(), indices));
         }
@@ -241,34 +230,23 @@ mod tests {
     #[test]
     fn what_is_sent_again_takes_along_all_that_followed() {
         let deliveries = Deliveries::default();
-        let numbers = [
-            deliveries.open(&batch(1, 1)),
-            deliveries.open(&batch(2, 3)),
-            deliveries.open(&batch(3, 2)),
-        ];
+        let numbers =
+            [deliveries.open(&batch(1, 1)), deliveries.open(&batch(2, 3)), deliveries.open(&batch(3, 2))];
         numbers.iter().for_each(|number| deliveries.all_given(*number));
         deliveries.answer(ticket(numbers[0], 0), Answer::Stored);
         deliveries.answer(ticket(numbers[1], 0), Answer::Stored);
         deliveries.answer(ticket(numbers[1], 1), Answer::SendAgain);
-        deliveries.answer(
-            ticket(numbers[1], 2),
-            Answer::Rejected(Error::bad_record("no key")),
-        );
+        deliveries.answer(ticket(numbers[1], 2), Answer::Rejected(Error::bad_record("no key")));
         deliveries.answer(ticket(numbers[2], 0), Answer::Stored);
         assert!(!deliveries.all_answered());
         deliveries.answer(ticket(numbers[2], 1), Answer::Stored);
         assert!(deliveries.all_answered() && deliveries.again());
         assert_eq!(ids(&deliveries), [1]);
-        let passes: Vec<(usize, Vec<usize>)> = deliveries
-            .take_unsent()
-            .into_iter()
-            .map(|(number, _, indices)| (number, indices))
-            .collect();
+        let passes: Vec<(usize, Vec<usize>)> =
+            deliveries.take_unsent().into_iter().map(|(number, _, indices)| (number, indices)).collect();
         assert_eq!(passes, [(1, vec![1]), (2, vec![0, 1])]);
         for (number, indices) in passes {
-            indices
-                .iter()
-                .for_each(|index| deliveries.answer(ticket(number, *index), Answer::Stored));
+            indices.iter().for_each(|index| deliveries.answer(ticket(number, *index), Answer::Stored));
             deliveries.all_given(number);
         }
         assert_eq!(ids(&deliveries), [2, 3]);

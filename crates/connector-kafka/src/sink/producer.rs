@@ -14,11 +14,10 @@ use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use tokio::time::Instant;
 
 use super::deliveries::{Answer, Deliveries};
-use crate::client::{self, Trouble, Troubles, code_of, no_topic, refused};
+use crate::client::{self, LOOK_AGAIN, Trouble, Troubles, code_of, is_connection, no_topic, refused};
 use crate::config::SinkConfig;
 
 const REPORT_WAIT: Duration = Duration::from_millis(100);
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The producer; its thread ends with it.
 pub(crate) struct Outbox {
@@ -38,16 +37,9 @@ impl Outbox {
         let brokers = config.connection.brokers.0.clone();
         let troubles = Troubles::new(context.condition.clone());
         let client = client::producer_config(config, &client_id);
-        let alone_above = client
-            .get("batch.size")
-            .and_then(|bytes| bytes.parse().ok())
-            .unwrap_or(usize::MAX);
+        let alone_above = client.get("batch.size").and_then(|bytes| bytes.parse().ok()).unwrap_or(usize::MAX);
         let judge = Judge { brokers, alone_above };
-        let reports = Reports {
-            deliveries,
-            troubles,
-            judge: judge.clone(),
-        };
+        let reports = Reports { deliveries, troubles, judge: judge.clone() };
         let producer: BaseProducer<Reports> = client
             .create_with_context(reports)
             .map_err(|error| Error::config("the Kafka client refuses its settings").caused_by(error))?;
@@ -60,11 +52,7 @@ impl Outbox {
             .map_err(|error| {
                 Error::transient("cannot start the thread of the Kafka sink").caused_by(error)
             })?;
-        Ok(Self {
-            producer,
-            judge,
-            ending,
-        })
+        Ok(Self { producer, judge, ending })
     }
 
     /// The producer itself.
@@ -84,10 +72,11 @@ fn serve(producer: &BaseProducer<Reports>, ending: &AtomicBool) {
     let mut look_at = Instant::now();
     while !ending.load(Ordering::Acquire) {
         producer.poll(REPORT_WAIT);
-        let troubles = &producer.context().troubles;
-        if troubles.has(Trouble::Brokers) && Instant::now() >= look_at {
-            if producer.client().fetch_metadata(None, LOOK_AGAIN).is_ok() {
-                troubles.clear(Trouble::Brokers);
+        let Reports { troubles, judge, .. } = &**producer.context();
+        if Instant::now() >= look_at && troubles.to_ask() {
+            match producer.client().fetch_metadata(None, LOOK_AGAIN) {
+                Ok(_) => troubles.clear(Trouble::Brokers),
+                Err(_) => troubles.set(Trouble::Brokers, client::no_broker(&judge.brokers)),
             }
             look_at = Instant::now() + LOOK_AGAIN;
         }
@@ -110,14 +99,10 @@ impl ClientContext for Reports {
         let code = code_of(&error);
         tracing::debug!(%code, reason, "the Kafka client reports");
         match code {
-            RDKafkaErrorCode::AllBrokersDown => {
-                self.troubles
-                    .set(Trouble::Brokers, client::no_broker(&self.judge.brokers));
-            }
+            code if is_connection(code) => self.troubles.suspect(),
             RDKafkaErrorCode::Fatal => {
                 let error = Error::fatal(format!("the Kafka producer gave up: {reason}"));
-                self.deliveries
-                    .fail(error.remedy("the pipeline starts again from its stored offsets"));
+                self.deliveries.fail(error.remedy("the pipeline starts again from its stored offsets"));
             }
             code => {
                 if let Some(error) = refused(code, &format!("to write: {reason}")) {
@@ -142,10 +127,7 @@ impl ProducerContext for Reports {
 
 fn size_of(message: &BorrowedMessage<'_>) -> usize {
     let headers = message.headers().map_or(0, |headers| {
-        headers
-            .iter()
-            .map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len))
-            .sum()
+        headers.iter().map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len)).sum()
     });
     message.key_len() + message.payload_len() + headers
 }
@@ -194,9 +176,7 @@ impl Judge {
             let remedy = "raise max.message.bytes of the topic, or set such records aside";
             return Answer::Rejected(Error::bad_record(says).remedy(remedy));
         }
-        let error = Error::fatal(format!(
-            "topic `{topic}` takes smaller batches than the producer makes"
-        ));
+        let error = Error::fatal(format!("topic `{topic}` takes smaller batches than the producer makes"));
         let remedy = "set sink.kafka.client.batch.size to max.message.bytes of the topic or less";
         Answer::Failed(error.remedy(remedy))
     }

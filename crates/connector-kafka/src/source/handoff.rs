@@ -184,11 +184,7 @@ impl Handoff {
 
     /// A copy of all that is owned.
     pub(crate) fn owned(&self) -> Vec<(Partition, Owned)> {
-        self.state()
-            .owned
-            .iter()
-            .map(|(name, owned)| (name.clone(), owned.clone()))
-            .collect()
+        self.state().owned.iter().map(|(name, owned)| (name.clone(), owned.clone())).collect()
     }
 
     /// Ends the threads. The first ending counts.
@@ -219,10 +215,7 @@ impl Handoff {
         names
             .map(|name| {
                 let owned = state.owned.get(&name).filter(|owned| !owned.leaving)?;
-                Some(Ownership {
-                    number: owned.ownership,
-                    name,
-                })
+                Some(Ownership { number: owned.ownership, name })
             })
             .collect()
     }
@@ -306,11 +299,7 @@ impl Handoff {
             }
         }
         state.batches.retain(|batch| !names.contains(&batch.from.name));
-        state.handover = if at_once {
-            Handover::None
-        } else {
-            Handover::Pending
-        };
+        state.handover = if at_once { Handover::None } else { Handover::Pending };
         state.signals.push_back(Signal::Revoked(names.to_vec()));
         drop(state);
         self.changed.notify_all();
@@ -342,13 +331,7 @@ impl Handoff {
         let pending = |(name, owned): (&Partition, &Owned)| {
             let offset = owned.released.filter(|_| owned.released > owned.committed)?;
             let (topic, partition) = (owned.topic.clone(), owned.partition);
-            Some(Commit {
-                name: name.clone(),
-                ownership: owned.ownership,
-                topic,
-                partition,
-                offset,
-            })
+            Some(Commit { name: name.clone(), ownership: owned.ownership, topic, partition, offset })
         };
         let commits: Vec<Commit> = state.owned.iter().filter_map(pending).collect();
         state.committing.clone_from(&commits);
@@ -373,10 +356,7 @@ impl Handoff {
     /// Whether something is released and not committed among the partitions that are leaving, or among all.
     pub(crate) fn uncommitted(&self, of_all: bool) -> bool {
         let state = self.state();
-        state
-            .owned
-            .values()
-            .any(|owned| (of_all || owned.leaving) && owned.released > owned.committed)
+        state.owned.values().any(|owned| (of_all || owned.leaving) && owned.released > owned.committed)
     }
 }
 
@@ -386,19 +366,15 @@ impl Handoff {
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let (state, _) = self
-            .changed
-            .wait_timeout(state, Duration::from_secs(1))
-            .unwrap_or_else(PoisonError::into_inner);
+        let (state, _) =
+            self.changed.wait_timeout(state, Duration::from_secs(1)).unwrap_or_else(PoisonError::into_inner);
         state
     }
 }
 
 impl State {
     fn holds(&self, from: &Ownership) -> bool {
-        self.owned
-            .get(&from.name)
-            .is_some_and(|owned| owned.ownership == from.number && !owned.leaving)
+        self.owned.get(&from.name).is_some_and(|owned| owned.ownership == from.number && !owned.leaving)
     }
 }
 
@@ -416,11 +392,7 @@ mod tests {
     }
 
     fn offsets_of(commits: Option<Vec<Commit>>) -> Vec<i64> {
-        commits
-            .unwrap_or_default()
-            .iter()
-            .map(|commit| commit.offset)
-            .collect()
+        commits.unwrap_or_default().iter().map(|commit| commit.offset).collect()
     }
 
     #[test]
@@ -432,19 +404,11 @@ mod tests {
         assert!(read(&handoff).is_none());
         handoff.forget(&[name_of("t", 0)]);
         handoff.own("t", 0, Some(5));
-        handoff.push(Batch {
-            from: early,
-            records: Vec::new(),
-            next: 100,
-        });
+        handoff.push(Batch { from: early, records: Vec::new(), next: 100 });
         assert!(matches!(handoff.take(), Some(Given::Signal(Signal::Revoked(_)))));
         assert!(handoff.take().is_none());
         let now = read(&handoff).unwrap();
-        handoff.push(Batch {
-            from: now,
-            records: Vec::new(),
-            next: 6,
-        });
+        handoff.push(Batch { from: now, records: Vec::new(), next: 6 });
         assert!(matches!(handoff.take(), Some(Given::Batch(batch)) if batch.next == 6));
     }
 

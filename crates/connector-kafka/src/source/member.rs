@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::handoff::{Commit, Ending, Handoff, name_of};
 use super::start::{Placed, place};
 use crate::batch_queue::{self, BatchQueue};
-use crate::client::{self, Trouble, Troubles, code_of, refused};
+use crate::client::{self, Trouble, Troubles, code_of, is_connection, refused};
 use crate::config::Start;
 
 /// How long the last commit of what is given up may take.
@@ -48,20 +48,10 @@ impl Member {
             return;
         };
         let mut list = TopicPartitionList::with_capacity(commits.len());
-        for Commit {
-            topic,
-            partition,
-            offset,
-            ..
-        } in &commits
-        {
-            if list
-                .add_partition_offset(topic, *partition, Offset::Offset(*offset))
-                .is_err()
-            {
+        for Commit { topic, partition, offset, .. } in &commits {
+            if list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).is_err() {
                 let error = Error::fatal("an offset to commit is negative").with("topic", topic);
-                self.handoff
-                    .fail(error.with("partition", partition).with("offset", offset));
+                self.handoff.fail(error.with("partition", partition).with("offset", offset));
             }
         }
         if let Err(code) = batch_queue::commit(consumer, &list) {
@@ -90,8 +80,7 @@ impl Member {
             Some(element) => element.error().err().map(|error| code_of(&error)),
             None => result.err(),
         };
-        self.handoff
-            .committed(|commit| code_for(commit).is_some() || (result.is_err() && list.count() == 0));
+        self.handoff.committed(|commit| code_for(commit).is_some() || (result.is_err() && list.count() == 0));
         match result {
             Ok(()) => self.troubles.clear(Trouble::Group),
             // The group is on the move: what is still ours afterwards is committed then.
@@ -118,22 +107,12 @@ impl Member {
         let queue = self.data.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
         let mut positions = TopicPartitionList::with_capacity(placed.len());
         self.handoff.pause();
-        for Placed {
-            topic,
-            partition,
-            offset,
-            committed,
-            commit_now,
-        } in &placed
-        {
+        for Placed { topic, partition, offset, committed, commit_now } in &placed {
             let Some(queue) = &queue else { continue };
             let mut element = positions.add_partition(topic, *partition);
             if let Err(error) = element.set_offset(*offset) {
-                self.handoff.fail(
-                    Error::fatal("no offset to start from")
-                        .with("topic", topic)
-                        .caused_by(error),
-                );
+                self.handoff
+                    .fail(Error::fatal("no offset to start from").with("topic", topic).caused_by(error));
             }
             queue.attach(topic, *partition);
             self.handoff.own(topic, *partition, *committed);
@@ -148,25 +127,17 @@ impl Member {
         };
         if let Err(error) = result {
             self.handoff.fail(
-                Error::fatal("cannot take over partitions")
-                    .with("group", &self.group)
-                    .caused_by(error),
+                Error::fatal("cannot take over partitions").with("group", &self.group).caused_by(error),
             );
         }
-        tracing::info!(
-            group = self.group,
-            partitions = positions.count(),
-            "partitions assigned"
-        );
+        tracing::info!(group = self.group, partitions = positions.count(), "partitions assigned");
         self.commit(consumer);
     }
 
     fn revoke(&self, consumer: &GroupConsumer, list: &TopicPartitionList) {
         let elements = list.elements();
-        let names: Vec<Partition> = elements
-            .iter()
-            .map(|element| name_of(element.topic(), element.partition()))
-            .collect();
+        let names: Vec<Partition> =
+            elements.iter().map(|element| name_of(element.topic(), element.partition())).collect();
         let lost = consumer.assignment_lost();
         if !names.is_empty() {
             for element in &elements {
@@ -187,12 +158,7 @@ impl Member {
         if let Err(error) = result {
             tracing::debug!(%error, group = self.group, "partitions were gone already");
         }
-        tracing::info!(
-            group = self.group,
-            partitions = names.len(),
-            lost,
-            "partitions revoked"
-        );
+        tracing::info!(group = self.group, partitions = names.len(), lost, "partitions revoked");
     }
 
     /// Waits, bounded, until the engine has let go; events are served meanwhile, so releases are committed.
@@ -200,10 +166,7 @@ impl Member {
         let deadline = Instant::now() + self.drain_timeout;
         while !self.handoff.let_go() && !consumer.assignment_lost() {
             if Instant::now() > deadline {
-                tracing::warn!(
-                    group = self.group,
-                    "partitions are given up before they are drained"
-                );
+                tracing::warn!(group = self.group, "partitions are given up before they are drained");
                 break;
             }
             self.commit(consumer);
@@ -249,10 +212,7 @@ impl ClientContext for Member {
             RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
                 *self.unknown.lock().unwrap_or_else(PoisonError::into_inner) = true;
             }
-            RDKafkaErrorCode::AllBrokersDown => {
-                self.troubles
-                    .set(Trouble::Brokers, client::no_broker(&self.brokers));
-            }
+            code if is_connection(code) => self.troubles.suspect(),
             code => {
                 if let Some(error) = refused(code, &format!("to read: {reason}")) {
                     self.handoff.fail(error.with("group", &self.group));

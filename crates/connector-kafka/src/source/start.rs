@@ -43,25 +43,13 @@ pub(crate) fn place(
         let (topic, partition) = (element.topic().to_owned(), element.partition());
         if let Offset::Offset(offset) = element.offset() {
             let (offset, committed) = (Offset::Offset(offset), Some(offset));
-            placed.push(Placed {
-                topic,
-                partition,
-                offset,
-                committed,
-                commit_now: None,
-            });
+            placed.push(Placed { topic, partition, offset, committed, commit_now: None });
             continue;
         }
         match member.start {
             Start::Earliest => {
                 let offset = Offset::Beginning;
-                placed.push(Placed {
-                    topic,
-                    partition,
-                    offset,
-                    committed: None,
-                    commit_now: None,
-                });
+                placed.push(Placed { topic, partition, offset, committed: None, commit_now: None });
             }
             Start::None => return Err(nothing_committed(member, &topic, partition)),
             Start::Latest => drop(fresh.add_partition(&topic, partition).set_offset(Offset::End)),
@@ -94,13 +82,7 @@ fn resolve(member: &Member, consumer: &GroupConsumer, list: TopicPartitionList) 
             match element.offset() {
                 Offset::Offset(at) => {
                     let (offset, commit_now) = (Offset::Offset(at), Some(at));
-                    placed.push(Placed {
-                        topic,
-                        partition,
-                        offset,
-                        committed: None,
-                        commit_now,
-                    });
+                    placed.push(Placed { topic, partition, offset, committed: None, commit_now });
                 }
                 _ => drop(list.add_partition(&topic, partition).set_offset(Offset::End)),
             }

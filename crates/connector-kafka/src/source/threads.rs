@@ -16,15 +16,13 @@ use tokio::time::Instant;
 use super::handoff::{Batch, Ending, Handoff, Ownership, name_of};
 use super::member::GroupConsumer;
 use crate::batch_queue::{BatchQueue, Message, Room};
-use crate::client::{ASK_TIMEOUT, Trouble, is_passing, no_broker, no_topic, refused};
+use crate::client::{LOOK_AGAIN, Trouble, is_passing, no_broker, no_topic, refused};
 use crate::config::TopicSelection;
 
 /// How long the event thread waits for an event before it looks for other work.
 const EVENT_WAIT: Duration = Duration::from_millis(100);
 /// How long the data thread waits for a record; a rebalance waits as long at most.
 const DATA_WAIT_MS: i32 = 100;
-/// How often the cluster is looked at again while something is missing.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The bounds of a batch.
 #[derive(Clone, Copy)]
@@ -48,19 +46,10 @@ pub(crate) fn start(
     let data = std::thread::Builder::new()
         .name("kafka-data".into())
         .spawn(move || read(&queue, &handoff, bounds))?;
-    std::thread::Builder::new()
-        .name("kafka-events".into())
-        .spawn(move || {
-            Events {
-                consumer,
-                topics,
-                subscribed: Vec::new(),
-                refresh,
-                look_at: Instant::now(),
-            }
-            .run(data);
-            drop(ended);
-        })?;
+    std::thread::Builder::new().name("kafka-events".into()).spawn(move || {
+        Events { consumer, topics, subscribed: Vec::new(), refresh, look_at: Instant::now() }.run(data);
+        drop(ended);
+    })?;
     Ok(end)
 }
 
@@ -87,9 +76,7 @@ impl Events {
                 self.look();
             }
             if data.is_finished() && member.handoff.ending().is_none() {
-                member
-                    .handoff
-                    .fail(Error::fatal("the data thread of the Kafka source ended"));
+                member.handoff.fail(Error::fatal("the data thread of the Kafka source ended"));
                 break;
             }
         }
@@ -111,9 +98,7 @@ impl Events {
         }
         let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         if let Err(error) = self.consumer.subscribe(&names) {
-            let error = Error::fatal("cannot subscribe")
-                .with("topics", topics.join(","))
-                .caused_by(error);
+            let error = Error::fatal("cannot subscribe").with("topics", topics.join(",")).caused_by(error);
             return self.consumer.context().handoff.fail(error);
         }
         self.subscribed = topics;
@@ -123,39 +108,37 @@ impl Events {
     fn look(&mut self) {
         let member = self.consumer.context().clone();
         let unknown = std::mem::take(&mut *member.unknown.lock().unwrap_or_else(PoisonError::into_inner));
-        let away = member.troubles.has(Trouble::Brokers);
+        let away = member.troubles.to_ask();
         self.look_at = Instant::now() + LOOK_AGAIN;
-        let pattern = matches!(self.topics, TopicSelection::Matching(_));
-        if !(unknown || away || pattern || member.troubles.has(Trouble::Topics)) {
+        let all = unknown
+            || member.troubles.has(Trouble::Topics)
+            || matches!(self.topics, TopicSelection::Matching(_));
+        let one = self.subscribed.first().map(String::as_str).filter(|_| !all);
+        if !all && !away {
             return;
         }
-        match self.consumer.fetch_metadata(None, ASK_TIMEOUT) {
-            Err(error) => member.troubles.set(
-                Trouble::Brokers,
-                if error.rdkafka_error_code().is_some_and(is_passing) {
-                    no_broker(&member.brokers)
-                } else {
-                    format!(
-                        "{} does not name its topics ({error}): asking again",
-                        member.brokers
-                    )
-                },
-            ),
+        match self.consumer.fetch_metadata(one, LOOK_AGAIN) {
             Ok(cluster) => {
                 member.troubles.clear(Trouble::Brokers);
-                self.compare(&cluster);
+                if all {
+                    self.compare(&cluster);
+                }
+            }
+            Err(error) => {
+                *member.unknown.lock().unwrap_or_else(PoisonError::into_inner) |= unknown;
+                let says = match error.rdkafka_error_code() {
+                    Some(code) if is_passing(code) => no_broker(&member.brokers),
+                    _ => format!("{} does not name its topics ({error}): asking again", member.brokers),
+                };
+                member.troubles.set(Trouble::Brokers, says);
             }
         }
     }
 
     fn compare(&mut self, cluster: &Metadata) {
         let member = self.consumer.context().clone();
-        let exists = |name: &str| {
-            cluster
-                .topics()
-                .iter()
-                .any(|topic| topic.name() == name && topic.error().is_none())
-        };
+        let exists =
+            |name: &str| cluster.topics().iter().any(|topic| topic.name() == name && topic.error().is_none());
         match &self.topics {
             TopicSelection::Named(names) => match names.iter().find(|name| !exists(name)) {
                 Some(missing) => {
@@ -211,15 +194,11 @@ fn read(queue: &BatchQueue<super::member::Member>, handoff: &Handoff, bounds: Bo
             let id = (message.topic_id(), message.partition());
             match groups.iter_mut().rev().find(|group| group.id == id) {
                 Some(group) => group.messages.push(message),
-                None => groups.push(Group {
-                    id,
-                    messages: vec![message],
-                }),
+                None => groups.push(Group { id, messages: vec![message] }),
             }
         }
-        let names = groups
-            .iter()
-            .map(|group| name_of(group.messages[0].topic(), group.messages[0].partition()));
+        let names =
+            groups.iter().map(|group| name_of(group.messages[0].topic(), group.messages[0].partition()));
         let owners = handoff.end_read(names);
         let mut batches = Vec::new();
         for (group, from) in groups.iter().zip(owners) {
@@ -251,12 +230,7 @@ fn fitting(messages: &[Message<'_>], bounds: Bounds) -> usize {
         bytes += payload_bytes(**message);
         bytes <= bounds.bytes_max
     };
-    messages
-        .iter()
-        .take(bounds.records_max)
-        .take_while(fits)
-        .count()
-        .max(1)
+    messages.iter().take(bounds.records_max).take_while(fits).count().max(1)
 }
 
 fn payload_bytes(message: Message<'_>) -> usize {
@@ -266,11 +240,7 @@ fn payload_bytes(message: Message<'_>) -> usize {
 /// Copies keys and values of a batch into one piece of memory that its records share.
 fn make_batch(from: Ownership, messages: &[Message<'_>]) -> Batch {
     let mut arena = Vec::with_capacity(messages.iter().copied().map(payload_bytes).sum());
-    for payload in messages
-        .iter()
-        .flat_map(|message| [message.key(), message.value()])
-        .flatten()
-    {
+    for payload in messages.iter().flat_map(|message| [message.key(), message.value()]).flatten() {
         arena.extend_from_slice(payload);
     }
     let arena = Bytes::from(arena);
@@ -287,10 +257,7 @@ fn make_batch(from: Ownership, messages: &[Message<'_>]) -> Batch {
     let record = |message: &Message<'_>| {
         let mut record = Record {
             topic: topic.clone(),
-            origin: Origin {
-                partition: message.partition(),
-                offset: message.offset(),
-            },
+            origin: Origin { partition: message.partition(), offset: message.offset() },
             key: payload(message.key()),
             value: payload(message.value()),
             headers: Default::default(),
@@ -311,10 +278,7 @@ fn read_error(message: Message<'_>, code: RDKafkaErrorCode, says: &str) -> Optio
     if let Some(error) = refused(code, &format!("to read topic `{topic}`")) {
         return Some(error);
     }
-    let lost = matches!(
-        code,
-        RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange
-    );
+    let lost = matches!(code, RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange);
     if lost {
         let error = Error::fatal(format!(
             "the offset to resume from in partition {partition} of `{topic}` is gone: {says}"
@@ -323,16 +287,12 @@ fn read_error(message: Message<'_>, code: RDKafkaErrorCode, says: &str) -> Optio
             "records were deleted before they were read, or the topic was made anew; set the group's offset with kafka-consumer-groups.sh --reset-offsets, knowing what is skipped or repeated",
         ));
     }
-    let unknown = matches!(
-        code,
-        RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition
-    );
+    let unknown =
+        matches!(code, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition);
     if is_passing(code) || unknown || code == RDKafkaErrorCode::PartitionEOF {
         return None;
     }
-    let error = Error::fatal(format!(
-        "partition {partition} of `{topic}` cannot be read: {says}"
-    ));
+    let error = Error::fatal(format!("partition {partition} of `{topic}` cannot be read: {says}"));
     Some(error.remedy(
         "see the broker's log; a damaged batch has to be skipped by setting the group's offset behind it",
     ))

@@ -64,17 +64,9 @@ pub async fn committed(kafka: &Kafka, group: &str, topic: &str, partitions: i32)
         list.add_partition_range(&topic, 0, partitions - 1);
         let answer = consumer.committed_offsets(list, PATIENCE).unwrap();
         let offset = |offset| {
-            if let Offset::Offset(offset) = offset {
-                Some(offset)
-            } else {
-                None
-            }
+            if let Offset::Offset(offset) = offset { Some(offset) } else { None }
         };
-        answer
-            .elements()
-            .iter()
-            .map(|element| offset(element.offset()))
-            .collect()
+        answer.elements().iter().map(|element| offset(element.offset())).collect()
     };
     tokio::task::spawn_blocking(ask).await.unwrap()
 }
@@ -86,18 +78,13 @@ pub struct Reader {
 }
 
 pub fn with(mut config: Value, more: Value) -> Value {
-    config
-        .as_object_mut()
-        .unwrap()
-        .extend(more.as_object().unwrap().clone());
+    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     config
 }
 
 pub async fn open_source(brokers: &str, pipeline: &str, config: Value) -> Reader {
     let config = with(json!({ "connection": { "brokers": brokers } }), config);
-    let configured = Catalog::default().source::<Topics>().sources["kafka"]
-        .configure(config)
-        .unwrap();
+    let configured = Catalog::default().source::<Topics>().sources["kafka"].configure(config).unwrap();
     let condition = Condition::default();
     let context = SourceContext {
         pipeline: pipeline.into(),
@@ -109,10 +96,7 @@ pub async fn open_source(brokers: &str, pipeline: &str, config: Value) -> Reader
         drain_timeout: Duration::from_secs(5),
         condition: condition.clone(),
     };
-    Reader {
-        source: configured.open(context).await.unwrap(),
-        condition,
-    }
+    Reader { source: configured.open(context).await.unwrap(), condition }
 }
 
 impl Reader {
@@ -173,24 +157,11 @@ pub struct Writer {
 
 pub async fn open_sink(brokers: &str, config: Value) -> Writer {
     let config = with(json!({ "connection": { "brokers": brokers } }), config);
-    let configured = Catalog::default().sink::<Topics>().sinks["kafka"]
-        .configure(config)
-        .unwrap();
+    let configured = Catalog::default().sink::<Topics>().sinks["kafka"].configure(config).unwrap();
     let condition = Condition::default();
-    let context = SinkContext {
-        pipeline: "writer".into(),
-        task: 0,
-        lane: 0,
-        condition: condition.clone(),
-    };
+    let context = SinkContext { pipeline: "writer".into(), task: 0, lane: 0, condition: condition.clone() };
     let sink = configured.open(context).await.unwrap();
-    Writer {
-        sink,
-        condition,
-        next: 0,
-        open: Vec::new(),
-        rejected: Vec::new(),
-    }
+    Writer { sink, condition, next: 0, open: Vec::new(), rejected: Vec::new() }
 }
 
 impl Writer {
@@ -238,9 +209,7 @@ pub fn text(payload: &Payload) -> String {
 pub fn by_partition(records: &[Record]) -> BTreeMap<i32, Vec<String>> {
     let mut all: BTreeMap<i32, Vec<String>> = BTreeMap::new();
     for record in records {
-        all.entry(record.origin.partition)
-            .or_default()
-            .push(text(&record.value));
+        all.entry(record.origin.partition).or_default().push(text(&record.value));
     }
     all
 }
