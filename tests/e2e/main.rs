@@ -1,3 +1,8 @@
 //! The whole thing from outside: the real binary between a real Kafka and a real S3 server, through crashes and faults.
 
+mod crash;
+mod dev;
+mod group;
 mod harness;
+mod scene;
+mod wrong_inputs;

@@ -25,9 +25,7 @@ impl Aqueduct {
     /// # Panics
     /// When it cannot be started.
     pub fn spawn(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let output = (0..)
-            .map(|run| folder.join(format!("aqueduct-{run}.log")))
-            .find(|path| !path.exists());
+        let output = (0..).map(|run| folder.join(format!("aqueduct-{run}.log"))).find(|path| !path.exists());
         let output = output.expect("a free name");
         let file = File::create(&output).expect("the output file");
         let binary = binary();
@@ -61,10 +59,7 @@ impl Aqueduct {
             if self.output().contains(text) {
                 return Some(());
             }
-            assert!(
-                ended.is_none(),
-                "aqueduct ended with {ended:?} and never printed `{text}`"
-            );
+            assert!(ended.is_none(), "aqueduct ended with {ended:?} and never printed `{text}`");
             None
         });
     }
@@ -124,7 +119,5 @@ fn binary() -> PathBuf {
     }
     let test = env::current_exe().expect("the path of this test");
     let beside = test.ancestors().nth(2).map(|folder| folder.join("aqueduct"));
-    beside
-        .filter(|path| path.exists())
-        .expect("the binary is built first: cargo build -p aqueduct")
+    beside.filter(|path| path.exists()).expect("the binary is built first: cargo build -p aqueduct")
 }

@@ -28,18 +28,9 @@ impl Stored {
         let text = || String::from_utf8_lossy(value);
         let json: serde_json::Value =
             serde_json::from_slice(value).unwrap_or_else(|error| panic!("not JSON ({error}): {}", text()));
-        let id = json["id"]
-            .as_u64()
-            .unwrap_or_else(|| panic!("no id in {}", text()));
-        let key = json["key"]
-            .as_str()
-            .unwrap_or_else(|| panic!("no key in {}", text()));
-        Self {
-            partition,
-            offset,
-            id,
-            key: key.to_owned(),
-        }
+        let id = json["id"].as_u64().unwrap_or_else(|| panic!("no id in {}", text()));
+        let key = json["key"].as_str().unwrap_or_else(|| panic!("no key in {}", text()));
+        Self { partition, offset, id, key: key.to_owned() }
     }
 }
 
@@ -62,13 +53,7 @@ impl Report {
     /// # Panics
     /// Unless every id is there exactly once and in the order of its key.
     pub fn assert_exact(&self) {
-        let Self {
-            produced,
-            lost,
-            doubled,
-            strange,
-            disordered,
-        } = self;
+        let Self { produced, lost, doubled, strange, disordered } = self;
         let some = |ids: &[u64]| format!("{} {:?}", ids.len(), &ids[..ids.len().min(10)]);
         assert!(
             lost.is_empty() && doubled.is_empty() && strange.is_empty() && disordered.is_empty(),
@@ -87,11 +72,7 @@ pub fn check(topic: &[Stored], objects: &[Stored]) -> Report {
     let mut places: HashMap<u64, (usize, u32)> = HashMap::new();
     for (place, record) in topic.iter().enumerate() {
         let before = places.insert(record.id, (place, 0));
-        assert!(
-            before.is_none(),
-            "the producer wrote id {} twice, so nothing can be told",
-            record.id
-        );
+        assert!(before.is_none(), "the producer wrote id {} twice, so nothing can be told", record.id);
     }
     report.produced = places.len();
     let mut last: HashMap<&str, usize> = HashMap::new();
@@ -111,11 +92,7 @@ pub fn check(topic: &[Stored], objects: &[Stored]) -> Report {
         }
         *after = (*place).max(*after);
     }
-    report.lost = places
-        .iter()
-        .filter(|(_, (_, seen))| *seen == 0)
-        .map(|(id, _)| *id)
-        .collect();
+    report.lost = places.iter().filter(|(_, (_, seen))| *seen == 0).map(|(id, _)| *id).collect();
     report.lost.sort_unstable();
     report
 }
@@ -125,12 +102,21 @@ pub fn check(topic: &[Stored], objects: &[Stored]) -> Report {
 /// # Panics
 /// When an object is no such thing, or is torn.
 pub fn objects(folder: &Path) -> Vec<Stored> {
+    let mut stored = Vec::new();
+    for (partition, offset, line) in lines(folder) {
+        stored.push(Stored::parse(partition, offset, line.as_bytes()));
+    }
+    stored
+}
+
+/// The same, line by line as they stand there: partition, start offset of the object, text.
+///
+/// # Panics
+/// As above.
+pub fn lines(folder: &Path) -> Vec<(i32, i64, String)> {
     let mut found: Vec<(i32, i64, PathBuf)> = Vec::new();
     walk(folder, &mut |path| {
-        let stem = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| name.split('.').next());
+        let stem = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split('.').next());
         let parts = stem.and_then(|stem| stem.split_once('-'));
         let parts =
             parts.and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
@@ -138,18 +124,14 @@ pub fn objects(folder: &Path) -> Vec<Stored> {
         found.push((partition, offset, path));
     });
     found.sort();
-    let mut stored = Vec::new();
+    let mut all = Vec::new();
     for (partition, offset, path) in found {
-        let text = read(&path);
-        assert!(
-            text.ends_with(b"\n"),
-            "the last line of {} is torn",
-            path.display()
-        );
-        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        stored.extend(lines.map(|line| Stored::parse(partition, offset, line)));
+        let text =
+            String::from_utf8(read(&path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(text.ends_with('\n'), "the last line of {} is torn", path.display());
+        all.extend(text.lines().map(|line| (partition, offset, line.to_owned())));
     }
-    stored
+    all
 }
 
 fn read(path: &Path) -> Vec<u8> {
@@ -171,11 +153,7 @@ fn walk(folder: &Path, found: &mut impl FnMut(PathBuf)) {
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
-        if path.is_dir() {
-            walk(&path, found)
-        } else {
-            found(path)
-        }
+        if path.is_dir() { walk(&path, found) } else { found(path) }
     }
 }
 
@@ -184,34 +162,19 @@ mod tests {
     use super::*;
 
     fn records(ids: &[u64]) -> Vec<Stored> {
-        ids.iter()
-            .map(|id| Stored {
-                partition: 0,
-                offset: 0,
-                id: *id,
-                key: format!("{}", id % 2),
-            })
-            .collect()
+        ids.iter().map(|id| Stored { partition: 0, offset: 0, id: *id, key: format!("{}", id % 2) }).collect()
     }
 
     #[test]
     fn finds_what_was_planted() {
         let topic = records(&[0, 1, 2, 3, 4, 5]);
-        let sound = Report {
-            produced: 6,
-            ..Report::default()
-        };
+        let sound = Report { produced: 6, ..Report::default() };
         assert_eq!(check(&topic, &topic), sound);
         // Another key may overtake, the same may not.
         assert_eq!(check(&topic, &records(&[1, 0, 3, 2, 5, 4])), sound);
         let found = check(&topic, &records(&[0, 4, 2, 1, 1, 9, 5]));
-        let expected = Report {
-            produced: 6,
-            lost: vec![3],
-            doubled: vec![1],
-            strange: vec![9],
-            disordered: vec![2],
-        };
+        let expected =
+            Report { produced: 6, lost: vec![3], doubled: vec![1], strange: vec![9], disordered: vec![2] };
         assert_eq!(found, expected);
     }
 

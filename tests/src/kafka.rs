@@ -52,10 +52,7 @@ impl Kafka {
 
     /// A place for a broker that does not run yet.
     pub fn new() -> Self {
-        Self {
-            folder: Folder::new("kafka"),
-            port: server::free_ports(4),
-        }
+        Self { folder: Folder::new("kafka"), port: server::free_ports(4) }
     }
 
     /// Starts it again on its old data.
@@ -83,14 +80,9 @@ impl Kafka {
     pub fn create_topic(&self, name: &str, partitions: i32) {
         let admin: AdminClient<DefaultClientContext> = self.client(&[]);
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
-        let made = runtime
-            .block_on(admin.create_topics([&topic], &options))
-            .expect("an answer");
+        let made = runtime.block_on(admin.create_topics([&topic], &options)).expect("an answer");
         assert!(made.iter().all(Result::is_ok), "topic {name}: {made:?}");
     }
 
@@ -108,10 +100,8 @@ impl Kafka {
         let (begin, mut sent) = (Instant::now(), 0);
         for id in load.ids.clone() {
             let key = format!("key-{}", id % load.keys);
-            let value = format!(
-                r#"{{"id":{id},"key":"{key}","note":"{:0>64}"}}"#,
-                id.wrapping_mul(0x9E37_79B9)
-            );
+            let value =
+                format!(r#"{{"id":{id},"key":"{key}","note":"{:0>64}"}}"#, id.wrapping_mul(0x9E37_79B9));
             let mut record = BaseRecord::to(&load.topic).key(&key).payload(&value);
             while let Err((error, again)) = producer.send(record) {
                 let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
@@ -125,9 +115,7 @@ impl Kafka {
                 std::thread::sleep(due.saturating_sub(begin.elapsed()));
             }
         }
-        producer
-            .flush(Duration::from_secs(120))
-            .expect("the broker takes every record");
+        producer.flush(Duration::from_secs(120)).expect("the broker takes every record");
     }
 
     /// Everything in a topic, partition by partition in order.
@@ -139,20 +127,13 @@ impl Kafka {
             self.client(&[("group.id", "outside-reader"), ("enable.auto.commit", "false")]);
         let mut stored = Vec::new();
         for partition in self.partitions(&consumer, topic) {
-            let (low, high) = consumer
-                .fetch_watermarks(topic, partition, TIMEOUT)
-                .expect("watermarks");
+            let (low, high) = consumer.fetch_watermarks(topic, partition, TIMEOUT).expect("watermarks");
             let mut assignment = TopicPartitionList::new();
-            assignment
-                .add_partition_offset(topic, partition, Offset::Offset(low))
-                .expect("an offset");
+            assignment.add_partition_offset(topic, partition, Offset::Offset(low)).expect("an offset");
             consumer.assign(&assignment).expect("an assignment");
             let mut next = low;
             while next < high {
-                let message = consumer
-                    .poll(TIMEOUT)
-                    .expect("a record within 30 s")
-                    .expect("a record");
+                let message = consumer.poll(TIMEOUT).expect("a record within 30 s").expect("a record");
                 next = message.offset() + 1;
                 stored.push(Stored::parse(
                     partition,
@@ -169,28 +150,33 @@ impl Kafka {
     /// # Panics
     /// When the broker does not answer.
     pub fn lag(&self, group: &str, topic: &str) -> i64 {
+        let (committed, end) = self.progress(group, topic);
+        end - committed
+    }
+
+    /// Records of a topic that a group has committed.
+    ///
+    /// # Panics
+    /// When the broker does not answer.
+    pub fn committed(&self, group: &str, topic: &str) -> i64 {
+        self.progress(group, topic).0
+    }
+
+    /// Committed offsets and ends, summed over the partitions.
+    fn progress(&self, group: &str, topic: &str) -> (i64, i64) {
         let consumer: BaseConsumer<DefaultConsumerContext> = self.client(&[("group.id", group)]);
         let mut wanted = TopicPartitionList::new();
         for partition in self.partitions(&consumer, topic) {
             wanted.add_partition(topic, partition);
         }
-        let committed = consumer
-            .committed_offsets(wanted, TIMEOUT)
-            .expect("committed offsets");
-        let mut lag = 0;
-        for element in committed.elements() {
-            let ends = consumer
-                .fetch_watermarks(topic, element.partition(), TIMEOUT)
-                .expect("watermarks");
-            let (low, high) = ends;
-            lag += high
-                - element
-                    .offset()
-                    .to_raw()
-                    .filter(|offset| *offset >= 0)
-                    .unwrap_or(low);
+        let offsets = consumer.committed_offsets(wanted, TIMEOUT).expect("committed offsets");
+        let (mut committed, mut end) = (0, 0);
+        for element in offsets.elements() {
+            let ends = consumer.fetch_watermarks(topic, element.partition(), TIMEOUT).expect("watermarks");
+            committed += element.offset().to_raw().filter(|offset| *offset >= 0).unwrap_or(ends.0);
+            end += ends.1;
         }
-        lag
+        (committed, end)
     }
 
     fn partitions(&self, consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
@@ -205,9 +191,7 @@ impl Kafka {
 
     fn client<T: FromClientConfig>(&self, properties: &[(&str, &str)]) -> T {
         let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", self.brokers())
-            .set("log_level", "2");
+        config.set("bootstrap.servers", self.brokers()).set("log_level", "2");
         for (name, value) in properties {
             config.set(*name, *value);
         }

@@ -12,7 +12,7 @@ mod server;
 mod toxiproxy;
 
 pub use aqueduct::{Aqueduct, Signal};
-pub use checker::{Report, Stored, check, objects};
+pub use checker::{Report, Stored, check, lines, objects};
 pub use fault_proxy::{Answer, FaultProxy};
 pub use folder::Folder;
 pub use http::request;

@@ -22,10 +22,7 @@ impl S3 {
     /// # Panics
     /// When it cannot be started.
     pub fn start() -> Self {
-        let s3 = Self {
-            folder: Folder::new("s3"),
-            port: server::free_ports(2),
-        };
+        let s3 = Self { folder: Folder::new("s3"), port: server::free_ports(2) };
         s3.start_again();
         s3
     }

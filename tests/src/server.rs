@@ -14,29 +14,19 @@ use tokio::time::Instant;
 /// # Panics
 /// When it fails; what it printed says why.
 pub(crate) fn start(script: &str, folder: &Path, port: u16) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("services")
-        .join(script);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("services").join(script);
     let done = Command::new(&path)
         .arg(folder)
         .arg(port.to_string())
         .stdin(Stdio::null())
         .output()
         .unwrap_or_else(|error| panic!("cannot run {}: {error}", path.display()));
-    assert!(
-        done.status.success(),
-        "{script} failed:\n{}",
-        String::from_utf8_lossy(&done.stderr)
-    );
+    assert!(done.status.success(), "{script} failed:\n{}", String::from_utf8_lossy(&done.stderr));
 }
 
 /// Ends every process named in the folder and waits until they are gone.
 pub(crate) fn end(folder: &Path, signal: Signal) {
-    let files = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
+    let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let pids: Vec<Pid> = files
         .filter(|path| path.extension().is_some_and(|extension| extension == "pid"))
         .filter_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok())
@@ -57,10 +47,7 @@ pub(crate) fn end(folder: &Path, signal: Signal) {
 /// A process that ended but is still listed counts as gone.
 fn alive(pid: Pid) -> bool {
     let status = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-    let zombie = status
-        .rsplit(')')
-        .next()
-        .is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X']));
+    let zombie = status.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X']));
     test_kill_process(pid).is_ok() && !zombie
 }
 
@@ -77,11 +64,7 @@ pub fn free_ports(count: u16) -> u16 {
         let turn = NEXT.fetch_add(1, Ordering::Relaxed);
         let first = 12_000 + ((process::id().wrapping_mul(370) + turn * 10) % 18_000) as u16;
         // Held all at once, so that the ports of one server do not overlap.
-        if (first..first + count)
-            .map(bound)
-            .collect::<Option<Vec<_>>>()
-            .is_some()
-        {
+        if (first..first + count).map(bound).collect::<Option<Vec<_>>>().is_some() {
             return first;
         }
     }

@@ -22,11 +22,7 @@ impl Toxiproxy {
     pub fn start(upstream: u16) -> Self {
         let (folder, api) = (Folder::new("toxiproxy"), server::free_ports(2));
         server::start("toxiproxy.sh", folder.path(), api);
-        let proxy = Self {
-            folder,
-            api,
-            port: api + 1,
-        };
+        let proxy = Self { folder, api, port: api + 1 };
         let listen = format!("127.0.0.1:{}", proxy.port);
         let upstream = format!("127.0.0.1:{upstream}");
         let body = serde_json::json!({ "name": "route", "listen": listen, "upstream": upstream });

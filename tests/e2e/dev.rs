@@ -1,0 +1,70 @@
+//! `aqueduct dev` with other people's clients: kcat and Kafka's own console tools, in both directions.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use aqueduct_tests::{Aqueduct, Folder, Signal, free_ports, lines};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// Runs a client to its end, with this on its standard input: what it printed.
+fn client(program: &str, arguments: &[&str], input: &str) -> String {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {program}: {error}; tests/run installs it"));
+    child.stdin.take().expect("a standard input").write_all(input.as_bytes()).expect("it reads");
+    let done = child.wait_with_output().expect("an end");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{program} {arguments:?} ended with {}: {said}", done.status);
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+fn java(class: &str, arguments: &[&str], input: &str) -> String {
+    let tool = format!("{ROOT}/tests/services/kafka_tool.sh");
+    let class = format!("org.apache.kafka.tools.{class}");
+    client(&tool, &[&[class.as_str()], arguments].concat(), input)
+}
+
+#[test]
+fn kcat_and_the_java_console_tools_are_clients_of_dev() {
+    let folder = Folder::new("dev");
+    let port = free_ports(1);
+    let brokers = format!("127.0.0.1:{port}");
+    let file = format!("{ROOT}/pipelines/quickstart.yaml");
+    let arguments = ["dev", &file, "--port", &port.to_string(), "--folder", "out", "--no-table"];
+    let mut dev = Aqueduct::spawn(folder.path(), &arguments, &[]);
+    dev.says(&brokers, Duration::from_secs(10));
+
+    // What is generated is seen from outside.
+    let orders = client("kcat", &["-b", &brokers, "-C", "-t", "shop.orders", "-c", "20", "-q"], "");
+    assert_eq!(orders.lines().count(), 20);
+    for order in orders.lines() {
+        serde_json::from_str::<serde_json::Value>(order).expect("an order is JSON");
+    }
+
+    // kcat writes, Java reads in a group; Java writes, kcat reads.
+    let text = "one\ntwo\nthree\n";
+    client("kcat", &["-b", &brokers, "-P", "-t", "from.kcat"], text);
+    let read =
+        ["--bootstrap-server", &brokers, "--topic", "from.kcat", "--from-beginning", "--group", "readers"];
+    assert_eq!(java("ConsoleConsumer", &[&read[..], &["--max-messages", "3"]].concat(), ""), text);
+    java("ConsoleProducer", &["--bootstrap-server", &brokers, "--topic", "from.java"], text);
+    let read = ["-b", &brokers, "-C", "-t", "from.java", "-o", "beginning", "-e", "-q"];
+    assert_eq!(client("kcat", &read, ""), text);
+
+    // An order by hand takes the way of the others.
+    let by_hand = "{\"id\":\"by hand\"}\n";
+    client("kcat", &["-b", &brokers, "-P", "-t", "shop.orders", "-k", "somebody"], by_hand);
+    std::thread::sleep(Duration::from_secs(1));
+    dev.signal(Signal::INT);
+    let status = dev.wait(Duration::from_secs(30));
+    assert!(status.success(), "Ctrl-C ended with {status}");
+    let written = lines(&folder.path().join("out"));
+    assert!(written.len() > 20, "only {} lines in the folder", written.len());
+    assert_eq!(written.iter().filter(|line| line.2.contains("by hand")).count(), 1);
+}

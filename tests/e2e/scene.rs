@@ -1,0 +1,123 @@
+//! What most tests here have in common: a broker, a bucket, a pipeline between them, and the question whether all arrived.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aqueduct_tests::{
+    Aqueduct, Folder, Kafka, Load, Report, S3, Stored, check, free_ports, objects, request, until,
+};
+
+/// The topic, the bucket and the pipeline of every scene.
+pub(crate) const TOPIC: &str = "orders";
+pub(crate) const BUCKET: &str = "lake";
+pub(crate) const PIPELINE: &str = "orders-to-lake";
+
+/// Servers and files.
+pub(crate) struct Scene {
+    pub(crate) folder: Folder,
+    pub(crate) kafka: Kafka,
+    pub(crate) s3: S3,
+}
+
+/// What differs from scene to scene in the pipeline file.
+#[derive(Clone, Debug)]
+pub(crate) struct Pipeline {
+    pub(crate) kafka_port: u16,
+    pub(crate) s3_port: u16,
+    pub(crate) secret: &'static str,
+    pub(crate) bucket: &'static str,
+    /// The block of the sink, where it is not the bucket.
+    pub(crate) sink: Option<String>,
+    pub(crate) rotate: &'static str,
+}
+
+impl Scene {
+    /// A broker with the topic of six partitions, an S3 server with the bucket.
+    pub(crate) fn new() -> Self {
+        let scene = Self { folder: Folder::new("scene"), kafka: Kafka::start(), s3: S3::start() };
+        scene.kafka.create_topic(TOPIC, 6);
+        scene.s3.create_bucket(BUCKET);
+        scene
+    }
+
+    /// The sound pipeline.
+    pub(crate) fn pipeline(&self) -> Pipeline {
+        Pipeline {
+            kafka_port: self.kafka.port,
+            s3_port: self.s3.port,
+            secret: "testtest",
+            bucket: BUCKET,
+            sink: None,
+            rotate: "{ records_max: 2_000, bytes_max: 1MiB, age_max: 500ms }",
+        }
+    }
+
+    /// Runs a pipeline; its health is asked at the port.
+    pub(crate) fn run(&self, pipeline: &Pipeline) -> (Aqueduct, u16) {
+        self.run_text(&pipeline.text())
+    }
+
+    /// The same, of a file.
+    pub(crate) fn run_text(&self, text: &str) -> (Aqueduct, u16) {
+        let port = free_ports(1);
+        let folder = self.folder.path().join(format!("run-{port}"));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join("pipeline.yaml"), text).expect("a file");
+        let settings = format!("runtime: {{ listen: \"127.0.0.1:{port}\" }}\n");
+        std::fs::write(folder.join("aqueduct.yaml"), settings).expect("a file");
+        (Aqueduct::spawn(&folder, &["run", "pipeline.yaml"], &[]), port)
+    }
+
+    /// Puts these ids into the topic.
+    pub(crate) fn produce(&self, ids: std::ops::Range<u64>, rate: u64) {
+        self.kafka.produce(&Load { topic: TOPIC.into(), ids, keys: 997, rate });
+    }
+
+    /// Everything that the bucket holds.
+    pub(crate) fn bucket(&self) -> Vec<Stored> {
+        objects(&self.s3.bucket(BUCKET))
+    }
+
+    /// Waits until the group has committed the whole topic.
+    pub(crate) fn until_done(&self, limit: Duration) {
+        until("the group has committed the whole topic", limit, || {
+            (self.kafka.lag(PIPELINE, TOPIC) == 0).then_some(())
+        });
+    }
+
+    /// Compares the bucket with the topic.
+    pub(crate) fn check(&self) -> Report {
+        check(&self.kafka.read(TOPIC), &self.bucket())
+    }
+
+    /// Where this scene keeps something of its own.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+impl Pipeline {
+    /// The file.
+    pub(crate) fn text(&self) -> String {
+        let Self { kafka_port, s3_port, secret, bucket, sink, rotate } = self;
+        let connection = format!(
+            "{{ bucket: {bucket}, region: us-east-1, endpoint: \"http://127.0.0.1:{s3_port}\", path_style: true, \
+             access_key: test, secret_key: {secret} }}"
+        );
+        let end = sink.clone().unwrap_or_else(|| format!("s3:\n    connection: {connection}"));
+        format!(
+            "pipeline: {PIPELINE}\n\
+             source:\n  kafka: {{ connection: {{ brokers: \"127.0.0.1:{kafka_port}\" }}, topics: [{TOPIC}], session_timeout: 2s }}\n\
+             sink:\n  {end}\n    path: \"{{topic}}/{{partition}}-{{start_offset}}\"\n    \
+             format: {{ json_lines: {{ compression: zstd }} }}\n    rotate: {rotate}\n"
+        )
+    }
+}
+
+/// What `/readyz` says, once it says no.
+pub(crate) fn not_ready(port: u16, because: &str) {
+    until(&format!("/readyz says `{because}`"), Duration::from_secs(40), || {
+        let (status, body) = request(port, "GET", "/readyz", "").ok()?;
+        (status == 503 && body.contains(because)).then_some(())
+    });
+}
