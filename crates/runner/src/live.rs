@@ -137,7 +137,9 @@ mod tests {
 
     #[test]
     fn numbers_read_as_people_write_them() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_234, "1.23k"), (45_600, "45.6k"), (123_456_789, "123M")] {
+        for (number, text) in
+            [(0, "0"), (999, "999"), (1_234, "1.23k"), (45_600, "45.6k"), (123_456_789, "123M")]
+        {
             assert_eq!(count(number), text);
         }
         assert_eq!(bytes(1 << 20), "1.00 MiB");

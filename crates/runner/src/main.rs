@@ -38,7 +38,11 @@ enum Command {
     Check(commands::check::Arguments),
     Plan(commands::plan::Arguments),
     Test(commands::test::Arguments),
+    Connectors(commands::connectors::Arguments),
+    /// Print a JSON Schema of pipeline files, for editors
+    Schema,
     Dev(commands::dev::Arguments),
+    Bench(commands::bench::Arguments),
     Health(commands::health::Arguments),
 }
 
@@ -63,7 +67,10 @@ fn main() -> ExitCode {
         Command::Check(arguments) => commands::check::run(&arguments),
         Command::Plan(arguments) => commands::plan::run(&arguments),
         Command::Test(arguments) => within_runtime(commands::test::run(arguments)),
+        Command::Connectors(arguments) => commands::connectors::run(&arguments),
+        Command::Schema => commands::schema::run(),
         Command::Dev(arguments) => within_runtime(commands::dev::run(arguments)),
+        Command::Bench(arguments) => commands::bench::run(&arguments),
         Command::Health(arguments) => commands::health::run(&arguments),
     };
     ExitCode::from(exit as u8)

@@ -10,10 +10,10 @@ use aqueduct_engine::{PartitionStatus, Phase, Status};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::process;
@@ -60,7 +60,9 @@ impl Collector for Pipelines {
         for (name, help, read) in COUNTERS {
             self.counter(&mut encoder, name, help, |member| read(&member.status).load(Relaxed))?;
         }
-        self.counter(&mut encoder, "restarts", "Starts after a failure", |member| member.restarts.load(Relaxed))?;
+        self.counter(&mut encoder, "restarts", "Starts after a failure", |member| {
+            member.restarts.load(Relaxed)
+        })?;
         self.counter(&mut encoder, "commit_seconds", "Time spent storing offsets", |member| {
             member.status.commit_us.load(Relaxed) as f64 / 1e6
         })?;
@@ -70,18 +72,27 @@ impl Collector for Pipelines {
         self.gauge(&mut encoder, "in_flight_bytes", "Bytes of records in memory", |member| {
             member.status.in_flight().1 as i64
         })?;
-        self.gauge(&mut encoder, "pipeline_up", "1 while the pipeline runs, also while it waits", |member| {
-            i64::from(member.status.phase() == Phase::Running)
-        })?;
-        self.gauge(&mut encoder, "pipeline_ready", "1 when the pipeline is not why /readyz refuses", |member| {
-            i64::from(member.not_ready().is_none())
-        })?;
+        self.gauge(
+            &mut encoder,
+            "pipeline_up",
+            "1 while the pipeline runs, also while it waits",
+            |member| i64::from(member.status.phase() == Phase::Running),
+        )?;
+        self.gauge(
+            &mut encoder,
+            "pipeline_ready",
+            "1 when the pipeline is not why /readyz refuses",
+            |member| i64::from(member.not_ready().is_none()),
+        )?;
         self.partitions(&mut encoder, "committed_offset", "Position stored last", |partition, _| {
             partition.committed.as_ref()?.parse().ok().map(|offset: i64| offset as f64)
         })?;
-        self.partitions(&mut encoder, "lag_records", "Records between what was read and the end", |partition, _| {
-            partition.lag_records.map(|lag| lag as f64)
-        })?;
+        self.partitions(
+            &mut encoder,
+            "lag_records",
+            "Records between what was read and the end",
+            |partition, _| partition.lag_records.map(|lag| lag as f64),
+        )?;
         self.partitions(&mut encoder, "lag_seconds", "Age of the record read last; 0 at the end", lag_seconds)
     }
 }

@@ -46,7 +46,9 @@ impl Member {
     pub(crate) fn not_ready(&self) -> Option<String> {
         let waiting = self.status.waiting_for();
         match self.status.phase() {
-            Phase::Starting => Some(waiting.map_or("starting".to_owned(), |reason| format!("starting: {reason}"))),
+            Phase::Starting => {
+                Some(waiting.map_or("starting".to_owned(), |reason| format!("starting: {reason}")))
+            }
             Phase::Running => waiting.map(|reason| format!("waiting: {reason}")),
             Phase::Restarting { error } => Some(format!("failed and will be started again: {error}")),
             Phase::Failed { error } => Some(format!("failed: {error}")),
@@ -198,11 +200,13 @@ async fn attempt(
     }
 }
 
-async fn open_store(pipeline: &Pipeline, catalog: &Catalog) -> Result<Arc<dyn OffsetStore>> {
+/// Where a pipeline keeps its offsets when its source does not.
+pub(crate) async fn open_store(pipeline: &Pipeline, catalog: &Catalog) -> Result<Arc<dyn OffsetStore>> {
     if let Some(store) = &pipeline.offset_store {
         return store.configured.open().await;
     }
-    let memory = catalog.offset_stores.get("memory").and_then(|entry| entry.configure(Default::default()).ok());
+    let memory =
+        catalog.offset_stores.get("memory").and_then(|entry| entry.configure(Default::default()).ok());
     match memory {
         Some(memory) => memory.open().await,
         None => Err(Error::config("there is no offset store in memory").remedy("name an offset_store")),

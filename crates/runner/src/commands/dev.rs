@@ -82,7 +82,8 @@ async fn start(arguments: &Arguments) -> Result<Option<Exit>, String> {
     let mut fleet = Fleet::start(loaded.pipelines, memory_max_bytes, &catalog);
     let members = fleet.members();
     let table = !arguments.log.no_table && Screen::can_draw();
-    let showing = tokio::spawn(report::keep_showing(table.then(|| Arc::clone(&screen)), Arc::clone(&members)));
+    let showing =
+        tokio::spawn(report::keep_showing(table.then(|| Arc::clone(&screen)), Arc::clone(&members)));
     let good = until_done(arguments, &mut feed, &mut fleet, signals).await;
     showing.abort();
     screen.draw(String::new());
@@ -110,7 +111,12 @@ fn prepare(
 
 /// Until a signal comes, the time is over, the records were read, or the pipelines end by themselves. What feeds them
 /// ends first, so that the rest is written to the last record.
-async fn until_done(arguments: &Arguments, feed: &mut Fleet, fleet: &mut Fleet, mut signals: Signals) -> bool {
+async fn until_done(
+    arguments: &Arguments,
+    feed: &mut Fleet,
+    fleet: &mut Fleet,
+    mut signals: Signals,
+) -> bool {
     let members = fleet.members();
     tokio::select! {
         biased;

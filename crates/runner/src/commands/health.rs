@@ -52,7 +52,11 @@ fn ask(address: &str) -> std::io::Result<String> {
     let mut target: SocketAddr = address.to_socket_addrs()?.next().ok_or_else(none)?;
     // Who listens on all addresses is asked on the local one.
     if target.ip().is_unspecified() {
-        target.set_ip(if target.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+        target.set_ip(if target.is_ipv4() {
+            [127, 0, 0, 1].into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        });
     }
     let mut stream = TcpStream::connect_timeout(&target, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;

@@ -85,7 +85,11 @@ fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostic> {
     for path in paths {
         let before = files.len();
         collect(path, &mut files).map_err(|error| {
-            Diagnostic::of_file(path, format!("cannot be read: {error}"), "name a test file, or a folder of them")
+            Diagnostic::of_file(
+                path,
+                format!("cannot be read: {error}"),
+                "name a test file, or a folder of them",
+            )
         })?;
         if files.len() == before {
             let remedy = "put tests beside the pipeline, in a file that ends in .test.yaml";

@@ -1,9 +1,10 @@
 //! What fills the topics of `aqueduct dev`: a pipeline of our own from `generate` to the embedded broker.
 
-use aqueduct_api::{Catalog, Problem};
-use aqueduct_spec::pipeline::{Named, SourceBlock};
-use aqueduct_spec::{Delivery, Errors, OnBadRecord, Pipeline};
+use aqueduct_api::Catalog;
+use aqueduct_spec::Pipeline;
 use serde_json::{Map, Value, json};
+
+use crate::commands::pipeline_of;
 
 /// Partitions of a topic that is created, where `dev.generate` does not say how many.
 const PARTITIONS: i32 = 6;
@@ -33,32 +34,14 @@ pub(super) fn plan(
     options.insert("topic".to_owned(), json!(topic));
     options.entry("partitions").or_insert(json!(PARTITIONS));
     options.entry("rate").or_insert(json!(RATE));
-    let says = |problems: Vec<Problem>| {
-        let problems: Vec<_> = problems.iter().map(|it| format!("dev.generate.{}: {}", it.path, it.says)).collect();
+    let sink = json!({ "connection": { "brokers": brokers }, "topic": "{topic}" });
+    let name = format!("dev-generate-{topic}");
+    let feed = pipeline_of(catalog, name, ("generate", Value::Object(options)), ("kafka", sink));
+    feed.map(Some).map_err(|problems| {
+        let problems: Vec<_> =
+            problems.iter().map(|it| format!("dev.generate.{}: {}", it.path, it.says)).collect();
         format!("{}: {}", pipeline.file.display(), problems.join("; "))
-    };
-    let absent = || "this binary has no generate source or no kafka sink".to_owned();
-    let (source_raw, sink_raw) =
-        (Value::Object(options), json!({ "connection": { "brokers": brokers }, "topic": "{topic}" }));
-    let source = catalog.sources.get("generate").ok_or_else(absent)?;
-    let sink = catalog.sinks.get("kafka").ok_or_else(absent)?;
-    let source = Named { kind: source.name, configured: source.configure(source_raw.clone()).map_err(says)? };
-    let sink = Named { kind: sink.name, configured: sink.configure(sink_raw.clone()).map_err(says)? };
-    Ok(Some(Pipeline {
-        name: format!("dev-generate-{topic}").into(),
-        description: None,
-        source: SourceBlock { connector: source, key: None, value: None },
-        transforms: Vec::new(),
-        sink,
-        errors: Errors { on_bad_record: OnBadRecord::Stop, stop_after: None },
-        delivery: Delivery::default(),
-        tasks: 1,
-        offset_store: None,
-        dev: None,
-        source_raw,
-        sink_raw,
-        ..pipeline.clone()
-    }))
+    })
 }
 
 /// `dev.generate` as options, also where it is a name alone.

@@ -28,14 +28,23 @@ pub(super) fn introduce(file: &Path, pipelines: &[Pipeline], brokers: &str, fold
     for pipeline in pipelines {
         println!("\n  {}", pipeline.name);
         for (end, kind, raw, says) in [
-            ("from", pipeline.source.connector.kind, &pipeline.source_raw, pipeline.source.connector.configured.describe(&pipeline.name)),
+            (
+                "from",
+                pipeline.source.connector.kind,
+                &pipeline.source_raw,
+                pipeline.source.connector.configured.describe(&pipeline.name),
+            ),
             ("to", pipeline.sink.kind, &pipeline.sink_raw, pipeline.sink.configured.describe()),
         ] {
             let embedded = matches!(kind, "kafka" | "generate" | "discard") || is_embedded(raw, folder);
-            println!("    {end:<5} {says}{}", if embedded { "" } else { "   (cannot be embedded: used as written)" });
+            println!(
+                "    {end:<5} {says}{}",
+                if embedded { "" } else { "   (cannot be embedded: used as written)" }
+            );
         }
     }
-    let topic = pipelines.iter().find_map(|pipeline| feed::topics(pipeline).first().copied()).unwrap_or("my.topic");
+    let topic =
+        pipelines.iter().find_map(|pipeline| feed::topics(pipeline).first().copied()).unwrap_or("my.topic");
     println!(
         "
 Kafka is at {brokers}, in memory, as long as this runs. From another terminal:

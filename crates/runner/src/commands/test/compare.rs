@@ -16,7 +16,11 @@ pub(super) fn differences(case: &Case, outcome: &Outcome) -> Vec<String> {
     for (index, got) in outcome.passed.iter().enumerate() {
         match case.expect.get(index) {
             Some(expected) => found.extend(record(index + 1, expected, got)),
-            None => found.push(format!("record {} came out and is not expected:\ngot      {}", index + 1, line(got))),
+            None => found.push(format!(
+                "record {} came out and is not expected:\ngot      {}",
+                index + 1,
+                line(got)
+            )),
         }
     }
     for (index, expected) in case.expect.iter().enumerate().skip(outcome.passed.len()) {
@@ -89,13 +93,19 @@ fn rejected(number: usize, expected: &Rejected, got: &Record) -> Vec<String> {
     let (stage, error) = (fact(got, "aqueduct.stage"), fact(got, "aqueduct.error"));
     if stage != expected.stage.name() {
         let expected = expected.stage.name();
-        found.push(format!("rejected record {number}, stage:\nexpected {expected}\ngot      {stage} ({error})"));
+        found.push(format!(
+            "rejected record {number}, stage:\nexpected {expected}\ngot      {stage} ({error})"
+        ));
     }
     if let Some(reason) = expected.reason.as_ref().filter(|reason| !error.contains(reason.as_str())) {
         found.push(format!("rejected record {number}, reason:\nexpected {reason}\ngot      {error}"));
     }
     if let Some(key) = &expected.key {
-        found.extend(record(number, &serde_json::json!({ "key": key }), got).into_iter().map(|it| format!("rejected {it}")));
+        found.extend(
+            record(number, &serde_json::json!({ "key": key }), got)
+                .into_iter()
+                .map(|it| format!("rejected {it}")),
+        );
     }
     found
 }

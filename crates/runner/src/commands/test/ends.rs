@@ -27,9 +27,10 @@ pub(super) async fn pass(case: &Case, pipeline: &Pipeline) -> Result<Outcome> {
     let mut records = Vec::new();
     for (index, line) in case.records.iter().enumerate() {
         let defaults = Defaults { topic: Arc::clone(&topic), partition: 0, offset: index as i64 };
-        records.push(record_line::from_json(line, defaults).map_err(|error| {
-            Error::bad_record(format!("record {}: {error}", index + 1))
-        })?);
+        records.push(
+            record_line::from_json(line, defaults)
+                .map_err(|error| Error::bad_record(format!("record {}: {error}", index + 1)))?,
+        );
     }
     let (passed, rejected) = (Recorder::default(), Recorder::default());
     let ends = Ends {

@@ -1,0 +1,51 @@
+//! `aqueduct dev`: the same file, with an embedded broker.
+
+use rustix::process::Signal;
+
+use crate::process::{Folder, eventually};
+
+const PIPELINE: &str = "
+pipeline: orders-to-file
+source: { kafka: { connection: { brokers: \"${env:NOT_SET_HERE}\" }, topics: [shop.orders] }, value: json }
+sink: { file: { path: ./out.jsonl } }
+dev: { generate: orders }
+";
+
+#[test]
+fn dev_moves_made_up_orders_through_the_embedded_broker() {
+    let folder = Folder::new().with("a.yaml", PIPELINE);
+    let ended = folder.aqueduct(&["dev", "a.yaml", "--records", "1000"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let lines = folder.read("out.jsonl").lines().count();
+    assert!(lines >= 1_000, "{lines}");
+    for part in [
+        "kcat -b 127.0.0.1:",
+        "records read",
+        &format!("orders-to-file: ended; {lines} records read"),
+        "(cannot be embedded: used as written)",
+        "aqueduct run a.yaml",
+    ] {
+        assert!(ended.out.contains(part), "no {part} in:\n{}", ended.out);
+    }
+}
+
+#[test]
+fn ctrl_c_drains_and_sums_up() {
+    let folder = Folder::new().with("a.yaml", PIPELINE);
+    let running = folder.start(&["dev", "a.yaml"]);
+    eventually(|| (!folder.read("out.jsonl").is_empty()).then_some(())).expect("records are written");
+    running.signal(Signal::INT);
+    let ended = running.ended();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let lines = folder.read("out.jsonl").lines().count();
+    assert!(ended.out.contains(&format!("{lines} records read")), "{lines}: {}", ended.out);
+}
+
+#[test]
+fn dev_ends_after_its_time_and_tells_problems_of_the_file() {
+    let folder = Folder::new().with("a.yaml", PIPELINE).with("b.yaml", &PIPELINE.replace("topics", "topix"));
+    assert_eq!(folder.aqueduct(&["dev", "a.yaml", "--for", "500ms"]).code, 0);
+    let ended = folder.aqueduct(&["dev", "b.yaml", "--for", "500ms"]);
+    assert_eq!(ended.code, 2);
+    assert!(ended.err.contains("did you mean `topics`"), "{}", ended.err);
+}

@@ -1,0 +1,94 @@
+//! `check`, `plan`, and what `run` says to files with problems.
+
+use crate::process::Folder;
+
+const GOOD: &str = "
+pipeline: a
+source: { generate: { count: 1_000, seed: 7 }, value: json }
+sink: discard
+---
+pipeline: b
+source: { file: { path: ./in.jsonl } }
+sink: { kafka: { connection: { brokers: \"localhost:9092\" }, topic: copy } }
+tasks: 1
+";
+
+#[test]
+fn check_counts_what_is_fine() {
+    let folder = Folder::new().with("good.yaml", GOOD);
+    let ended = folder.aqueduct(&["check", "good.yaml"]);
+    assert_eq!((ended.code, ended.out.as_str()), (0, "2 pipelines are fine\n"));
+}
+
+#[test]
+fn check_tells_all_problems_of_all_files_and_run_starts_nothing() {
+    let folder = Folder::new()
+        .with("good.yaml", GOOD)
+        .with("one.yaml", "pipeline: one\nsource: { generat: {} }\nsink: discard\n")
+        .with("two.yaml", "pipeline: two\nsource: { file: { path: \"${env:NOT_SET_HERE}\" } }\nsink: { file: { pth: x } }\n");
+    for command in ["check", "run", "plan"] {
+        let ended = folder.aqueduct(&[command, "."]);
+        assert_eq!(ended.code, 2, "{command}: {ended:?}");
+        assert_eq!(ended.out, "", "{command}");
+        for part in ["one.yaml:2:11", "did you mean `generate`", "NOT_SET_HERE", "two.yaml:3:", "3 problems"]
+        {
+            assert!(ended.err.contains(part), "{command} does not say {part}: {}", ended.err);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_2() {
+    let folder = Folder::new().with("good.yaml", GOOD);
+    for arguments in
+        [&["run"][..], &["fly"], &["run", "--log-level", "a=b=c", "good.yaml"], &["check", "absent.yaml"]]
+    {
+        assert_eq!(folder.aqueduct(arguments).code, 2, "{arguments:?}");
+    }
+    assert_eq!(folder.aqueduct(&["--help"]).code, 0);
+}
+
+#[test]
+fn an_address_that_is_taken_is_2_and_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let settings = format!("runtime: {{ listen: \"{address}\" }}\n");
+    let folder = Folder::new().with("good.yaml", GOOD).with("aqueduct.yaml", &settings);
+    let ended = folder.aqueduct(&["run", "good.yaml"]);
+    assert_eq!(ended.code, 2);
+    assert!(ended.err.contains(&format!("cannot listen on {address}")), "{}", ended.err);
+}
+
+#[test]
+fn plan_says_one_line_a_stage() {
+    let folder = Folder::new().with("good.yaml", GOOD);
+    let ended = folder.aqueduct(&["plan", "good.yaml"]);
+    assert_eq!(ended.code, 0);
+    let expected = "\
+a (good.yaml)
+  read         generate 1000 orders to shop.orders, 6 partitions
+  check        value is json; the bytes pass unchanged
+  write        discard
+  bad records  stop the pipeline at the first
+  offsets      kept in memory: a new process reads from the start; name an offset_store to resume
+";
+    assert!(ended.out.starts_with(expected), "{}", ended.out);
+    assert!(
+        ended.out.contains("\nb (good.yaml)\n") && ended.out.contains("\n  memory       1 task holds up to")
+    );
+}
+
+#[test]
+fn connectors_and_schema_come_from_the_config_types() {
+    let folder = Folder::new();
+    let list = folder.aqueduct(&["connectors"]).out;
+    for name in ["\n  kafka ", "\n  generate ", "\n  discard ", "\n  json ", "\n  memory "] {
+        assert!(list.contains(name), "{list}");
+    }
+    let page = folder.aqueduct(&["connectors", "kafka"]);
+    assert!(page.out.contains("brokers") && page.out.contains("isolation"), "{page:?}");
+    assert_eq!(folder.aqueduct(&["connectors", "kafak"]).code, 2);
+    let schema = folder.aqueduct(&["schema"]).out;
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    assert!(schema["properties"]["pipeline"].is_object(), "{schema}");
+}

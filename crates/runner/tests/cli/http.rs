@@ -1,0 +1,127 @@
+//! `/livez`, `/readyz`, `/metrics`, and `aqueduct health`.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use rustix::process::Signal;
+
+use crate::process::{Folder, eventually};
+
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// Status and body; nothing while nobody listens.
+fn get(address: &str, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    Some((head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned()))
+}
+
+fn folder(address: &str, pipelines: &str) -> Folder {
+    let settings = format!("runtime: {{ listen: \"{address}\" }}\n");
+    let records = "{\"value\":1}\n{\"value\":2}\n";
+    Folder::new().with("aqueduct.yaml", &settings).with("a.yaml", pipelines).with("in.jsonl", records)
+}
+
+const GOOD: &str = "pipeline: good\nsource: { file: { path: ./in.jsonl, follow: true } }\nsink: discard\n";
+
+#[test]
+fn a_pipeline_that_runs_is_live_ready_and_counted() {
+    let address = free_address();
+    let folder = folder(&address, GOOD);
+    let running = folder.start(&["run", "a.yaml"]);
+    let ready = eventually(|| get(&address, "/readyz").filter(|(status, _)| *status == 200)).expect("ready");
+    assert_eq!(ready.1, "good: running\n");
+    assert_eq!(get(&address, "/livez"), Some((200, "ok\n".to_owned())));
+    assert_eq!(get(&address, "/nothing").unwrap().0, 404);
+    let page = eventually(|| {
+        let page = get(&address, "/metrics")?.1;
+        page.contains("aqueduct_commits_total{pipeline=\"good\"} 1\n").then_some(page)
+    });
+    let page = page.expect("offsets are stored");
+    for line in [
+        "# TYPE aqueduct_records_read counter",
+        "aqueduct_records_read_total{pipeline=\"good\"} 2\n",
+        "aqueduct_records_written_total{pipeline=\"good\"} 2\n",
+        "aqueduct_commit_seconds_total{pipeline=\"good\"}",
+        "aqueduct_in_flight_bytes{pipeline=\"good\"}",
+        "aqueduct_pipeline_up{pipeline=\"good\"} 1",
+        "aqueduct_restarts_total{pipeline=\"good\"} 0",
+        "aqueduct_build_info{version=\"",
+        "process_resident_memory_bytes ",
+    ] {
+        assert!(page.contains(line), "no {line} in:\n{page}");
+    }
+    assert!(page.ends_with("# EOF\n"));
+    assert_eq!(folder.aqueduct(&["health", "a.yaml"]).code, 0);
+    running.signal(Signal::TERM);
+    assert_eq!(running.ended().code, 0);
+    assert_eq!(folder.aqueduct(&["health", "a.yaml"]).code, 1);
+}
+
+#[test]
+fn who_is_not_ready_is_named_with_the_reason() {
+    let address = free_address();
+    let bad = format!(
+        "{GOOD}---\npipeline: bad\nsource: {{ generate: {{}} }}\nsink: {{ file: {{ path: ./a.d }} }}\n"
+    );
+    let folder = folder(&address, &bad);
+    std::fs::create_dir(folder.path("a.d")).unwrap();
+    let running = folder.start(&["run", "a.yaml"]);
+    let says = eventually(|| get(&address, "/readyz").filter(|(_, says)| says.contains("bad: failed")));
+    let (status, says) = says.expect("the failure is told");
+    assert_eq!(status, 503);
+    assert!(says.contains("good: running\n") && says.contains("a.d"), "{says}");
+    assert_eq!(get(&address, "/livez").unwrap().0, 200, "the process is well");
+    running.signal(Signal::TERM);
+    assert_eq!(running.ended().code, 1);
+}
+
+#[test]
+fn a_broker_that_is_away_is_waited_for() {
+    let address = free_address();
+    let away = free_address();
+    let pipeline = format!(
+        "pipeline: away\nsource: {{ kafka: {{ connection: {{ brokers: \"{away}\" }}, topics: [a] }} }}\nsink: discard\n"
+    );
+    let folder = folder(&address, &pipeline);
+    let running = folder.start(&["run", "a.yaml"]);
+    let says = eventually(|| get(&address, "/readyz").filter(|(_, says)| says.contains(&away)));
+    let (status, says) = says.expect("the broker is named");
+    assert_eq!(status, 503, "{says}");
+    running.signal(Signal::TERM);
+    assert_eq!(running.ended().code, 0, "nothing was in flight");
+}
+
+#[test]
+fn partitions_of_kafka_have_offsets_and_lag() {
+    let (address, broker) = (free_address(), free_address());
+    let (_, port) = broker.split_once(':').unwrap();
+    let pipeline = |name: &str| {
+        format!(
+            "pipeline: {name}\nsource: {{ kafka: {{ connection: {{ brokers: \"{broker}\" }}, topics: [shop.orders] }} }}\n\
+             sink: discard\ndev: {{ generate: orders }}\n"
+        )
+    };
+    let feeding = Folder::new().with("a.yaml", &pipeline("feeding"));
+    // Not waited for: it is killed with the test.
+    let _feeding = feeding.start(&["dev", "a.yaml", "--port", port]);
+    let folder = folder(&address, &pipeline("good"));
+    let running = folder.start(&["run", "a.yaml"]);
+    let page = eventually(|| {
+        let page = get(&address, "/metrics")?.1;
+        page.contains("aqueduct_committed_offset{pipeline=\"good\",partition=\"shop.orders/5\"} ")
+            .then_some(page)
+    });
+    let page = page.expect("the committed offset of a partition");
+    for name in ["lag_records", "lag_seconds"] {
+        let line = format!("aqueduct_{name}{{pipeline=\"good\",partition=\"shop.orders/0\"}} ");
+        assert!(page.contains(&line), "no {line} in:\n{page}");
+    }
+    running.signal(Signal::TERM);
+    assert_eq!(running.ended().code, 0);
+}
