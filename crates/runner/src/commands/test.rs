@@ -27,7 +27,7 @@ pub(crate) async fn run(arguments: Arguments) -> Exit {
     let files = match find(&arguments.paths) {
         Ok(files) => files,
         Err(problem) => {
-            super::print(&[problem]);
+            super::print(&[*problem]);
             return Exit::Wrong;
         }
     };
@@ -80,7 +80,7 @@ async fn run_case(case: &Case, pipeline: &Pipeline) -> Vec<String> {
 }
 
 /// The test files that are meant, in order.
-fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostic> {
+fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Box<Diagnostic>> {
     let mut files = Vec::new();
     for path in paths {
         let before = files.len();
@@ -93,7 +93,7 @@ fn find(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostic> {
         })?;
         if files.len() == before {
             let remedy = "put tests beside the pipeline, in a file that ends in .test.yaml";
-            return Err(Diagnostic::of_file(path, "there is no test here", remedy));
+            return Err(Box::new(Diagnostic::of_file(path, "there is no test here", remedy)));
         }
     }
     Ok(files)

@@ -1,5 +1,8 @@
 //! The binary as people use it: exit codes, what is printed, signals, restarts, the HTTP listener, `dev`.
 
+// A test that cannot go on says where by panicking.
+#![allow(clippy::unwrap_used)]
+
 mod dev;
 mod files;
 mod http;

@@ -1,7 +1,6 @@
 //! `run`: to the end, to a signal, through a failure.
 
 use std::fs::{self, File};
-use std::time::Instant;
 
 use rustix::process::Signal;
 
@@ -122,13 +121,11 @@ fn a_failure_is_tried_again_until_its_cause_is_gone() {
     // Another writer holds the file: that may change.
     let other = File::create(folder.path("out.jsonl")).unwrap();
     other.lock().unwrap();
-    let begun = Instant::now();
     let running = folder.start(&["run", "a.yaml"]);
     std::thread::sleep(std::time::Duration::from_millis(1_200));
     drop(other);
     let ended = running.ended();
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(begun.elapsed().as_millis() > 1_200);
     assert!(ended.err.contains("it will be started again"), "{}", ended.err);
     assert_eq!(lines(&folder), 5_000);
 }

@@ -125,9 +125,8 @@ fn shown(part: &str, record: &Record, as_json: bool) -> String {
 }
 
 fn line(record: &Record) -> String {
-    let mut parts = as_line(record);
-    parts.as_object_mut().map(|parts| parts.retain(|part, _| part == "key" || part == "value"));
-    parts.to_string()
+    let parts = as_line(record);
+    serde_json::json!({ "key": parts["key"], "value": parts["value"] }).to_string()
 }
 
 fn as_line(record: &Record) -> Value {
