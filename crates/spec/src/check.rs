@@ -341,22 +341,22 @@ impl Check<'_> {
             self.report.say(second.at, &spot.path, says).remedy(remedy);
             return Value::Null;
         }
-        for shape in found {
-            match *shape {
-                Shape::Variant { name, body, .. } if name == entry.key => {
-                    let body = self.value(&entry.value, body, spot.field(name, entry.at));
-                    return Value::Object(Map::from_iter([(name.to_owned(), body)]));
-                }
-                Shape::Name(name) if name == entry.key => {
-                    if !matches!(entry.value.kind, Kind::Null) && !entry.value.entries().is_empty() {
-                        let says = format!("`{name}` has no options");
-                        self.say(&entry.value, &spot.field(name, entry.at), says)
-                            .remedy("write the name alone");
-                    }
-                    return Value::String(name.to_owned());
-                }
-                _ => {}
+        // Options first: a name that may stand alone may also have them.
+        let body = found.iter().find_map(|shape| match *shape {
+            Shape::Variant { name, body, .. } if name == entry.key => Some(body),
+            _ => None,
+        });
+        let spot_of = |name: &str| spot.field(name, entry.at);
+        if let Some(body) = body {
+            let body = self.value(&entry.value, body, spot_of(&entry.key));
+            return Value::Object(Map::from_iter([(entry.key.clone(), body)]));
+        }
+        if found.iter().any(|shape| matches!(*shape, Shape::Name(name) if name == entry.key)) {
+            if !matches!(entry.value.kind, Kind::Null) && !entry.value.entries().is_empty() {
+                let says = format!("`{}` has no options", entry.key);
+                self.say(&entry.value, &spot_of(&entry.key), says).remedy("write the name alone");
             }
+            return Value::String(entry.key.clone());
         }
         let name = Node::text(entry.at, entry.key.as_str());
         self.unknown_name(&name, &entry.key, found, spot)
