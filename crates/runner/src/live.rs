@@ -44,7 +44,7 @@ impl Screen {
 
 /// Back to where the table began, and everything below that away.
 fn erase(table: &str) -> String {
-    match table.lines().count() {
+    match table.matches('\n').count() {
         0 => String::new(),
         lines => format!("\x1b[{lines}F\x1b[J"),
     }
@@ -134,6 +134,12 @@ fn scaled(number: u64, units: &[(&str, u64)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_table_is_drawn_over() {
+        assert_eq!(erase(""), "");
+        assert_eq!(erase("\x1b[?7lhead\nrow\n\x1b[?7h"), "\x1b[2F\x1b[J", "the log line above it stays");
+    }
 
     #[test]
     fn numbers_read_as_people_write_them() {

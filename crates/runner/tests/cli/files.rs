@@ -21,6 +21,20 @@ fn check_counts_what_is_fine() {
 }
 
 #[test]
+fn a_format_of_files_stands_alone_or_with_options() {
+    for format in
+        ["json_lines", "{ json_lines: { compression: zstd } }", "{ lines: { compression: gzip, level: 9 } }"]
+    {
+        let sink = format!(
+            "{{ folder: out, path: \"{{topic}}/{{partition}}-{{start_offset}}\", format: {format} }}"
+        );
+        let pipeline = format!("pipeline: a\nsource: generate\nsink: {{ directory: {sink} }}\n");
+        let ended = Folder::new().with("a.yaml", &pipeline).aqueduct(&["check", "a.yaml"]);
+        assert_eq!(ended.code, 0, "{format}: {}", ended.err);
+    }
+}
+
+#[test]
 fn check_tells_all_problems_of_all_files_and_run_starts_nothing() {
     let folder = Folder::new()
         .with("good.yaml", GOOD)

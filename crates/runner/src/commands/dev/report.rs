@@ -65,10 +65,11 @@ pub(super) async fn keep_showing(screen: Option<Arc<Screen>>, members: Arc<[Arc<
     loop {
         let mut out = String::new();
         for (member, rate) in members.iter().zip(&mut rates) {
-            let _ = writeln!(out, "{}", line(member, rate));
-            if screen.is_some() {
-                partitions(member, &mut out);
-            }
+            // Without line wrap, so that a narrow terminal cuts a line and does not break it in two.
+            let _ = match &screen {
+                Some(_) => writeln!(out, "\x1b[?7l{}{}\x1b[?7h", line(member, rate), partitions(member)),
+                None => writeln!(out, "{}, committed {}", line(member, rate), committed(member)),
+            };
         }
         match &screen {
             Some(screen) => screen.draw(out),
@@ -80,36 +81,37 @@ pub(super) async fn keep_showing(screen: Option<Arc<Screen>>, members: Arc<[Arc<
 
 fn line(member: &Member, rate: &mut Rate) -> String {
     let status = &member.status;
-    let partitions = status.partitions();
-    let lag: i64 = partitions.values().filter_map(|partition| partition.lag_records).sum();
-    let committed: Vec<_> = partitions
-        .iter()
-        .filter_map(|(name, partition)| Some(format!("{name}@{}", partition.committed.as_ref()?)))
-        .collect();
+    let lag: i64 = status.partitions().values().filter_map(|partition| partition.lag_records).sum();
     let read = status.records_read.load(Relaxed);
-    let mut line = format!(
-        "{}: {}, {} records read ({}, {}/s), {} written, lag {}, committed {}",
+    format!(
+        "{}: {}, {} records read ({}, {}/s), {} written, lag {}",
         member.pipeline.name,
-        member.state(),
+        member.not_ready().unwrap_or_else(|| member.state().to_owned()),
         count(read),
         bytes(status.bytes_read.load(Relaxed)),
         count(rate.per_second(read)),
         count(status.records_written.load(Relaxed)),
         lag.max(0),
-        if committed.is_empty() { "nothing yet".to_owned() } else { committed.join(" ") },
-    );
-    if let Some(reason) = member.not_ready() {
-        let _ = write!(line, " [{reason}]");
-    }
-    line
+    )
 }
 
-fn partitions(member: &Member, out: &mut String) {
-    let _ = writeln!(out, "  {:<32} {:>10} {:>14}", "partition", "lag", "committed");
+/// `shop.orders/0@128 shop.orders/1@134`
+fn committed(member: &Member) -> String {
+    let partitions = member.status.partitions();
+    let committed: Vec<_> = partitions
+        .iter()
+        .filter_map(|(name, partition)| Some(format!("{name}@{}", partition.committed.as_ref()?)))
+        .collect();
+    if committed.is_empty() { "nothing yet".to_owned() } else { committed.join(" ") }
+}
+
+fn partitions(member: &Member) -> String {
+    let mut out = format!("\n  {:<32} {:>10} {:>14}", "partition", "lag", "committed");
     for (name, partition) in member.status.partitions() {
         let lag = partition.lag_records.map_or("?".to_owned(), |lag| lag.to_string());
-        let _ = writeln!(out, "  {name:<32} {lag:>10} {:>14}", partition.committed.as_deref().unwrap_or("-"));
+        let _ = write!(out, "\n  {name:<32} {lag:>10} {:>14}", partition.committed.as_deref().unwrap_or("-"));
     }
+    out
 }
 
 /// In the end: what was done, where the files are, what to try next.
