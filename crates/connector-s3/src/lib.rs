@@ -1,1 +1,10 @@
-//! placeholder
+//! The `s3` sink: records into objects of a bucket.
+
+mod bucket;
+mod client;
+mod config;
+mod sink;
+mod upload;
+
+pub use config::{Config, Connection};
+pub use sink::Objects;

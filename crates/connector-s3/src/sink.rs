@@ -1,0 +1,57 @@
+//! Opens the sink on its bucket.
+
+use std::sync::Arc;
+
+use aqueduct_api::catalog::{Repeats, SinkConnector, SinkContext, SinkTraits};
+use aqueduct_api::{Problem, Result, Sink};
+use aqueduct_objects::{ObjectsSink, Settings};
+use async_trait::async_trait;
+use tokio::sync::Semaphore;
+
+use crate::bucket::{Bucket, BucketStore};
+use crate::config::Config;
+
+/// Requests with a body under way at most: two hide the latency of each other, a third the pause at an object's end.
+const REQUESTS_MAX: usize = 3;
+
+/// Objects of records in a bucket.
+pub struct Objects;
+
+#[async_trait]
+impl SinkConnector for Objects {
+    const NAME: &'static str = "s3";
+    const ABOUT: &'static str = "Writes records into objects of an S3 bucket.";
+    type Config = Config;
+
+    fn check(config: &Config) -> Vec<Problem> {
+        config.check()
+    }
+
+    fn traits(config: &Config) -> SinkTraits {
+        SinkTraits {
+            lanes: 1,
+            batch_records_max: config.rotate.records_max.and_then(|max| usize::try_from(max).ok()),
+            repeats: Repeats::Absorbed(
+                "objects are named by their first offset and say their last, so a replay skips them",
+            ),
+        }
+    }
+
+    fn describe(config: &Config) -> String {
+        format!("s3 {}/{}, {}", config.connection.bucket, config.path.as_str(), config.format)
+    }
+
+    async fn open(config: Arc<Config>, context: SinkContext) -> Result<Box<dyn Sink>> {
+        let slots = Arc::new(Semaphore::new(REQUESTS_MAX));
+        let bucket = Bucket::open(Arc::clone(&config), context.condition.clone(), Arc::clone(&slots)).await?;
+        let settings = Settings {
+            path: config.path.clone(),
+            format: config.format.clone(),
+            rotate: config.rotate.clone(),
+            on_null_value: config.on_null_value,
+            buffer_max_bytes: usize::try_from(config.buffer_max.0).unwrap_or(usize::MAX),
+        };
+        let store = BucketStore(Arc::new(bucket));
+        Ok(Box::new(ObjectsSink::new(Arc::new(store), settings, slots, &context)?))
+    }
+}
