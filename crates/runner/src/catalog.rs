@@ -11,6 +11,7 @@ pub(crate) fn catalog() -> Catalog {
         .source::<aqueduct_connector_file::Lines>()
         .source::<aqueduct_connector_generate::Orders>()
         .sink::<aqueduct_connector_kafka::Topics>()
+        .sink::<aqueduct_connector_s3::Objects>()
         .sink::<aqueduct_connector_directory::Folder>()
         .sink::<aqueduct_connector_file::Lines>()
         .sink::<aqueduct_connector_discard::Nothing>()

@@ -30,6 +30,25 @@ fn dev_moves_made_up_orders_through_the_embedded_broker() {
 }
 
 #[test]
+fn a_bucket_becomes_a_folder() {
+    let sink = "{ s3: { connection: { bucket: lake, region: x }, path: \"{topic}/{partition}-{start_offset}\", format: json_lines } }";
+    let pipeline = PIPELINE.replace("{ file: { path: ./out.jsonl } }", sink);
+    let folder = Folder::new().with("a.yaml", &pipeline);
+    let ended = folder.aqueduct(&["dev", "a.yaml", "--records", "500", "--folder", "here"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let runs = std::fs::read_dir(folder.path("here")).unwrap().map(|run| run.unwrap().path());
+    let files = runs.flat_map(|run| std::fs::read_dir(run.join("lake/shop.orders")).unwrap());
+    let lines: usize =
+        files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap().lines().count()).sum();
+    assert!(lines >= 500 && ended.out.contains(&format!("{lines} written")), "{lines}: {}", ended.out);
+    assert!(
+        ended.out.contains("Look inside:  cat here/") && !ended.out.contains("as written"),
+        "{}",
+        ended.out
+    );
+}
+
+#[test]
 fn ctrl_c_drains_and_sums_up() {
     let folder = Folder::new().with("a.yaml", PIPELINE);
     let running = folder.start(&["dev", "a.yaml"]);

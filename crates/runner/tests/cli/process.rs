@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ impl Folder {
 
     /// Runs it to its end.
     pub(crate) fn aqueduct(&self, arguments: &[&str]) -> Ended {
-        command(&self.0, arguments).output().unwrap().into()
+        self.start(arguments).ended()
     }
 
     /// Starts it.
@@ -67,13 +67,6 @@ pub(crate) struct Ended {
     pub(crate) err: String,
 }
 
-impl From<Output> for Ended {
-    fn from(output: Output) -> Self {
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Self { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
-    }
-}
-
 /// A process that is killed when the test is over.
 pub(crate) struct Running(Option<Child>);
 
@@ -86,7 +79,7 @@ impl Running {
         kill_process(Pid::from_raw(self.pid() as i32).unwrap(), signal).unwrap();
     }
 
-    /// Waits for the end; kills it when that takes longer than ten seconds.
+    /// Waits for the end; kills it when that takes longer than half a minute.
     pub(crate) fn ended(mut self) -> Ended {
         let mut child = self.0.take().unwrap();
         // Its pipes are read meanwhile, so that it never waits for us.
@@ -117,9 +110,9 @@ fn collect(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<Stri
     })
 }
 
-/// Asks until there is an answer, for ten seconds.
+/// Asks until there is an answer, for half a minute.
 pub(crate) fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
-    for _ in 0..500 {
+    for _ in 0..1_500 {
         if let Some(answer) = ask() {
             return Some(answer);
         }
