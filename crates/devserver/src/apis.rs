@@ -76,16 +76,12 @@ pub(crate) struct Peer {
 /// Answers one request; with nothing where the protocol wants none.
 pub(crate) async fn answer(broker: &Broker, peer: &Peer, mut call: Call) -> io::Result<Option<BytesMut>> {
     let (api, version) = (call.api, call.version);
-    let known = VERSIONS
-        .iter()
-        .any(|(key, min, max)| *key == api && (*min..=*max).contains(&version));
+    let known = VERSIONS.iter().any(|(key, min, max)| *key == api && (*min..=*max).contains(&version));
     if api == ApiKey::ApiVersions {
         return api_versions(&mut call, known).map(Some);
     }
     if !known {
-        return Err(invalid(format!(
-            "{api:?} in version {version}, which is not spoken here"
-        )));
+        return Err(invalid(format!("{api:?} in version {version}, which is not spoken here")));
     }
     let answer = match api {
         ApiKey::Produce => {
@@ -127,9 +123,7 @@ impl Call {
     fn read<R: Decodable>(&self) -> io::Result<R> {
         let (api, version) = (self.api, self.version);
         R::decode(&mut self.body.clone(), version).map_err(|error| {
-            invalid(format!(
-                "a {api:?} request in version {version} that cannot be read: {error}"
-            ))
+            invalid(format!("a {api:?} request in version {version} that cannot be read: {error}"))
         })
     }
 
@@ -151,10 +145,7 @@ impl Call {
 /// A client that asks in too new a version is told in the oldest which ones there are (KIP-511).
 fn api_versions(call: &mut Call, known: bool) -> io::Result<BytesMut> {
     let key = |&(api, min, max): &(ApiKey, i16, i16)| {
-        ApiVersion::default()
-            .with_api_key(api as i16)
-            .with_min_version(min)
-            .with_max_version(max)
+        ApiVersion::default().with_api_key(api as i16).with_min_version(min).with_max_version(max)
     };
     let response = ApiVersionsResponse::default().with_api_keys(VERSIONS.iter().map(key).collect());
     if known {

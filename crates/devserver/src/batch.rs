@@ -56,11 +56,7 @@ impl Header {
             && !parsed.is_control()
             && parsed.compression() <= COMPRESSION_CODE_MAX
             && (parsed.producer_id < 0 || (parsed.producer_epoch >= 0 && parsed.base_sequence >= 0));
-        if sound {
-            Ok(parsed)
-        } else {
-            Err(ResponseError::InvalidRecord)
-        }
+        if sound { Ok(parsed) } else { Err(ResponseError::InvalidRecord) }
     }
 
     fn read(mut from: &[u8]) -> Self {
@@ -100,11 +96,7 @@ impl Batch {
         let mut placed = BytesMut::from(bytes);
         placed[..8].copy_from_slice(&base_offset.to_be_bytes());
         placed[12..16].copy_from_slice(&0_i32.to_be_bytes());
-        Self {
-            header,
-            base_offset,
-            bytes: placed.freeze(),
-        }
+        Self { header, base_offset, bytes: placed.freeze() }
     }
 
     /// The control batch that ends a transaction (KIP-98).
@@ -132,11 +124,7 @@ impl Batch {
         bytes.put_slice(&record);
         let crc = crc32c::crc32c(&bytes[CRC_FROM..]);
         bytes[17..CRC_FROM].copy_from_slice(&crc.to_be_bytes());
-        Self {
-            header: Header::read(&bytes[CRC_FROM..]),
-            base_offset: at,
-            bytes: bytes.freeze(),
-        }
+        Self { header: Header::read(&bytes[CRC_FROM..]), base_offset: at, bytes: bytes.freeze() }
     }
 
     pub(crate) fn last_offset(&self) -> i64 {
@@ -160,10 +148,7 @@ impl Batch {
     pub(crate) fn offset_of_max_timestamp(&self) -> i64 {
         let max = self.header.max_timestamp;
         let found = match self.header.compression() {
-            0 => self
-                .records()
-                .find(|(_, at)| *at == max)
-                .map(|(offset, _)| offset),
+            0 => self.records().find(|(_, at)| *at == max).map(|(offset, _)| offset),
             _ => None,
         };
         found.unwrap_or_else(|| self.last_offset())
@@ -215,11 +200,7 @@ mod tests {
     #[test]
     fn sequence_numbers_wrap() {
         let marker = Batch::marker(7, 3, true, 42, 1_000);
-        let header = Header {
-            base_sequence: i32::MAX,
-            last_offset_delta: 1,
-            ..marker.header
-        };
+        let header = Header { base_sequence: i32::MAX, last_offset_delta: 1, ..marker.header };
         assert_eq!(header.last_sequence(), 0);
     }
 

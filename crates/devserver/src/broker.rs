@@ -40,11 +40,7 @@ impl Broker {
             transactions: Transactions::default(),
             members_named: 0,
         };
-        Self {
-            limits,
-            state: Mutex::new(state),
-            changed: watch::Sender::new(()),
-        }
+        Self { limits, state: Mutex::new(state), changed: watch::Sender::new(()) }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
@@ -81,7 +77,5 @@ impl State {
 
 /// The time of day in milliseconds, for timestamps of records.
 pub(crate) fn now_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as i64)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

@@ -53,9 +53,7 @@ impl Groups {
         partitions: impl Iterator<Item = &'a PartitionKey>,
     ) -> Result<&mut Group, ResponseError> {
         let committed = self.by_name.get(name).map(Group::committed);
-        let more = partitions
-            .filter(|key| committed.is_none_or(|c| !c.contains_key(key)))
-            .count();
+        let more = partitions.filter(|key| committed.is_none_or(|c| !c.contains_key(key))).count();
         let all: usize = self.by_name.values().map(Group::offsets_len).sum();
         if more > 0 && all + more > OFFSETS_MAX {
             return Err(ResponseError::InvalidCommitOffsetSize);
@@ -76,9 +74,7 @@ impl Groups {
 
     /// A deleted topic takes the offsets committed for it along.
     pub(crate) fn forget_topic(&mut self, topic: &str) {
-        self.by_name
-            .values_mut()
-            .for_each(|group| group.forget_topic(topic));
+        self.by_name.values_mut().for_each(|group| group.forget_topic(topic));
     }
 
     /// Offsets committed in a transaction take effect, or never were.
@@ -100,19 +96,12 @@ impl Groups {
             return Err(ResponseError::InvalidGroupId);
         }
         if self.by_name.len() >= GROUPS_MAX && !self.by_name.contains_key(name) {
-            let idle = self
-                .by_name
-                .iter()
-                .filter(|(_, group)| group.is_idle())
-                .min_by_key(|(_, g)| g.touched());
+            let idle =
+                self.by_name.iter().filter(|(_, group)| group.is_idle()).min_by_key(|(_, g)| g.touched());
             let Some(idle) = idle.map(|(name, _)| name.clone()) else {
                 return Err(ResponseError::GroupMaxSizeReached);
             };
-            warn!(
-                group = idle,
-                groups_max = GROUPS_MAX,
-                "too many groups, forgot the one idle for longest"
-            );
+            warn!(group = idle, groups_max = GROUPS_MAX, "too many groups, forgot the one idle for longest");
             self.by_name.remove(&idle);
         }
         Ok(self.by_name.entry(name.to_owned()).or_default())

@@ -74,12 +74,7 @@ impl DevBroker {
         let broker = Arc::new(Broker::new(limits));
         let (running, stopped) = oneshot::channel();
         let server = tokio::spawn(server::serve(listener, Arc::clone(&broker), stopped));
-        Ok(Self {
-            address,
-            broker,
-            server,
-            running: running,
-        })
+        Ok(Self { address, broker, server, running })
     }
 
     /// Where the broker listens.
@@ -93,12 +88,7 @@ impl DevBroker {
     /// # Errors
     /// When the name is not one that Kafka allows, or there would be too many partitions.
     pub fn create_topic(&self, name: &str, partitions: i32) -> io::Result<()> {
-        match self
-            .broker
-            .lock()
-            .topics
-            .create(name, partitions, Default::default())
-        {
+        match self.broker.lock().topics.create(name, partitions, Default::default()) {
             Ok(()) | Err(kafka_protocol::ResponseError::TopicAlreadyExists) => Ok(()),
             Err(error) => Err(io::Error::other(format!("cannot create topic {name:?}: {error}"))),
         }

@@ -73,12 +73,7 @@ impl Log {
 
     /// The first offset of the oldest open transaction, else the end: what `read_committed` may read up to.
     pub(crate) fn last_stable_offset(&self) -> i64 {
-        self.open
-            .values()
-            .copied()
-            .min()
-            .unwrap_or(self.end)
-            .max(self.start)
+        self.open.values().copied().min().unwrap_or(self.end).max(self.start)
     }
 
     /// Appends a checked batch and answers its base offset; a duplicate is not appended and answers the offset that
@@ -107,16 +102,9 @@ impl Log {
         if let Some(first_offset) = self.open.remove(&producer_id)
             && !commit
         {
-            self.aborted.push_back(Aborted {
-                producer_id,
-                first_offset,
-                last_offset: marker.base_offset,
-            });
+            self.aborted.push_back(Aborted { producer_id, first_offset, last_offset: marker.base_offset });
         }
-        let producer = self
-            .producers
-            .entry(producer_id)
-            .or_insert_with(|| Producer::new(epoch));
+        let producer = self.producers.entry(producer_id).or_insert_with(|| Producer::new(epoch));
         if producer.epoch != epoch {
             *producer = Producer::new(epoch);
         }
@@ -127,19 +115,11 @@ impl Log {
     /// The whole batches from the one that holds `offset`: at most `bytes_max`, but the first in any case when
     /// `one_at_least` (KIP-74).
     pub(crate) fn read(&self, offset: i64, committed: bool, bytes_max: usize, one_at_least: bool) -> Read {
-        let stop = if committed {
-            self.last_stable_offset()
-        } else {
-            self.end
-        };
+        let stop = if committed { self.last_stable_offset() } else { self.end };
         let from = self.batches.partition_point(|batch| batch.last_offset() < offset);
         let mut read = Read::default();
         let mut upper = offset;
-        for batch in self
-            .batches
-            .range(from..)
-            .take_while(|batch| batch.base_offset < stop)
-        {
+        for batch in self.batches.range(from..).take_while(|batch| batch.base_offset < stop) {
             let fits =
                 read.bytes + batch.bytes.len() <= bytes_max || (one_at_least && read.batches.is_empty());
             if !fits {
@@ -159,10 +139,7 @@ impl Log {
 
     /// Offset and timestamp of the first record at or after `timestamp` (ms), see [`Batch::find_timestamp`].
     pub(crate) fn find_timestamp(&self, timestamp: i64) -> Option<(i64, i64)> {
-        let (offset, at) = self
-            .batches
-            .iter()
-            .find_map(|batch| batch.find_timestamp(timestamp))?;
+        let (offset, at) = self.batches.iter().find_map(|batch| batch.find_timestamp(timestamp))?;
         Some((offset.max(self.start), at))
     }
 
@@ -198,8 +175,7 @@ impl Log {
             self.bytes -= charge(&batch);
         }
         let open = &self.open;
-        self.producers
-            .retain(|id, producer| producer.last_offset >= start || open.contains_key(id));
+        self.producers.retain(|id, producer| producer.last_offset >= start || open.contains_key(id));
         self.aborted.retain(|aborted| aborted.last_offset >= start);
     }
 
@@ -230,19 +206,12 @@ impl Log {
             let last = producer.sent.back().map_or(-1, |sent| sent.last_sequence);
             header.base_sequence == if last == i32::MAX { 0 } else { last + 1 }
         };
-        if follows {
-            Ok(None)
-        } else {
-            Err(ResponseError::OutOfOrderSequenceNumber)
-        }
+        if follows { Ok(None) } else { Err(ResponseError::OutOfOrderSequenceNumber) }
     }
 
     fn remember(&mut self, batch: &Batch) {
         let (header, epoch) = (&batch.header, batch.header.producer_epoch);
-        let producer = self
-            .producers
-            .entry(header.producer_id)
-            .or_insert_with(|| Producer::new(epoch));
+        let producer = self.producers.entry(header.producer_id).or_insert_with(|| Producer::new(epoch));
         if producer.epoch != epoch {
             *producer = Producer::new(epoch);
         }
@@ -260,11 +229,7 @@ impl Log {
 
 impl Producer {
     fn new(epoch: i16) -> Self {
-        Self {
-            epoch,
-            last_offset: -1,
-            sent: VecDeque::with_capacity(BATCHES_REMEMBERED_MAX),
-        }
+        Self { epoch, last_offset: -1, sent: VecDeque::with_capacity(BATCHES_REMEMBERED_MAX) }
     }
 }
 

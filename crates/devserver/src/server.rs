@@ -71,11 +71,8 @@ async fn connection(stream: TcpStream, peer: SocketAddr, broker: Arc<Broker>) {
 
 async fn converse(mut stream: TcpStream, peer: SocketAddr, broker: &Broker) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut peer = Peer {
-        client: String::new(),
-        host: peer.ip().to_string(),
-        reached_at: stream.local_addr()?,
-    };
+    let mut peer =
+        Peer { client: String::new(), host: peer.ip().to_string(), reached_at: stream.local_addr()? };
     let mut buffer = BytesMut::with_capacity(BUFFER_BYTES);
     while let Some(frame) = read_frame(&mut stream, &mut buffer, broker.limits.request_bytes_max).await? {
         let call = open(frame, &mut peer)?;
@@ -96,13 +93,9 @@ async fn read_frame(
     loop {
         if let Some(mut length) = buffer.get(..4) {
             let announced = length.get_i32();
-            let length = usize::try_from(announced)
-                .ok()
-                .filter(|length| *length <= bytes_max);
+            let length = usize::try_from(announced).ok().filter(|length| *length <= bytes_max);
             let Some(length) = length else {
-                return Err(invalid(format!(
-                    "a request of {announced} bytes, the limit is {bytes_max}"
-                )));
+                return Err(invalid(format!("a request of {announced} bytes, the limit is {bytes_max}")));
             };
             if buffer.len() >= 4 + length {
                 buffer.advance(4);
@@ -111,11 +104,7 @@ async fn read_frame(
         }
         buffer.reserve(BUFFER_BYTES);
         if stream.read_buf(buffer).await? == 0 {
-            return if buffer.is_empty() {
-                Ok(None)
-            } else {
-                Err(io::ErrorKind::UnexpectedEof.into())
-            };
+            return if buffer.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
         }
     }
 }
@@ -131,19 +120,8 @@ fn open(mut frame: Bytes, peer: &mut Peer) -> io::Result<Call> {
     let header = RequestHeader::decode(&mut frame, api.request_header_version(version))
         .map_err(|error| invalid(format!("a request whose header cannot be read: {error}")))?;
     peer.client.clear();
-    peer.client.extend(
-        header
-            .client_id
-            .iter()
-            .flat_map(|id| id.chars())
-            .take(CLIENT_ID_BYTES_MAX),
-    );
-    Ok(Call {
-        api,
-        version,
-        correlation_id: header.correlation_id,
-        body: frame,
-    })
+    peer.client.extend(header.client_id.iter().flat_map(|id| id.chars()).take(CLIENT_ID_BYTES_MAX));
+    Ok(Call { api, version, correlation_id: header.correlation_id, body: frame })
 }
 
 /// Something no sound client sends.

@@ -63,10 +63,8 @@ pub(crate) const BROKER_SETTINGS: &[Setting] = &[
 
 /// Whether a topic may have this setting.
 pub(crate) fn check_topic_setting(name: &str, value: &str) -> Result<(), ResponseError> {
-    let known = TOPIC_SETTINGS
-        .iter()
-        .find(|setting| setting.name == name)
-        .ok_or(ResponseError::InvalidConfig)?;
+    let known =
+        TOPIC_SETTINGS.iter().find(|setting| setting.name == name).ok_or(ResponseError::InvalidConfig)?;
     let sound = match known.kind {
         Kind::Boolean => value.parse::<bool>().is_ok(),
         Kind::Int => value.parse::<i32>().is_ok_and(|value| value >= 0),
@@ -76,9 +74,5 @@ pub(crate) fn check_topic_setting(name: &str, value: &str) -> Result<(), Respons
         Kind::String if name == "message.timestamp.type" => value == known.default,
         Kind::String | Kind::List => value.len() <= VALUE_BYTES_MAX,
     };
-    if sound {
-        Ok(())
-    } else {
-        Err(ResponseError::InvalidConfig)
-    }
+    if sound { Ok(()) } else { Err(ResponseError::InvalidConfig) }
 }

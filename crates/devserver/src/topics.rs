@@ -33,13 +33,7 @@ pub(crate) struct Topic {
 
 impl Topics {
     pub(crate) fn new(bytes_max: u64, partitions_max: usize) -> Self {
-        Self {
-            by_name: BTreeMap::new(),
-            bytes: 0,
-            bytes_max,
-            partitions: 0,
-            partitions_max,
-        }
+        Self { by_name: BTreeMap::new(), bytes: 0, bytes_max, partitions: 0, partitions_max }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Topic)> {
@@ -47,23 +41,16 @@ impl Topics {
     }
 
     pub(crate) fn get(&self, name: &str) -> Result<&Topic, ResponseError> {
-        self.by_name
-            .get(name)
-            .ok_or(ResponseError::UnknownTopicOrPartition)
+        self.by_name.get(name).ok_or(ResponseError::UnknownTopicOrPartition)
     }
 
     pub(crate) fn get_mut(&mut self, name: &str) -> Result<&mut Topic, ResponseError> {
-        self.by_name
-            .get_mut(name)
-            .ok_or(ResponseError::UnknownTopicOrPartition)
+        self.by_name.get_mut(name).ok_or(ResponseError::UnknownTopicOrPartition)
     }
 
     pub(crate) fn log(&self, name: &str, partition: i32) -> Result<&Log, ResponseError> {
         let index = usize::try_from(partition).map_err(|_| ResponseError::UnknownTopicOrPartition)?;
-        self.get(name)?
-            .partitions
-            .get(index)
-            .ok_or(ResponseError::UnknownTopicOrPartition)
+        self.get(name)?.partitions.get(index).ok_or(ResponseError::UnknownTopicOrPartition)
     }
 
     /// Whether a topic of that name, so many partitions and these settings could be created now.
@@ -101,16 +88,12 @@ impl Topics {
         let count = self.check(name, partitions, &settings)?;
         self.partitions += count;
         let partitions = (0..count).map(|_| Log::default()).collect();
-        self.by_name
-            .insert(name.to_owned(), Topic { partitions, settings });
+        self.by_name.insert(name.to_owned(), Topic { partitions, settings });
         Ok(())
     }
 
     pub(crate) fn delete(&mut self, name: &str) -> Result<(), ResponseError> {
-        let topic = self
-            .by_name
-            .remove(name)
-            .ok_or(ResponseError::UnknownTopicOrPartition)?;
+        let topic = self.by_name.remove(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
         self.partitions -= topic.partitions.len();
         self.bytes -= topic.partitions.iter().map(Log::bytes).sum::<u64>();
         Ok(())
@@ -124,9 +107,7 @@ impl Topics {
         let more = self.check_room(more)?;
         if !only_check {
             self.partitions += more;
-            self.get_mut(name)?
-                .partitions
-                .resize_with(have + more, Log::default);
+            self.get_mut(name)?.partitions.resize_with(have + more, Log::default);
         }
         Ok(())
     }
@@ -139,14 +120,8 @@ impl Topics {
         change: impl FnOnce(&mut Log) -> Result<T, ResponseError>,
     ) -> Result<T, ResponseError> {
         let index = usize::try_from(partition).map_err(|_| ResponseError::UnknownTopicOrPartition)?;
-        let topic = self
-            .by_name
-            .get_mut(name)
-            .ok_or(ResponseError::UnknownTopicOrPartition)?;
-        let log = topic
-            .partitions
-            .get_mut(index)
-            .ok_or(ResponseError::UnknownTopicOrPartition)?;
+        let topic = self.by_name.get_mut(name).ok_or(ResponseError::UnknownTopicOrPartition)?;
+        let log = topic.partitions.get_mut(index).ok_or(ResponseError::UnknownTopicOrPartition)?;
         let before = log.bytes();
         let changed = change(log);
         self.bytes = self.bytes - before + log.bytes();
@@ -164,11 +139,7 @@ impl Topics {
         header: Header,
         bytes: &[u8],
     ) -> Result<i64, ResponseError> {
-        let bytes_max = self
-            .get(name)?
-            .setting("max.message.bytes")
-            .parse()
-            .unwrap_or(usize::MAX);
+        let bytes_max = self.get(name)?.setting("max.message.bytes").parse().unwrap_or(usize::MAX);
         if bytes.len() > bytes_max {
             return Err(ResponseError::MessageTooLarge);
         }
@@ -190,11 +161,7 @@ impl Topics {
         let mut dropped: BTreeMap<(String, usize), (i64, i64)> = BTreeMap::new();
         while self.bytes > goal {
             let logs = self.by_name.iter_mut().flat_map(|(name, topic)| {
-                topic
-                    .partitions
-                    .iter_mut()
-                    .enumerate()
-                    .map(move |(index, log)| (name, index, log))
+                topic.partitions.iter_mut().enumerate().map(move |(index, log)| (name, index, log))
             });
             let Some((name, index, log)) = logs.max_by_key(|(_, _, log)| log.bytes()) else {
                 return;
@@ -223,12 +190,7 @@ impl Topics {
 impl Topic {
     /// A setting's value in force; empty when there is no such setting.
     pub(crate) fn setting(&self, name: &str) -> &str {
-        let default = || {
-            TOPIC_SETTINGS
-                .iter()
-                .find(|setting| setting.name == name)
-                .map_or("", |s| s.default)
-        };
+        let default = || TOPIC_SETTINGS.iter().find(|setting| setting.name == name).map_or("", |s| s.default);
         self.settings.get(name).map_or_else(default, String::as_str)
     }
 }

@@ -80,10 +80,7 @@ impl Transactions {
             self.make_room()?;
         }
         let fresh = self.next_producer_id + 1;
-        let transaction = self
-            .by_id
-            .entry(id.to_owned())
-            .or_insert_with(|| Transaction::new(fresh, now));
+        let transaction = self.by_id.entry(id.to_owned()).or_insert_with(|| Transaction::new(fresh, now));
         let present = (transaction.producer_id, transaction.epoch);
         if claimed.is_some_and(|claimed| transaction.epoch >= 0 && claimed != present) {
             return Err(ResponseError::ProducerFenced);
@@ -166,10 +163,7 @@ impl Transactions {
         let mut any = false;
         for (id, transaction) in &mut self.by_id {
             if transaction.phase == Phase::Open && now >= transaction.touched + transaction.timeout {
-                warn!(
-                    transactional_id = id,
-                    "transaction was open for longer than its timeout, aborted"
-                );
+                warn!(transactional_id = id, "transaction was open for longer than its timeout, aborted");
                 transaction.epoch += 1;
                 transaction.end(false, topics, groups);
                 any = true;
@@ -179,10 +173,8 @@ impl Transactions {
     }
 
     fn claimed(&mut self, claim: Claim) -> Result<&mut Transaction, ResponseError> {
-        let transaction = self
-            .by_id
-            .get_mut(claim.transactional_id)
-            .ok_or(ResponseError::InvalidProducerIdMapping)?;
+        let transaction =
+            self.by_id.get_mut(claim.transactional_id).ok_or(ResponseError::InvalidProducerIdMapping)?;
         if transaction.producer_id != claim.producer_id {
             Err(ResponseError::InvalidProducerIdMapping)
         } else if transaction.epoch != claim.epoch {
@@ -196,19 +188,10 @@ impl Transactions {
         if self.by_id.len() < IDS_MAX {
             return Ok(());
         }
-        let idle = self
-            .by_id
-            .iter()
-            .filter(|(_, transaction)| transaction.phase != Phase::Open);
-        let oldest = idle
-            .min_by_key(|(_, transaction)| transaction.touched)
-            .map(|(id, _)| id.clone());
+        let idle = self.by_id.iter().filter(|(_, transaction)| transaction.phase != Phase::Open);
+        let oldest = idle.min_by_key(|(_, transaction)| transaction.touched).map(|(id, _)| id.clone());
         let oldest = oldest.ok_or(ResponseError::PolicyViolation)?;
-        warn!(
-            transactional_id = oldest,
-            ids_max = IDS_MAX,
-            "too many transactional ids, forgot the oldest"
-        );
+        warn!(transactional_id = oldest, ids_max = IDS_MAX, "too many transactional ids, forgot the oldest");
         self.by_id.remove(&oldest);
         Ok(())
     }

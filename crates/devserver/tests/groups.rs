@@ -36,9 +36,7 @@ fn two_members_share(strategy: &str) {
         while let Some(message) = consumer.poll(Duration::from_millis(20)) {
             let message = message.unwrap();
             *seen.entry((message.partition(), message.offset())).or_default() += 1;
-            consumer
-                .store_offset("t", message.partition(), message.offset())
-                .unwrap();
+            consumer.store_offset("t", message.partition(), message.offset()).unwrap();
         }
     };
     let own = |consumer: &BaseConsumer| consumer.assignment().unwrap().count();
@@ -48,10 +46,7 @@ fn two_members_share(strategy: &str) {
         rdkafka::producer::Producer::flush(&producer, PATIENCE).unwrap();
     };
     let member = || {
-        let stored = [
-            ("enable.auto.commit", "true"),
-            ("enable.auto.offset.store", "false"),
-        ];
+        let stored = [("enable.auto.commit", "true"), ("enable.auto.offset.store", "false")];
         let consumer = dev.consumer("g", &[&config[..], &stored[..]].concat());
         consumer.subscribe(&["t"]).unwrap();
         consumer
@@ -85,10 +80,7 @@ fn two_members_share(strategy: &str) {
         poll(&first);
     }
     for partition in 0..PARTITIONS {
-        let offsets = seen
-            .keys()
-            .filter(|(p, _)| *p == partition)
-            .map(|(_, offset)| *offset);
+        let offsets = seen.keys().filter(|(p, _)| *p == partition).map(|(_, offset)| *offset);
         assert_eq!(
             offsets.collect::<Vec<_>>(),
             (0..800).collect::<Vec<_>>(),
@@ -113,20 +105,13 @@ fn a_static_member_comes_back_without_a_rebalance() {
     let rebalances = Arc::new(AtomicUsize::new(0));
     let member = |instance: &str| {
         let config = dev.consumer_config("g", &[("group.instance.id", instance)]);
-        let consumer = config
-            .create_with_context::<_, BaseConsumer<_>>(Rebalances(Arc::clone(&rebalances)))
-            .unwrap();
+        let consumer =
+            config.create_with_context::<_, BaseConsumer<_>>(Rebalances(Arc::clone(&rebalances))).unwrap();
         consumer.subscribe(&["t"]).unwrap();
         consumer
     };
     let own = |consumer: &BaseConsumer<Rebalances>| -> Vec<i32> {
-        consumer
-            .assignment()
-            .unwrap()
-            .elements()
-            .iter()
-            .map(|e| e.partition())
-            .collect()
+        consumer.assignment().unwrap().elements().iter().map(|e| e.partition()).collect()
     };
     let both_have_two = |first: &BaseConsumer<_>, second: &BaseConsumer<_>| {
         first.poll(Duration::from_millis(20));
@@ -141,11 +126,7 @@ fn a_static_member_comes_back_without_a_rebalance() {
     let second = member("b");
     wait_until("the second is back", || both_have_two(&first, &second));
     assert_eq!(own(&second), kept);
-    assert_eq!(
-        rebalances.load(Ordering::Relaxed),
-        1,
-        "only the second may have been given partitions"
-    );
+    assert_eq!(rebalances.load(Ordering::Relaxed), 1, "only the second may have been given partitions");
 }
 
 /// Counts how often partitions are given or taken.
@@ -174,18 +155,9 @@ fn offsets_are_committed_fetched_and_resumed_from() {
     asked.add_partition("t", 0);
     asked.add_partition("t", 1);
     let committed = consumer.committed_offsets(asked, PATIENCE).unwrap();
-    let committed: Vec<_> = committed
-        .elements()
-        .iter()
-        .map(|e| (e.offset(), e.metadata().to_owned()))
-        .collect();
-    assert_eq!(
-        committed,
-        [
-            (Offset::Offset(6), "note".to_owned()),
-            (Offset::Invalid, String::new())
-        ]
-    );
+    let committed: Vec<_> =
+        committed.elements().iter().map(|e| (e.offset(), e.metadata().to_owned())).collect();
+    assert_eq!(committed, [(Offset::Offset(6), "note".to_owned()), (Offset::Invalid, String::new())]);
     drop(consumer);
 
     let consumer = dev.consumer("g", &[]);
@@ -197,12 +169,7 @@ fn offsets_are_committed_fetched_and_resumed_from() {
     let listed = raw.call(5, &ListGroupsRequest::default()).groups;
     assert_eq!((listed.len(), listed[0].group_id.as_str()), (1, "g"));
     let delete = DeleteGroupsRequest::default().with_groups_names(vec![group("g"), group("none")]);
-    let deleted: Vec<_> = raw
-        .call(2, &delete)
-        .results
-        .iter()
-        .map(|r| r.error_code.err())
-        .collect();
+    let deleted: Vec<_> = raw.call(2, &delete).results.iter().map(|r| r.error_code.err()).collect();
     assert_eq!(deleted, [None, Some(ResponseError::GroupIdNotFound)]);
     assert_eq!(state(&mut raw, "g"), "Dead");
 }
@@ -213,10 +180,7 @@ fn a_silent_member_is_expelled_and_the_rebalance_goes_on() {
     let (mut first, mut second) = (Raw::connect(&dev), Raw::connect(&dev));
     let joined = join(&mut first, "", 500, 60_000);
     let (silent, generation) = (joined.member_id, joined.generation_id);
-    assert_eq!(
-        sync(&mut first, &silent, generation, &[(&silent, "all")]),
-        Ok("all".into())
-    );
+    assert_eq!(sync(&mut first, &silent, generation, &[(&silent, "all")]), Ok("all".into()));
     assert_eq!(heartbeat(&mut first, &silent, generation), None);
 
     let began = Instant::now();
@@ -224,10 +188,7 @@ fn a_silent_member_is_expelled_and_the_rebalance_goes_on() {
     let took = began.elapsed();
     assert!((300..3_000).contains(&took.as_millis()), "took {took:?}");
     assert_eq!((joined.generation_id, joined.members.len()), (generation + 1, 1));
-    assert_eq!(
-        heartbeat(&mut first, &silent, generation),
-        Some(ResponseError::UnknownMemberId)
-    );
+    assert_eq!(heartbeat(&mut first, &silent, generation), Some(ResponseError::UnknownMemberId));
 }
 
 #[test]
@@ -236,22 +197,12 @@ fn a_member_that_does_not_join_again_in_time_is_left_behind() {
     let (mut first, mut second) = (Raw::connect(&dev), Raw::connect(&dev));
     let joined = join(&mut first, "", 60_000, 700);
     let (late, generation) = (joined.member_id, joined.generation_id);
-    assert_eq!(
-        sync(&mut first, &late, generation, &[(&late, "all")]),
-        Ok("all".into())
-    );
+    assert_eq!(sync(&mut first, &late, generation, &[(&late, "all")]), Ok("all".into()));
     let began = Instant::now();
     let joined = join(&mut second, "", 60_000, 700);
-    assert!(
-        (600..3_000).contains(&began.elapsed().as_millis()),
-        "took {:?}",
-        began.elapsed()
-    );
+    assert!((600..3_000).contains(&began.elapsed().as_millis()), "took {:?}", began.elapsed());
     assert_eq!(joined.members.len(), 1);
-    assert_eq!(
-        heartbeat(&mut first, &late, generation),
-        Some(ResponseError::UnknownMemberId)
-    );
+    assert_eq!(heartbeat(&mut first, &late, generation), Some(ResponseError::UnknownMemberId));
 }
 
 #[test]
@@ -260,10 +211,7 @@ fn all_are_told_of_a_rebalance_and_the_leader_divides() {
     let (mut first, mut second) = (Raw::connect(&dev), Raw::connect(&dev));
     let joined = join(&mut first, "", 10_000, 10_000);
     let (one, generation) = (joined.member_id, joined.generation_id);
-    assert_eq!(
-        sync(&mut first, &one, generation, &[(&one, "all")]),
-        Ok("all".into())
-    );
+    assert_eq!(sync(&mut first, &one, generation, &[(&one, "all")]), Ok("all".into()));
     let (two, joined) = std::thread::scope(|scope| {
         let other = scope.spawn(|| join(&mut second, "", 10_000, 10_000));
         wait_until("the first is told", || {
@@ -272,48 +220,26 @@ fn all_are_told_of_a_rebalance_and_the_leader_divides() {
         let joined = join(&mut first, &one, 10_000, 10_000);
         (other.join().unwrap().member_id, joined)
     });
-    assert_eq!(
-        (joined.generation_id, joined.leader.as_str()),
-        (generation + 1, one.as_str())
-    );
-    assert_eq!(
-        joined
-            .members
-            .iter()
-            .map(|m| &m.member_id)
-            .collect::<BTreeSet<_>>(),
-        [&one, &two].into()
-    );
+    assert_eq!((joined.generation_id, joined.leader.as_str()), (generation + 1, one.as_str()));
+    assert_eq!(joined.members.iter().map(|m| &m.member_id).collect::<BTreeSet<_>>(), [&one, &two].into());
     let now = joined.generation_id;
-    assert_eq!(
-        sync(&mut first, &one, generation, &[]),
-        Err(ResponseError::IllegalGeneration)
-    );
+    assert_eq!(sync(&mut first, &one, generation, &[]), Err(ResponseError::IllegalGeneration));
     let divided = sync(&mut first, &one, now, &[(&one, "mine"), (&two, "yours")]);
     assert_eq!(divided, Ok("mine".into()));
     assert_eq!(sync(&mut second, &two, now, &[]), Ok("yours".into()));
     assert_eq!(state(&mut first, "g"), "Stable");
 
-    let leave = LeaveGroupRequest::default()
-        .with_group_id(group("g"))
-        .with_member_id(two);
+    let leave = LeaveGroupRequest::default().with_group_id(group("g")).with_member_id(two);
     assert_eq!(second.call(2, &leave).error_code, 0);
-    assert_eq!(
-        heartbeat(&mut first, &one, now),
-        Some(ResponseError::RebalanceInProgress)
-    );
+    assert_eq!(heartbeat(&mut first, &one, now), Some(ResponseError::RebalanceInProgress));
     let delete = DeleteGroupsRequest::default().with_groups_names(vec![group("g")]);
-    assert_eq!(
-        first.call(2, &delete).results[0].error_code.err(),
-        Some(ResponseError::NonEmptyGroup)
-    );
+    assert_eq!(first.call(2, &delete).results[0].error_code.err(), Some(ResponseError::NonEmptyGroup));
 }
 
 /// Joins, coming back with the id that a new member is given first.
 fn join(raw: &mut Raw, id: &str, session_ms: i32, rebalance_ms: i32) -> JoinGroupResponse {
-    let protocol = JoinGroupRequestProtocol::default()
-        .with_name("range".into())
-        .with_metadata(Bytes::from("topics"));
+    let protocol =
+        JoinGroupRequestProtocol::default().with_name("range".into()).with_metadata(Bytes::from("topics"));
     let request = JoinGroupRequest::default()
         .with_group_id(group("g"))
         .with_session_timeout_ms(session_ms)
@@ -340,9 +266,7 @@ fn sync(
     let owned = |text: &str| StrBytes::from_string(text.to_owned());
     let assignments = assignments.iter().map(|(id, assignment)| {
         let assignment = Bytes::copy_from_slice(assignment.as_bytes());
-        SyncGroupRequestAssignment::default()
-            .with_member_id(owned(id))
-            .with_assignment(assignment)
+        SyncGroupRequestAssignment::default().with_member_id(owned(id)).with_assignment(assignment)
     });
     let request = SyncGroupRequest::default()
         .with_group_id(group("g"))
@@ -356,12 +280,8 @@ fn sync(
 }
 
 fn heartbeat(raw: &mut Raw, id: &str, generation: i32) -> Option<ResponseError> {
-    let request = HeartbeatRequest::default()
-        .with_group_id(group("g"))
-        .with_generation_id(generation);
-    raw.call(4, &request.with_member_id(StrBytes::from_string(id.to_owned())))
-        .error_code
-        .err()
+    let request = HeartbeatRequest::default().with_group_id(group("g")).with_generation_id(generation);
+    raw.call(4, &request.with_member_id(StrBytes::from_string(id.to_owned()))).error_code.err()
 }
 
 fn state(raw: &mut Raw, name: &'static str) -> String {

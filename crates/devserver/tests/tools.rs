@@ -13,49 +13,24 @@ use probe::Dev;
 /// Runs a tool to its end and gives its standard output; a tool that is missing or fails is a failed test.
 fn run(command: &mut Command, input: &str) -> String {
     let name = command.get_program().to_string_lossy().into_owned();
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .unwrap_or_else(|error| panic!("this test needs `{name}`: {error}"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("this test needs `{name}`: {error}"));
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}\n{out}\n{err}");
     out.into_owned()
 }
 
 fn kcat(dev: &Dev, arguments: &[&str], input: &str) -> String {
-    run(
-        Command::new("timeout")
-            .args(["60", "kcat", "-b", &dev.address()])
-            .args(arguments),
-        input,
-    )
+    run(Command::new("timeout").args(["60", "kcat", "-b", &dev.address()]).args(arguments), input)
 }
 
 fn java(dev: &Dev, class: &str, arguments: &[&str], input: &str) -> String {
     let class = format!("org.apache.kafka.tools.{class}");
     let mut command = Command::new("timeout");
-    command.args([
-        "90",
-        "java",
-        "-Xmx128m",
-        "-cp",
-        &format!("{}/*", libs().display()),
-        &class,
-    ]);
-    run(
-        command
-            .args(["--bootstrap-server", &dev.address()])
-            .args(arguments),
-        input,
-    )
+    command.args(["90", "java", "-Xmx128m", "-cp", &format!("{}/*", libs().display()), &class]);
+    run(command.args(["--bootstrap-server", &dev.address()]).args(arguments), input)
 }
 
 /// The folder of Apache Kafka's own jars, which the services of the end-to-end tests fetch.
@@ -67,52 +42,23 @@ fn libs() -> PathBuf {
         .expect("one of AQUEDUCT_CACHE, XDG_CACHE_HOME and HOME is set");
     let libs = cache.join("kafka-4.3.0/libs");
     let tools = libs.join("kafka-tools-4.3.0.jar");
-    assert!(
-        tools.is_file(),
-        "this test needs {}: run tests/run, which fetches it",
-        tools.display()
-    );
+    assert!(tools.is_file(), "this test needs {}: run tests/run, which fetches it", tools.display());
     libs
 }
 
 #[test]
 fn kcat_produces_and_a_java_group_consumes() {
     let dev = Dev::with_topic("orders", 2);
-    kcat(
-        &dev,
-        &["-P", "-t", "orders", "-K", ":", "-z", "snappy"],
-        "a:1\nb:2\nc:3\n",
-    );
-    let arguments = [
-        "--topic",
-        "orders",
-        "--from-beginning",
-        "--group",
-        "java",
-        "--max-messages",
-        "3",
-    ];
+    kcat(&dev, &["-P", "-t", "orders", "-K", ":", "-z", "snappy"], "a:1\nb:2\nc:3\n");
+    let arguments = ["--topic", "orders", "--from-beginning", "--group", "java", "--max-messages", "3"];
     let print = ["--formatter-property", "print.key=true"];
-    let read = java(
-        &dev,
-        "consumer.ConsoleConsumer",
-        &[&arguments[..], &print].concat(),
-        "",
-    );
+    let read = java(&dev, "consumer.ConsoleConsumer", &[&arguments[..], &print].concat(), "");
     let mut lines: Vec<&str> = read.lines().collect();
     lines.sort_unstable();
     assert_eq!(lines, ["a\t1", "b\t2", "c\t3"]);
 
-    let described = java(
-        &dev,
-        "consumer.group.ConsumerGroupCommand",
-        &["--describe", "--group", "java"],
-        "",
-    );
-    let fields: Vec<Vec<&str>> = described
-        .lines()
-        .map(|line| line.split_whitespace().collect())
-        .collect();
+    let described = java(&dev, "consumer.group.ConsumerGroupCommand", &["--describe", "--group", "java"], "");
+    let fields: Vec<Vec<&str>> = described.lines().map(|line| line.split_whitespace().collect()).collect();
     let rows = fields.iter().filter(|row| row.first() == Some(&"java"));
     let (mut at, mut partitions) = (0, Vec::new());
     for row in rows {
@@ -127,46 +73,24 @@ fn kcat_produces_and_a_java_group_consumes() {
 #[test]
 fn java_produces_and_kcat_consumes() {
     let dev = Dev::with_topic("orders", 1);
-    let arguments = [
-        "--topic",
-        "orders",
-        "--reader-property",
-        "parse.key=true",
-        "--compression-codec",
-        "lz4",
-    ];
+    let arguments =
+        ["--topic", "orders", "--reader-property", "parse.key=true", "--compression-codec", "lz4"];
     java(&dev, "ConsoleProducer", &arguments, "a\t1\nb\t2\n");
     let format = ["-C", "-q", "-e", "-t", "orders", "-f", "%p %o %k=%s\n"];
     assert_eq!(kcat(&dev, &format, ""), "0 0 a=1\n0 1 b=2\n");
-    assert_eq!(
-        kcat(&dev, &["-G", "kcat", "-q", "-e", "-o", "beginning", "orders"], ""),
-        "1\n2\n"
-    );
+    assert_eq!(kcat(&dev, &["-G", "kcat", "-q", "-e", "-o", "beginning", "orders"], ""), "1\n2\n");
 }
 
 #[test]
 fn topics_are_managed_by_the_java_tools_and_listed_by_kcat() {
     let dev = Dev::with_topic("orders", 1);
     let settings = ["--partitions", "3", "--config", "retention.ms=1000"];
-    java(
-        &dev,
-        "TopicCommand",
-        &[&["--create", "--topic", "lake"], &settings[..]].concat(),
-        "",
-    );
+    java(&dev, "TopicCommand", &[&["--create", "--topic", "lake"], &settings[..]].concat(), "");
     let described = java(&dev, "TopicCommand", &["--describe", "--topic", "lake"], "");
     assert!(described.contains("PartitionCount: 3"), "{described}");
     assert!(described.contains("retention.ms=1000"), "{described}");
-    assert!(
-        described.contains("Partition: 2\tLeader: 1\tReplicas: 1\tIsr: 1"),
-        "{described}"
-    );
-    java(
-        &dev,
-        "TopicCommand",
-        &["--alter", "--topic", "lake", "--partitions", "5"],
-        "",
-    );
+    assert!(described.contains("Partition: 2\tLeader: 1\tReplicas: 1\tIsr: 1"), "{described}");
+    java(&dev, "TopicCommand", &["--alter", "--topic", "lake", "--partitions", "5"], "");
     java(&dev, "TopicCommand", &["--delete", "--topic", "orders"], "");
     let listed = kcat(&dev, &["-L"], "");
     assert!(listed.contains("topic \"lake\" with 5 partitions"), "{listed}");

@@ -30,10 +30,7 @@ fn transactional(dev: &Dev, id: &str) -> BaseProducer {
 }
 
 fn values(messages: &[OwnedMessage]) -> Vec<&str> {
-    messages
-        .iter()
-        .map(|message| std::str::from_utf8(message.payload().unwrap()).unwrap())
-        .collect()
+    messages.iter().map(|message| std::str::from_utf8(message.payload().unwrap()).unwrap()).collect()
 }
 
 fn strings<const N: usize>(values: [&str; N]) -> [String; N] {
@@ -46,22 +43,14 @@ fn the_committed_is_read_and_the_aborted_is_not() {
     let producer = transactional(&dev, "x");
     for (i, commit) in [true, false, true, false, false, true].into_iter().enumerate() {
         producer.begin_transaction().unwrap();
-        send(
-            &producer,
-            "t",
-            0,
-            strings([["a0", "a1", "a2", "a3", "a4", "a5"][i], "more"]),
-        );
+        send(&producer, "t", 0, strings([["a0", "a1", "a2", "a3", "a4", "a5"][i], "more"]));
         producer.flush(PATIENCE).unwrap();
         match commit {
             true => producer.commit_transaction(PATIENCE).unwrap(),
             false => producer.abort_transaction(PATIENCE).unwrap(),
         }
     }
-    assert_eq!(
-        values(&dev.read("t", 6, &[])),
-        ["a0", "more", "a2", "more", "a5", "more"]
-    );
+    assert_eq!(values(&dev.read("t", 6, &[])), ["a0", "more", "a2", "more", "a5", "more"]);
     assert_eq!(dev.read("t", 12, UNCOMMITTED).len(), 12);
 }
 
@@ -77,10 +66,7 @@ fn nothing_behind_an_open_transaction_is_read_as_committed() {
     let consumer = dev.consumer("g", &[]);
     consumer.subscribe(&["t"]).unwrap();
     assert_eq!(values(&take(&consumer, 1)), ["before"]);
-    assert_eq!(
-        values(&dev.read("t", 3, UNCOMMITTED)),
-        ["before", "open", "behind"]
-    );
+    assert_eq!(values(&dev.read("t", 3, UNCOMMITTED)), ["before", "open", "behind"]);
     producer.abort_transaction(PATIENCE).unwrap();
     assert_eq!(values(&take(&consumer, 1)), ["behind"]);
 }
@@ -131,16 +117,12 @@ fn offsets_commit_with_their_transaction_or_not_at_all() {
     let producer = transactional(&dev, "x");
     let run = |offset: i64, commit: bool| {
         let mut offsets = TopicPartitionList::new();
-        offsets
-            .add_partition_offset("in", 0, Offset::Offset(offset))
-            .unwrap();
+        offsets.add_partition_offset("in", 0, Offset::Offset(offset)).unwrap();
         producer.begin_transaction().unwrap();
         send(&producer, "out", 0, [offset.to_string()]);
         producer.flush(PATIENCE).unwrap();
         let group = consumer.group_metadata().unwrap();
-        producer
-            .send_offsets_to_transaction(&offsets, &group, PATIENCE)
-            .unwrap();
+        producer.send_offsets_to_transaction(&offsets, &group, PATIENCE).unwrap();
         match commit {
             true => producer.commit_transaction(PATIENCE).unwrap(),
             false => producer.abort_transaction(PATIENCE).unwrap(),
@@ -166,9 +148,7 @@ fn an_idempotent_batch_sent_twice_is_appended_once() {
     let id = raw
         .call(
             4,
-            &InitProducerIdRequest::default()
-                .with_transactional_id(None)
-                .with_transaction_timeout_ms(1_000),
+            &InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(1_000),
         )
         .producer_id
         .0;
@@ -178,17 +158,9 @@ fn an_idempotent_batch_sent_twice_is_appended_once() {
     }
     assert_eq!(send(0, 18), Ok(18), "the last one again");
     assert_eq!(send(0, 6), Ok(6), "the fifth from the end again");
-    assert_eq!(
-        send(0, 3),
-        Err(ResponseError::OutOfOrderSequenceNumber),
-        "too long ago to be remembered"
-    );
+    assert_eq!(send(0, 3), Err(ResponseError::OutOfOrderSequenceNumber), "too long ago to be remembered");
     assert_eq!(send(0, 24), Err(ResponseError::OutOfOrderSequenceNumber), "a gap");
-    assert_eq!(
-        send(1, 5),
-        Err(ResponseError::OutOfOrderSequenceNumber),
-        "a new epoch begins at zero"
-    );
+    assert_eq!(send(1, 5), Err(ResponseError::OutOfOrderSequenceNumber), "a new epoch begins at zero");
     assert_eq!(send(1, 0), Ok(21));
     assert_eq!(send(0, 21), Err(ResponseError::InvalidProducerEpoch));
     assert_eq!(dev.read("t", 24, &[]).len(), 24);
@@ -205,26 +177,10 @@ fn broken_batches_are_refused() {
         Bytes::from(bytes)
     };
     let mut send = |bytes: &Bytes| produce(&mut raw, bytes);
-    assert_eq!(
-        send(&change(sound.len() - 1)),
-        Err(ResponseError::CorruptMessage),
-        "the checksum is wrong"
-    );
-    assert_eq!(
-        send(&change(11)),
-        Err(ResponseError::CorruptMessage),
-        "the length is wrong"
-    );
-    assert_eq!(
-        send(&change(16)),
-        Err(ResponseError::UnsupportedForMessageFormat),
-        "another magic"
-    );
-    assert_eq!(
-        send(&sound.slice(..40)),
-        Err(ResponseError::CorruptMessage),
-        "cut short"
-    );
+    assert_eq!(send(&change(sound.len() - 1)), Err(ResponseError::CorruptMessage), "the checksum is wrong");
+    assert_eq!(send(&change(11)), Err(ResponseError::CorruptMessage), "the length is wrong");
+    assert_eq!(send(&change(16)), Err(ResponseError::UnsupportedForMessageFormat), "another magic");
+    assert_eq!(send(&sound.slice(..40)), Err(ResponseError::CorruptMessage), "cut short");
     assert_eq!(send(&Bytes::new()), Err(ResponseError::CorruptMessage));
     let transactional = change(22);
     assert_eq!(send(&transactional), Err(ResponseError::CorruptMessage));
@@ -236,47 +192,29 @@ fn a_write_outside_its_transaction_is_refused() {
     let dev = Dev::with_topic("t", 2);
     let mut raw = Raw::connect(&dev);
     let init = InitProducerIdRequest::default().with_transactional_id(Some(TransactionalId("x".into())));
-    let id = raw
-        .call(4, &init.with_transaction_timeout_ms(1_000))
-        .producer_id
-        .0;
+    let id = raw.call(4, &init.with_transaction_timeout_ms(1_000)).producer_id.0;
     let records = [record(id, 0, 0, 0, true)];
     let mut request = produce_request(&encode(&records));
-    assert_eq!(
-        respond(raw.call(11, &request)),
-        Err(ResponseError::InvalidTxnState)
-    );
+    assert_eq!(respond(raw.call(11, &request)), Err(ResponseError::InvalidTxnState));
     request.transactional_id = Some(TransactionalId("x".into()));
-    assert_eq!(
-        respond(raw.call(11, &request)),
-        Err(ResponseError::InvalidTxnState)
-    );
+    assert_eq!(respond(raw.call(11, &request)), Err(ResponseError::InvalidTxnState));
 }
 
 #[test]
 fn senseless_bytes_end_the_connection_and_nothing_else() {
-    let limits = aqueduct_devserver::Limits {
-        request_bytes_max: 1 << 20,
-        connections_max: 3,
-        ..Default::default()
-    };
+    let limits =
+        aqueduct_devserver::Limits { request_bytes_max: 1 << 20, connections_max: 3, ..Default::default() };
     let dev = Dev::start(limits);
     let connect = || Raw::connect(&dev);
-    assert!(connect().is_hung_up_on(b"GET / HTTP/1.1\r\n\r\n"));
-    assert!(connect().is_hung_up_on(&[0x16, 3, 1, 2, 0, 1, 0, 1]), "TLS");
-    assert!(connect().is_hung_up_on(&[0, 0x20, 0, 0]), "over the limit");
-    assert!(connect().is_hung_up_on(&[0, 0, 0, 2, 0, 0]), "too short");
-    assert!(
-        connect().is_hung_up_on(&[0, 0, 0, 10, 0, 0, 0, 99, 0, 0, 0, 1, 0, 0]),
-        "an unknown version"
-    );
-    assert!(
-        connect().is_hung_up_on(&[0, 0, 0, 14, 0, 3, 0, 9, 0, 0, 0, 1, 0, 0, 0, 9, 9, 9]),
-        "a torn body"
-    );
+    assert!(connect().hangs_up_on(b"GET / HTTP/1.1\r\n\r\n"));
+    assert!(connect().hangs_up_on(&[0x16, 3, 1, 2, 0, 1, 0, 1]), "TLS");
+    assert!(connect().hangs_up_on(&[0, 0x20, 0, 0]), "over the limit");
+    assert!(connect().hangs_up_on(&[0, 0, 0, 2, 0, 0]), "too short");
+    assert!(connect().hangs_up_on(&[0, 0, 0, 10, 0, 0, 0, 99, 0, 0, 0, 1, 0, 0]), "an unknown version");
+    assert!(connect().hangs_up_on(&[0, 0, 0, 14, 0, 3, 0, 9, 0, 0, 0, 1, 0, 0, 0, 9, 9, 9]), "a torn body");
     let held: Vec<Raw> = (0..3).map(|_| connect()).collect();
     std::thread::sleep(Duration::from_millis(100));
-    assert!(connect().is_hung_up_on(&[]), "one connection too many");
+    assert!(connect().hangs_up_on(&[]), "one connection too many");
     drop(held);
     wait_until("there is room again", || {
         let consumer = dev.consumer("g", &[]);
@@ -304,28 +242,21 @@ fn record(producer_id: i64, epoch: i16, sequence: i32, offset: i64, transactiona
 
 fn encode(records: &[Record]) -> Bytes {
     let mut bytes = BytesMut::new();
-    let options = RecordEncodeOptions {
-        version: 2,
-        compression: Compression::None,
-    };
+    let options = RecordEncodeOptions { version: 2, compression: Compression::None };
     RecordBatchEncoder::encode(&mut bytes, records, &options).unwrap();
     bytes.freeze()
 }
 
 fn batch(producer_id: i64, epoch: i16, sequence: i32, count: i32) -> Bytes {
-    let records: Vec<_> = (0..count)
-        .map(|i| record(producer_id, epoch, sequence + i, i.into(), false))
-        .collect();
+    let records: Vec<_> =
+        (0..count).map(|i| record(producer_id, epoch, sequence + i, i.into(), false)).collect();
     encode(&records)
 }
 
 fn produce_request(batch: &Bytes) -> ProduceRequest {
-    let partition = PartitionProduceData::default()
-        .with_index(0)
-        .with_records(Some(batch.clone()));
-    let topic = TopicProduceData::default()
-        .with_name(TopicName("t".into()))
-        .with_partition_data(vec![partition]);
+    let partition = PartitionProduceData::default().with_index(0).with_records(Some(batch.clone()));
+    let topic =
+        TopicProduceData::default().with_name(TopicName("t".into())).with_partition_data(vec![partition]);
     ProduceRequest::default()
         .with_transactional_id(None)
         .with_acks(-1)

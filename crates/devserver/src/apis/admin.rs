@@ -29,12 +29,9 @@ pub(crate) fn create_topics(broker: &Broker, request: &CreateTopicsRequest) -> C
         let partitions = partitions(topic, partitions_default);
         let created =
             partitions.and_then(|partitions| create(&mut state, topic, partitions, request.validate_only));
-        let result = CreatableTopicResult::default()
-            .with_name(topic.name.clone())
-            .with_error_code(code(created));
-        result
-            .with_num_partitions(partitions.unwrap_or(-1))
-            .with_replication_factor(1)
+        let result =
+            CreatableTopicResult::default().with_name(topic.name.clone()).with_error_code(code(created));
+        result.with_num_partitions(partitions.unwrap_or(-1)).with_replication_factor(1)
     });
     CreateTopicsResponse::default().with_topics(topics.collect())
 }
@@ -46,9 +43,7 @@ pub(crate) fn delete_topics(broker: &Broker, request: DeleteTopicsRequest) -> De
         if deleted.is_ok() {
             state.groups.forget_topic(&name);
         }
-        DeletableTopicResult::default()
-            .with_error_code(code(deleted))
-            .with_name(Some(name))
+        DeletableTopicResult::default().with_error_code(code(deleted)).with_name(Some(name))
     });
     let response = DeleteTopicsResponse::default().with_responses(responses.collect());
     broker.wake_readers();
@@ -62,9 +57,7 @@ pub(crate) fn create_partitions(
     let mut state = broker.lock();
     let results = request.topics.into_iter().map(|topic| {
         let grown = state.topics.grow(&topic.name, topic.count, request.validate_only);
-        CreatePartitionsTopicResult::default()
-            .with_error_code(code(grown))
-            .with_name(topic.name)
+        CreatePartitionsTopicResult::default().with_error_code(code(grown)).with_name(topic.name)
     });
     CreatePartitionsResponse::default().with_results(results.collect())
 }
@@ -75,11 +68,7 @@ pub(crate) fn delete_records(broker: &Broker, request: &DeleteRecordsRequest) ->
         let mut delete = |asked: &DeleteRecordsPartition| {
             let result = DeleteRecordsPartitionResult::default().with_partition_index(asked.partition_index);
             let deleted = state.topics.change(&topic.name, asked.partition_index, |log| {
-                let offset = if asked.offset == HIGH_WATERMARK {
-                    log.end()
-                } else {
-                    asked.offset
-                };
+                let offset = if asked.offset == HIGH_WATERMARK { log.end() } else { asked.offset };
                 if !(0..=log.end()).contains(&offset) {
                     return Err(ResponseError::OffsetOutOfRange);
                 }
@@ -92,9 +81,7 @@ pub(crate) fn delete_records(broker: &Broker, request: &DeleteRecordsRequest) ->
             }
         };
         let partitions = topic.partitions.iter().map(&mut delete).collect();
-        DeleteRecordsTopicResult::default()
-            .with_name(topic.name.clone())
-            .with_partitions(partitions)
+        DeleteRecordsTopicResult::default().with_name(topic.name.clone()).with_partitions(partitions)
     });
     let response = DeleteRecordsResponse::default().with_topics(topics.collect());
     broker.wake_readers();
@@ -103,11 +90,7 @@ pub(crate) fn delete_records(broker: &Broker, request: &DeleteRecordsRequest) ->
 
 /// How many partitions are asked for: by number, by a list of assignments, or -1 for the default (KIP-464).
 fn partitions(topic: &CreatableTopic, default: i32) -> Result<i32, ResponseError> {
-    if topic.replication_factor > 1
-        || topic
-            .assignments
-            .iter()
-            .any(|assigned| assigned.broker_ids.len() > 1)
+    if topic.replication_factor > 1 || topic.assignments.iter().any(|assigned| assigned.broker_ids.len() > 1)
     {
         return Err(ResponseError::InvalidReplicationFactor);
     }

@@ -30,9 +30,9 @@ pub(crate) fn describe(broker: &Broker, request: DescribeConfigsRequest) -> Desc
         let result = DescribeConfigsResult::default().with_resource_type(resource.resource_type);
         let result = match describe_one(&state, &resource, request.include_synonyms) {
             Ok(configs) => result.with_configs(configs),
-            Err(error) => result
-                .with_error_code(error.code())
-                .with_error_message(Some(text(&error.to_string()))),
+            Err(error) => {
+                result.with_error_code(error.code()).with_error_message(Some(text(&error.to_string())))
+            }
         };
         result.with_resource_name(resource.resource_name)
     });
@@ -47,20 +47,18 @@ pub(crate) fn alter(broker: &Broker, request: AlterConfigsRequest) -> AlterConfi
             let value = config.value.as_ref().ok_or(ResponseError::InvalidConfig)?;
             Ok((config.name.to_string(), value.to_string()))
         });
-        let altered = settings
-            .collect::<Result<BTreeMap<_, _>, _>>()
-            .and_then(|settings| {
-                change(
-                    &mut state,
-                    resource.resource_type,
-                    &resource.resource_name,
-                    request.validate_only,
-                    |now| {
-                        *now = settings;
-                        Ok(())
-                    },
-                )
-            });
+        let altered = settings.collect::<Result<BTreeMap<_, _>, _>>().and_then(|settings| {
+            change(
+                &mut state,
+                resource.resource_type,
+                &resource.resource_name,
+                request.validate_only,
+                |now| {
+                    *now = settings;
+                    Ok(())
+                },
+            )
+        });
         AlterConfigsResourceResponse::default()
             .with_error_code(code(altered))
             .with_resource_type(resource.resource_type)
@@ -78,10 +76,7 @@ pub(crate) fn alter_incrementally(
     let responses = request.resources.into_iter().map(|resource| {
         let (kind, name) = (resource.resource_type, &resource.resource_name);
         let altered = change(&mut state, kind, name, request.validate_only, |settings| {
-            resource
-                .configs
-                .iter()
-                .try_for_each(|config| apply(settings, config))
+            resource.configs.iter().try_for_each(|config| apply(settings, config))
         });
         incremental_alter_configs_response::AlterConfigsResourceResponse::default()
             .with_error_code(code(altered))
@@ -97,10 +92,7 @@ fn describe_one(
     synonyms: bool,
 ) -> Result<Vec<DescribeConfigsResourceResult>, ResponseError> {
     let (known, set) = match resource.resource_type {
-        TOPIC => (
-            TOPIC_SETTINGS,
-            Some(&state.topics.get(&resource.resource_name)?.settings),
-        ),
+        TOPIC => (TOPIC_SETTINGS, Some(&state.topics.get(&resource.resource_name)?.settings)),
         BROKER if resource.resource_name == *NODE_ID.to_string() => (BROKER_SETTINGS, None),
         _ => return Err(ResponseError::InvalidRequest),
     };
@@ -116,9 +108,7 @@ fn describe_one(
             .with_read_only(set.is_none())
             .with_config_source(if value.is_some() { FROM_TOPIC } else { FROM_DEFAULT })
             .with_config_type(setting.kind as i8);
-        let value_synonym = value
-            .filter(|_| synonyms)
-            .map(|value| synonym(setting.name, value, FROM_TOPIC));
+        let value_synonym = value.filter(|_| synonyms).map(|value| synonym(setting.name, value, FROM_TOPIC));
         let default_synonym = synonyms.then(|| synonym(setting.name, setting.default, FROM_DEFAULT));
         result.with_synonyms(value_synonym.into_iter().chain(default_synonym).collect())
     };
@@ -126,10 +116,7 @@ fn describe_one(
 }
 
 fn synonym(name: &str, value: &str, source: i8) -> DescribeConfigsSynonym {
-    DescribeConfigsSynonym::default()
-        .with_name(text(name))
-        .with_value(Some(text(value)))
-        .with_source(source)
+    DescribeConfigsSynonym::default().with_name(text(name)).with_value(Some(text(value))).with_source(source)
 }
 
 /// Changes a topic's settings when the result is sound in all its parts.
@@ -146,9 +133,7 @@ fn change(
     let topic = state.topics.get_mut(name)?;
     let mut settings = topic.settings.clone();
     change(&mut settings)?;
-    settings
-        .iter()
-        .try_for_each(|(name, value)| check_topic_setting(name, value))?;
+    settings.iter().try_for_each(|(name, value)| check_topic_setting(name, value))?;
     if !only_check {
         topic.settings = settings;
     }
@@ -164,10 +149,8 @@ fn apply(
     const APPEND: i8 = 2;
     const SUBTRACT: i8 = 3;
     let name = config.name.as_str();
-    let known = TOPIC_SETTINGS
-        .iter()
-        .find(|setting| setting.name == name)
-        .ok_or(ResponseError::InvalidConfig)?;
+    let known =
+        TOPIC_SETTINGS.iter().find(|setting| setting.name == name).ok_or(ResponseError::InvalidConfig)?;
     if config.config_operation == DELETE {
         settings.remove(name);
         return Ok(());
@@ -179,11 +162,7 @@ fn apply(
         APPEND if known.kind == Kind::List => format!("{present},{}", value.as_str()),
         SUBTRACT if known.kind == Kind::List => {
             let gone: Vec<&str> = value.split(',').collect();
-            present
-                .split(',')
-                .filter(|item| !gone.contains(item))
-                .collect::<Vec<_>>()
-                .join(",")
+            present.split(',').filter(|item| !gone.contains(item)).collect::<Vec<_>>().join(",")
         }
         _ => return Err(ResponseError::InvalidConfig),
     };

@@ -48,16 +48,10 @@ pub(crate) async fn fetch(broker: &Broker, request: FetchRequest) -> FetchRespon
         }
     };
     let joined = |(data, batches): (PartitionData, Vec<Bytes>)| data.with_records(Some(join(batches)));
-    let topics = request
-        .topics
-        .into_iter()
-        .zip(found.partitions)
-        .map(|(topic, partitions)| {
-            let partitions = partitions.into_iter().map(joined).collect();
-            FetchableTopicResponse::default()
-                .with_topic(topic.topic)
-                .with_partitions(partitions)
-        });
+    let topics = request.topics.into_iter().zip(found.partitions).map(|(topic, partitions)| {
+        let partitions = partitions.into_iter().map(joined).collect();
+        FetchableTopicResponse::default().with_topic(topic.topic).with_partitions(partitions)
+    });
     FetchResponse::default().with_responses(topics.collect())
 }
 
@@ -69,23 +63,11 @@ fn look(state: &State, request: &FetchRequest) -> Found {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in &topic.partitions {
             let bytes_left = bytes_max.saturating_sub(found.bytes);
-            let looked = look_at(
-                state,
-                &topic.topic,
-                asked,
-                committed,
-                bytes_left,
-                found.bytes == 0,
-            );
+            let looked = look_at(state, &topic.topic, asked, committed, bytes_left, found.bytes == 0);
             let (data, read) = looked.unwrap_or_else(|error| {
                 found.failed = true;
-                let data = PartitionData::default()
-                    .with_error_code(error.code())
-                    .with_high_watermark(-1);
-                (
-                    data.with_last_stable_offset(-1).with_log_start_offset(-1),
-                    Read::default(),
-                )
+                let data = PartitionData::default().with_error_code(error.code()).with_high_watermark(-1);
+                (data.with_last_stable_offset(-1).with_log_start_offset(-1), Read::default())
             });
             found.bytes += read.bytes;
             partitions.push((data.with_partition_index(asked.partition), read.batches));
@@ -107,9 +89,7 @@ fn look_at(
     if !(log.start()..=log.end()).contains(&asked.fetch_offset) {
         return Err(ResponseError::OffsetOutOfRange);
     }
-    let bytes_max = usize::try_from(asked.partition_max_bytes)
-        .unwrap_or(0)
-        .min(bytes_left);
+    let bytes_max = usize::try_from(asked.partition_max_bytes).unwrap_or(0).min(bytes_left);
     let mut read = log.read(asked.fetch_offset, committed, bytes_max, first);
     let aborted = std::mem::take(&mut read.aborted).into_iter().map(|aborted| {
         AbortedTransaction::default()

@@ -34,9 +34,7 @@ pub(crate) async fn join(
     let (reply, answer) = oneshot::channel();
     start_join(&mut broker.lock(), peer, version, &request, reply);
     // A member that is taken out while it waits gets no answer.
-    let joined = answer
-        .await
-        .unwrap_or_else(|_| Joined::failed(ResponseError::UnknownMemberId, member_id));
+    let joined = answer.await.unwrap_or_else(|_| Joined::failed(ResponseError::UnknownMemberId, member_id));
     let members = joined.members.into_iter().map(|(id, instance, metadata)| {
         let instance = instance.filter(|_| version >= 5);
         JoinGroupResponseMember::default()
@@ -59,9 +57,7 @@ pub(crate) async fn join(
 pub(crate) async fn sync(broker: &Broker, request: SyncGroupRequest) -> SyncGroupResponse {
     let (reply, answer) = oneshot::channel();
     start_sync(&mut broker.lock(), &request, reply);
-    let synced = answer
-        .await
-        .unwrap_or_else(|_| Synced::failed(ResponseError::UnknownMemberId));
+    let synced = answer.await.unwrap_or_else(|_| Synced::failed(ResponseError::UnknownMemberId));
     SyncGroupResponse::default()
         .with_error_code(synced.error.map_or(0, |error| error.code()))
         .with_protocol_type(Some(synced.protocol_type.into()))
@@ -143,9 +139,7 @@ pub(crate) fn delete(broker: &Broker, request: &DeleteGroupsRequest) -> DeleteGr
     let mut state = broker.lock();
     let results = request.groups_names.iter().map(|name| {
         let deleted = state.groups.delete(name);
-        DeletableGroupResult::default()
-            .with_group_id(name.clone())
-            .with_error_code(code(deleted))
+        DeletableGroupResult::default().with_group_id(name.clone()).with_error_code(code(deleted))
     });
     DeleteGroupsResponse::default().with_results(results.collect())
 }
@@ -167,22 +161,13 @@ fn start_join(
         host: peer.host.clone(),
         session_timeout,
         // Before version 1 the one timeout was both (KIP-62).
-        rebalance_timeout: if version == 0 {
-            session_timeout
-        } else {
-            millis(request.rebalance_timeout_ms)
-        },
+        rebalance_timeout: if version == 0 { session_timeout } else { millis(request.rebalance_timeout_ms) },
         protocol_type: request.protocol_type.to_string(),
-        protocols: protocols
-            .map(|p| (p.name.to_string(), Bytes::copy_from_slice(&p.metadata)))
-            .collect(),
+        protocols: protocols.map(|p| (p.name.to_string(), Bytes::copy_from_slice(&p.metadata))).collect(),
         id_first: version >= 4,
         may_skip_assignment: version >= 9,
     };
-    match state
-        .groups
-        .for_member(&request.group_id, join.member_id.is_empty())
-    {
+    match state.groups.for_member(&request.group_id, join.member_id.is_empty()) {
         Ok(group) => group.join(join, Instant::now(), reply),
         Err(error) => _ = reply.send(Joined::failed(error, join.member_id)),
     }

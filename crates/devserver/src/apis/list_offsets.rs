@@ -42,22 +42,16 @@ fn respond(
     committed: bool,
 ) -> ListOffsetsPartitionResponse {
     let response = ListOffsetsPartitionResponse::default().with_partition_index(asked.partition_index);
-    let found = state
-        .topics
-        .log(topic, asked.partition_index)
-        .and_then(|log| match asked.timestamp {
-            LATEST if committed => Ok((log.last_stable_offset(), -1)),
-            LATEST => Ok((log.end(), -1)),
-            EARLIEST => Ok((log.start(), -1)),
-            MAX_TIMESTAMP => Ok(log.find_max_timestamp().unwrap_or((-1, -1))),
-            timestamp if timestamp >= 0 => Ok(log.find_timestamp(timestamp).unwrap_or((-1, -1))),
-            _ => Err(ResponseError::UnsupportedVersion),
-        });
+    let found = state.topics.log(topic, asked.partition_index).and_then(|log| match asked.timestamp {
+        LATEST if committed => Ok((log.last_stable_offset(), -1)),
+        LATEST => Ok((log.end(), -1)),
+        EARLIEST => Ok((log.start(), -1)),
+        MAX_TIMESTAMP => Ok(log.find_max_timestamp().unwrap_or((-1, -1))),
+        timestamp if timestamp >= 0 => Ok(log.find_timestamp(timestamp).unwrap_or((-1, -1))),
+        _ => Err(ResponseError::UnsupportedVersion),
+    });
     match found {
         Ok((offset, timestamp)) => response.with_offset(offset).with_timestamp(timestamp),
-        Err(error) => response
-            .with_error_code(error.code())
-            .with_offset(-1)
-            .with_timestamp(-1),
+        Err(error) => response.with_error_code(error.code()).with_offset(-1).with_timestamp(-1),
     }
 }

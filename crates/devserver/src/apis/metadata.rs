@@ -29,16 +29,11 @@ pub(crate) fn metadata(
     let may_create = version < 4 || request.allow_auto_topic_creation;
     let asked = request.topics.filter(|topics| version > 0 || !topics.is_empty());
     let described = match asked {
-        None => topics
-            .iter()
-            .map(|(name, topic)| describe(name, Ok(topic)))
-            .collect(),
+        None => topics.iter().map(|(name, topic)| describe(name, Ok(topic))).collect(),
         Some(asked) => {
             let partitions = may_create.then_some(broker.limits.auto_create_partitions);
             let names = asked.iter().filter_map(|topic| topic.name.as_ref());
-            names
-                .map(|name| describe(name, find(topics, name, partitions)))
-                .collect()
+            names.map(|name| describe(name, find(topics, name, partitions))).collect()
         }
     };
     let broker = MetadataResponseBroker::default()
@@ -72,14 +67,9 @@ pub(crate) fn find_coordinator(
         GROUP | TRANSACTION => 0,
         _ => ResponseError::InvalidRequest.code(),
     };
-    let (host, port) = (
-        text(&peer.reached_at.ip().to_string()),
-        peer.reached_at.port().into(),
-    );
+    let (host, port) = (text(&peer.reached_at.ip().to_string()), peer.reached_at.port().into());
     if version < 4 {
-        let response = FindCoordinatorResponse::default()
-            .with_node_id(NODE_ID.into())
-            .with_host(host);
+        let response = FindCoordinatorResponse::default().with_node_id(NODE_ID.into()).with_host(host);
         return response.with_port(port).with_error_code(error_code);
     }
     let coordinators = request.coordinator_keys.iter().map(|key| {

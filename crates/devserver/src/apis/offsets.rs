@@ -31,11 +31,10 @@ const METADATA_BYTES_MAX: usize = 4096;
 
 pub(crate) fn commit(broker: &Broker, request: &OffsetCommitRequest) -> OffsetCommitResponse {
     let state = &mut *broker.lock();
-    let asked = request.topics.iter().flat_map(|t| {
-        t.partitions
-            .iter()
-            .map(|p| (t.name.to_string(), p.partition_index))
-    });
+    let asked = request
+        .topics
+        .iter()
+        .flat_map(|t| t.partitions.iter().map(|p| (t.name.to_string(), p.partition_index)));
     let asked: Vec<_> = asked.collect();
     let (id, instance) = (&request.member_id, request.group_instance_id.as_deref());
     let generation = request.generation_id_or_member_epoch;
@@ -49,14 +48,10 @@ pub(crate) fn commit(broker: &Broker, request: &OffsetCommitRequest) -> OffsetCo
     };
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|p| {
-            let committed = committed(
-                p.committed_offset,
-                p.committed_leader_epoch,
-                p.committed_metadata.as_ref(),
-            );
-            let stored = allowed
-                .and_then(|()| state.topics.log(&topic.name, p.partition_index))
-                .and(committed);
+            let committed =
+                committed(p.committed_offset, p.committed_leader_epoch, p.committed_metadata.as_ref());
+            let stored =
+                allowed.and_then(|()| state.topics.log(&topic.name, p.partition_index)).and(committed);
             let stored = stored.and_then(|committed| {
                 let group = group.as_mut().map_err(|error| *error)?;
                 group.commit((topic.name.to_string(), p.partition_index), committed);
@@ -82,15 +77,11 @@ pub(crate) fn commit_in_transaction(
     let producer_id = request.producer_id.0;
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|p| {
-            let committed = committed(
-                p.committed_offset,
-                p.committed_leader_epoch,
-                p.committed_metadata.as_ref(),
-            );
+            let committed =
+                committed(p.committed_offset, p.committed_leader_epoch, p.committed_metadata.as_ref());
             let key = (topic.name.to_string(), p.partition_index);
-            let stored = allowed
-                .and_then(|()| state.topics.log(&topic.name, p.partition_index))
-                .and(committed);
+            let stored =
+                allowed.and_then(|()| state.topics.log(&topic.name, p.partition_index)).and(committed);
             let stored = stored.and_then(|committed| {
                 let group = state.groups.for_offsets(&request.group_id, [&key].into_iter())?;
                 group.commit_in_transaction(producer_id, key.clone(), committed);
@@ -101,9 +92,7 @@ pub(crate) fn commit_in_transaction(
                 .with_error_code(code(stored))
         });
         let partitions = partitions.collect();
-        TxnOffsetCommitResponseTopic::default()
-            .with_partitions(partitions)
-            .with_name(topic.name.clone())
+        TxnOffsetCommitResponseTopic::default().with_partitions(partitions).with_name(topic.name.clone())
     });
     TxnOffsetCommitResponse::default().with_topics(topics.collect())
 }
@@ -112,15 +101,10 @@ pub(crate) fn fetch(broker: &Broker, version: i16, request: OffsetFetchRequest) 
     let state = broker.lock();
     let stable = request.require_stable;
     if version < 8 {
-        let asked = request.topics.map(|topics| {
-            topics
-                .into_iter()
-                .map(|t| (t.name, t.partition_indexes))
-                .collect()
-        });
-        let topics = fetch_group(state.groups.get(&request.group_id), asked, stable)
-            .into_iter()
-            .map(|(name, found)| {
+        let asked =
+            request.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
+        let topics = fetch_group(state.groups.get(&request.group_id), asked, stable).into_iter().map(
+            |(name, found)| {
                 let partitions = found.into_iter().map(|found| {
                     OffsetFetchResponsePartition::default()
                         .with_partition_index(found.partition)
@@ -133,22 +117,16 @@ pub(crate) fn fetch(broker: &Broker, version: i16, request: OffsetFetchRequest) 
                         .with_metadata(Some(text(&found.committed.metadata)))
                         .with_error_code(found.error_code)
                 });
-                OffsetFetchResponseTopic::default()
-                    .with_name(name)
-                    .with_partitions(partitions.collect())
-            });
+                OffsetFetchResponseTopic::default().with_name(name).with_partitions(partitions.collect())
+            },
+        );
         return OffsetFetchResponse::default().with_topics(topics.collect());
     }
     let groups = request.groups.into_iter().map(|asked| {
-        let topics = asked.topics.map(|topics| {
-            topics
-                .into_iter()
-                .map(|t| (t.name, t.partition_indexes))
-                .collect()
-        });
-        let topics = fetch_group(state.groups.get(&asked.group_id), topics, stable)
-            .into_iter()
-            .map(|(name, found)| {
+        let topics =
+            asked.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
+        let topics = fetch_group(state.groups.get(&asked.group_id), topics, stable).into_iter().map(
+            |(name, found)| {
                 let partitions = found.into_iter().map(|found| {
                     OffsetFetchResponsePartitions::default()
                         .with_partition_index(found.partition)
@@ -157,13 +135,10 @@ pub(crate) fn fetch(broker: &Broker, version: i16, request: OffsetFetchRequest) 
                         .with_metadata(Some(text(&found.committed.metadata)))
                         .with_error_code(found.error_code)
                 });
-                OffsetFetchResponseTopics::default()
-                    .with_name(name)
-                    .with_partitions(partitions.collect())
-            });
-        OffsetFetchResponseGroup::default()
-            .with_topics(topics.collect())
-            .with_group_id(asked.group_id)
+                OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions.collect())
+            },
+        );
+        OffsetFetchResponseGroup::default().with_topics(topics.collect()).with_group_id(asked.group_id)
     });
     OffsetFetchResponse::default().with_groups(groups.collect())
 }
@@ -187,9 +162,7 @@ pub(crate) fn delete(broker: &Broker, request: &OffsetDeleteRequest) -> OffsetDe
             OffsetDeleteResponsePartition::default().with_partition_index(partition.partition_index)
         });
         let partitions = partitions.collect();
-        OffsetDeleteResponseTopic::default()
-            .with_partitions(partitions)
-            .with_name(topic.name.clone())
+        OffsetDeleteResponseTopic::default().with_partitions(partitions).with_name(topic.name.clone())
     });
     OffsetDeleteResponse::default().with_topics(topics.collect())
 }
@@ -210,31 +183,14 @@ fn fetch_group(
     let find = |topic: &str, partition: i32| {
         let key = (topic.to_owned(), partition);
         let pending = stable && group.is_some_and(|group| group.is_pending(&key));
-        let none = Committed {
-            offset: -1,
-            leader_epoch: -1,
-            metadata: String::new(),
-        };
-        let committed = group
-            .and_then(|group| group.committed().get(&key))
-            .filter(|_| !pending);
-        let error_code = if pending {
-            ResponseError::UnstableOffsetCommit.code()
-        } else {
-            0
-        };
-        Found {
-            partition,
-            committed: committed.cloned().unwrap_or(none),
-            error_code,
-        }
+        let none = Committed { offset: -1, leader_epoch: -1, metadata: String::new() };
+        let committed = group.and_then(|group| group.committed().get(&key)).filter(|_| !pending);
+        let error_code = if pending { ResponseError::UnstableOffsetCommit.code() } else { 0 };
+        Found { partition, committed: committed.cloned().unwrap_or(none), error_code }
     };
     if let Some(asked) = asked {
         let found = |(name, partitions): (TopicName, Vec<i32>)| {
-            let found = partitions
-                .into_iter()
-                .map(|partition| find(&name, partition))
-                .collect();
+            let found = partitions.into_iter().map(|partition| find(&name, partition)).collect();
             (name, found)
         };
         return asked.into_iter().map(found).collect();
@@ -273,9 +229,5 @@ fn committed(
     if metadata.len() > METADATA_BYTES_MAX {
         return Err(ResponseError::OffsetMetadataTooLarge);
     }
-    Ok(Committed {
-        offset,
-        leader_epoch,
-        metadata,
-    })
+    Ok(Committed { offset, leader_epoch, metadata })
 }

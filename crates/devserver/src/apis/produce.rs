@@ -23,11 +23,8 @@ pub(crate) fn produce(broker: &Broker, request: ProduceRequest) -> Option<Produc
             respond(partition.index, appended)
         };
         let partitions = topic.partition_data.iter().map(append).collect();
-        responses.push(
-            TopicProduceResponse::default()
-                .with_partition_responses(partitions)
-                .with_name(topic.name),
-        );
+        responses
+            .push(TopicProduceResponse::default().with_partition_responses(partitions).with_name(topic.name));
     }
     broker.wake_readers();
     (request.acks != 0).then(|| ProduceResponse::default().with_responses(responses))
@@ -44,30 +41,17 @@ fn append(
     let header = Header::check(bytes)?;
     if header.is_transactional() {
         let transactional_id = transactional_id.ok_or(ResponseError::InvalidTxnState)?;
-        let claim = Claim {
-            transactional_id,
-            producer_id: header.producer_id,
-            epoch: header.producer_epoch,
-        };
-        state
-            .transactions
-            .check_partition(claim, &(topic.to_owned(), partition.index))?;
+        let claim = Claim { transactional_id, producer_id: header.producer_id, epoch: header.producer_epoch };
+        state.transactions.check_partition(claim, &(topic.to_owned(), partition.index))?;
     }
     let base_offset = state.topics.append(topic, partition.index, header, bytes)?;
     Ok((base_offset, state.topics.log(topic, partition.index)?.start()))
 }
 
 fn respond(index: i32, appended: Result<(i64, i64), ResponseError>) -> PartitionProduceResponse {
-    let response = PartitionProduceResponse::default()
-        .with_index(index)
-        .with_log_append_time_ms(-1);
+    let response = PartitionProduceResponse::default().with_index(index).with_log_append_time_ms(-1);
     match appended {
-        Ok((base_offset, start)) => response
-            .with_base_offset(base_offset)
-            .with_log_start_offset(start),
-        Err(error) => response
-            .with_error_code(error.code())
-            .with_base_offset(-1)
-            .with_log_start_offset(-1),
+        Ok((base_offset, start)) => response.with_base_offset(base_offset).with_log_start_offset(start),
+        Err(error) => response.with_error_code(error.code()).with_base_offset(-1).with_log_start_offset(-1),
     }
 }

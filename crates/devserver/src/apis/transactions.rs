@@ -20,9 +20,9 @@ pub(crate) fn init_producer_id(broker: &Broker, request: &InitProducerIdRequest)
     let given = init(&mut broker.lock(), request);
     broker.wake_readers(); // an abort may have moved the last stable offset
     match given {
-        Ok((id, epoch)) => InitProducerIdResponse::default()
-            .with_producer_id(id.into())
-            .with_producer_epoch(epoch),
+        Ok((id, epoch)) => {
+            InitProducerIdResponse::default().with_producer_id(id.into()).with_producer_epoch(epoch)
+        }
         Err(error) => InitProducerIdResponse::default()
             .with_error_code(error.code())
             .with_producer_id((-1).into())
@@ -42,11 +42,7 @@ pub(crate) fn add_partitions(
         epoch: request.v3_and_below_producer_epoch,
     };
     let topics = &request.v3_and_below_topics;
-    let asked = || {
-        topics
-            .iter()
-            .flat_map(|t| t.partitions.iter().map(|p| (t.name.to_string(), *p)))
-    };
+    let asked = || topics.iter().flat_map(|t| t.partitions.iter().map(|p| (t.name.to_string(), *p)));
     let all_known = asked().all(|(topic, partition)| state.topics.log(&topic, partition).is_ok());
     let added = match all_known {
         true => state.transactions.add(claim, asked(), None, Instant::now()),
@@ -72,10 +68,7 @@ pub(crate) fn add_offsets(broker: &Broker, request: &AddOffsetsToTxnRequest) -> 
         producer_id: request.producer_id.0,
         epoch: request.producer_epoch,
     };
-    let added = broker
-        .lock()
-        .transactions
-        .add(claim, [], Some(&request.group_id), Instant::now());
+    let added = broker.lock().transactions.add(claim, [], Some(&request.group_id), Instant::now());
     AddOffsetsToTxnResponse::default().with_error_code(code(added))
 }
 
@@ -87,9 +80,7 @@ pub(crate) fn end(broker: &Broker, request: &EndTxnRequest) -> EndTxnResponse {
     };
     let state = &mut *broker.lock();
     let touched = (&mut state.topics, &mut state.groups);
-    let ended = state
-        .transactions
-        .end(claim, request.committed, Instant::now(), touched);
+    let ended = state.transactions.end(claim, request.committed, Instant::now(), touched);
     broker.wake_readers();
     EndTxnResponse::default().with_error_code(code(ended))
 }
@@ -101,7 +92,5 @@ fn init(state: &mut State, request: &InitProducerIdRequest) -> Result<(i64, i16)
     let claimed = (request.producer_id.0 >= 0).then_some((request.producer_id.0, request.producer_epoch));
     let timeout = Duration::from_millis(u64::try_from(request.transaction_timeout_ms).unwrap_or(0));
     let touched = (&mut state.topics, &mut state.groups);
-    state
-        .transactions
-        .begin_producer(id, claimed, timeout, Instant::now(), touched)
+    state.transactions.begin_producer(id, claimed, timeout, Instant::now(), touched)
 }

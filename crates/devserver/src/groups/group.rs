@@ -132,31 +132,17 @@ impl Group {
         let silent = |member: &Member| {
             member.joining.is_none() && member.syncing.is_none() && member.session_ends <= now
         };
-        let expelled: Vec<String> = self
-            .members
-            .iter()
-            .filter(|(_, m)| silent(m))
-            .map(|(id, _)| id.clone())
-            .collect();
+        let expelled: Vec<String> =
+            self.members.iter().filter(|(_, m)| silent(m)).map(|(id, _)| id.clone()).collect();
         for member in expelled {
-            info!(
-                group = name,
-                member, "member was silent for its session timeout, expelled"
-            );
+            info!(group = name, member, "member was silent for its session timeout, expelled");
             self.remove(&member, now);
         }
         if self.phase == Phase::CompletingRebalance && now >= self.deadline {
-            let missing: Vec<String> = self
-                .members
-                .iter()
-                .filter(|(_, m)| m.syncing.is_none())
-                .map(|(id, _)| id.clone())
-                .collect();
+            let missing: Vec<String> =
+                self.members.iter().filter(|(_, m)| m.syncing.is_none()).map(|(id, _)| id.clone()).collect();
             for member in missing {
-                info!(
-                    group = name,
-                    member, "member did not ask for its assignment in time, expelled"
-                );
+                info!(group = name, member, "member did not ask for its assignment in time, expelled");
                 self.remove(&member, now);
             }
         }
@@ -178,18 +164,8 @@ impl Group {
     /// Asks all members to join again.
     pub(super) fn prepare_rebalance(&mut self, now: Instant) {
         self.first = self.phase == Phase::Empty;
-        let longest = self
-            .members
-            .values()
-            .map(|member| member.rebalance_timeout)
-            .max()
-            .unwrap_or_default();
-        self.deadline = now
-            + if self.first {
-                FIRST_REBALANCE_DELAY
-            } else {
-                longest
-            };
+        let longest = self.members.values().map(|member| member.rebalance_timeout).max().unwrap_or_default();
+        self.deadline = now + if self.first { FIRST_REBALANCE_DELAY } else { longest };
         self.phase = Phase::PreparingRebalance;
         for member in self.members.values_mut() {
             if let Some(syncing) = member.syncing.take() {
@@ -219,18 +195,9 @@ impl Group {
         if !self.members.contains_key(&self.leader) {
             self.leader = self.members.keys().next().cloned().unwrap_or_default();
         }
-        let longest = self
-            .members
-            .values()
-            .map(|member| member.rebalance_timeout)
-            .max()
-            .unwrap_or_default();
+        let longest = self.members.values().map(|member| member.rebalance_timeout).max().unwrap_or_default();
         self.deadline = now + longest;
-        debug!(
-            generation = self.generation,
-            members = self.members.len(),
-            "group joined"
-        );
+        debug!(generation = self.generation, members = self.members.len(), "group joined");
         let ids: Vec<String> = self.members.keys().cloned().collect();
         for id in ids {
             let joined = self.joined(&id);
@@ -253,9 +220,7 @@ impl Group {
             protocol: self.protocol.clone(),
             leader: self.leader.clone(),
             member_id: id.to_owned(),
-            members: members
-                .map(|(id, m)| (id.clone(), m.instance.clone(), self.metadata(m)))
-                .collect(),
+            members: members.map(|(id, m)| (id.clone(), m.instance.clone(), self.metadata(m))).collect(),
             skip_assignment: false,
         }
     }
@@ -268,15 +233,8 @@ impl Group {
 
     /// Whether all members (but for the one of that id) know one of these protocols.
     pub(super) fn shares_protocol(&self, id: &str, protocols: &[(String, Bytes)]) -> bool {
-        let others = || {
-            self.members
-                .iter()
-                .filter(|(other, _)| *other != id)
-                .map(|(_, member)| member)
-        };
-        protocols
-            .iter()
-            .any(|(name, _)| others().all(|member| member.knows(name)))
+        let others = || self.members.iter().filter(|(other, _)| *other != id).map(|(_, member)| member);
+        protocols.iter().any(|(name, _)| others().all(|member| member.knows(name)))
     }
 
     /// The protocol most members like best among those that all know.

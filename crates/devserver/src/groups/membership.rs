@@ -82,8 +82,7 @@ impl Group {
         match (join.member_id.is_empty(), known) {
             (true, Some(old)) => self.rejoin_static(&old, join, now, reply),
             (true, None) if join.id_first && join.instance.is_none() => {
-                self.promised
-                    .insert(join.new_id.clone(), now + join.session_timeout);
+                self.promised.insert(join.new_id.clone(), now + join.session_timeout);
                 _ = reply.send(Joined::failed(ResponseError::MemberIdRequired, join.new_id));
             }
             (true, None) => self.admit(join.new_id.clone(), join, now, reply),
@@ -188,11 +187,7 @@ impl Group {
     }
 
     fn check_join(&self, join: &Join) -> Result<(), ResponseError> {
-        let metadata: usize = join
-            .protocols
-            .iter()
-            .map(|(name, metadata)| name.len() + metadata.len())
-            .sum();
+        let metadata: usize = join.protocols.iter().map(|(name, metadata)| name.len() + metadata.len()).sum();
         if join.session_timeout.is_zero() || join.session_timeout > SESSION_TIMEOUT_MAX {
             return Err(ResponseError::InvalidSessionTimeout);
         }
@@ -225,11 +220,7 @@ impl Group {
         let is_leader = id == self.leader;
         let Some(member) = self.members.get_mut(&id) else {
             let fenced = known.is_some();
-            let error = if fenced {
-                ResponseError::FencedInstanceId
-            } else {
-                ResponseError::UnknownMemberId
-            };
+            let error = if fenced { ResponseError::FencedInstanceId } else { ResponseError::UnknownMemberId };
             _ = reply.send(Joined::failed(error, id));
             return;
         };
@@ -316,10 +307,7 @@ impl Group {
             error: None,
             protocol_type: self.protocol_type.clone(),
             protocol: self.protocol.clone(),
-            assignment: self
-                .members
-                .get(id)
-                .map_or_else(Bytes::new, |member| member.assignment.clone()),
+            assignment: self.members.get(id).map_or_else(Bytes::new, |member| member.assignment.clone()),
         }
     }
 

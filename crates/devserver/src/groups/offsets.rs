@@ -79,11 +79,7 @@ impl Group {
         partition: PartitionKey,
         committed: Committed,
     ) {
-        self.offsets
-            .pending
-            .entry(producer_id)
-            .or_default()
-            .insert(partition, committed);
+        self.offsets.pending.entry(producer_id).or_default().insert(partition, committed);
     }
 
     pub(crate) fn committed(&self) -> &BTreeMap<PartitionKey, Committed> {
@@ -92,10 +88,7 @@ impl Group {
 
     /// Whether a transaction that is still open has committed an offset for the partition.
     pub(crate) fn is_pending(&self, partition: &PartitionKey) -> bool {
-        self.offsets
-            .pending
-            .values()
-            .any(|pending| pending.contains_key(partition))
+        self.offsets.pending.values().any(|pending| pending.contains_key(partition))
     }
 
     pub(crate) fn forget(&mut self, partition: &PartitionKey) {

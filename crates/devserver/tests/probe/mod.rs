@@ -102,10 +102,7 @@ pub(crate) fn send(
     values: impl IntoIterator<Item = String>,
 ) {
     for value in values {
-        let mut record = BaseRecord::to(topic)
-            .key("k")
-            .payload(&value)
-            .partition(partition);
+        let mut record = BaseRecord::to(topic).key("k").payload(&value).partition(partition);
         while let Err((error, back)) = producer.send(record) {
             assert_eq!(
                 error.rdkafka_error_code(),
@@ -123,21 +120,10 @@ pub(crate) fn take(consumer: &BaseConsumer, count: usize) -> Vec<OwnedMessage> {
     let mut taken = Vec::new();
     let deadline = Instant::now() + PATIENCE;
     while taken.len() < count {
-        assert!(
-            Instant::now() < deadline,
-            "only {} of {count} messages came",
-            taken.len()
-        );
-        taken.extend(
-            consumer
-                .poll(Duration::from_millis(100))
-                .map(|message| message.unwrap().detach()),
-        );
+        assert!(Instant::now() < deadline, "only {} of {count} messages came", taken.len());
+        taken.extend(consumer.poll(Duration::from_millis(100)).map(|message| message.unwrap().detach()));
     }
-    assert!(
-        consumer.poll(Duration::from_millis(300)).is_none(),
-        "more than {count} messages came"
-    );
+    assert!(consumer.poll(Duration::from_millis(300)).is_none(), "more than {count} messages came");
     taken
 }
 
@@ -169,10 +155,7 @@ impl Raw {
     pub(crate) fn connect(dev: &Dev) -> Self {
         let stream = TcpStream::connect(dev.broker.address()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self {
-            stream,
-            correlation_id: 0,
-        }
+        Self { stream, correlation_id: 0 }
     }
 
     pub(crate) fn call<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
@@ -208,7 +191,7 @@ impl Raw {
     }
 
     /// Writes bytes as they are, and says whether the broker then hangs up.
-    pub(crate) fn is_hung_up_on(mut self, bytes: &[u8]) -> bool {
+    pub(crate) fn hangs_up_on(mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).unwrap();
         matches!(self.stream.read(&mut [0; 16]), Ok(0) | Err(_))
     }
