@@ -23,33 +23,17 @@ pub(crate) struct Spot {
 
 impl Spot {
     pub(crate) fn new(key: Place, path: impl Into<String>, label: impl Into<String>) -> Self {
-        Self {
-            key,
-            path: path.into(),
-            label: label.into(),
-        }
+        Self { key, path: path.into(), label: label.into() }
     }
 
     pub(crate) fn field(&self, key: &str, at: Place) -> Self {
-        let path = if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        };
-        Self {
-            key: at,
-            path,
-            label: format!("`{key}`"),
-        }
+        let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
+        Self { key: at, path, label: format!("`{key}`") }
     }
 
     fn item(&self, index: usize, at: Place) -> Self {
         let name = self.label.trim_matches('`');
-        Self {
-            key: at,
-            path: format!("{}[{index}]", self.path),
-            label: format!("`{name}[{index}]`"),
-        }
+        Self { key: at, path: format!("{}[{index}]", self.path), label: format!("`{name}[{index}]`") }
     }
 
     /// A shared connection is reported where it is written.
@@ -79,11 +63,7 @@ pub(crate) fn configured<T>(
     configure: impl FnOnce(Value) -> Result<T, Vec<Problem>>,
 ) -> Option<(T, Value)> {
     let before = report.count();
-    let mut check = Check {
-        root: schema,
-        report,
-        secrets: Vec::new(),
-    };
+    let mut check = Check { root: schema, report, secrets: Vec::new() };
     let json = check.value(node, schema, spot.clone());
     let secrets = std::mem::take(&mut check.secrets);
     if report.count() > before || broken(node) {
@@ -96,9 +76,7 @@ pub(crate) fn configured<T>(
                 let (place, path, culprit) = mismatch::locate(node, spot, &problem.path);
                 let scrub = |text: &str| mismatch::scrub(text, &secrets, culprit);
                 let says = scrub(&problem.says);
-                report
-                    .say(place, &path, says)
-                    .remedy_if(problem.remedy.as_deref().map(scrub));
+                report.say(place, &path, says).remedy_if(problem.remedy.as_deref().map(scrub));
             }
             None
         }
@@ -125,19 +103,11 @@ impl Check<'_> {
             if node.fill.is_none() {
                 self.report.mask(node.at);
             }
-            return self.value(
-                &Node {
-                    hidden: true,
-                    ..node.clone()
-                },
-                schema,
-                spot,
-            );
+            return self.value(&Node { hidden: true, ..node.clone() }, schema, spot);
         }
         if let Some(text) = node.as_text().filter(|_| node.hidden || node.fill.is_some()) {
             self.secrets.push(text.to_owned());
-            self.secrets
-                .extend(node.fill.iter().flat_map(|fill| fill.values.clone()));
+            self.secrets.extend(node.fill.iter().flat_map(|fill| fill.values.clone()));
         }
         if found.iter().any(|shape| matches!(shape, Shape::Any)) {
             return json(node);
@@ -146,10 +116,9 @@ impl Check<'_> {
             Kind::Broken => Value::Null,
             Kind::Null if found.iter().any(|shape| matches!(shape, Shape::Null)) => Value::Null,
             // A block whose options are all left out, or commented out.
-            Kind::Null if found.iter().all(is_map) && shape::needs_nothing(schema, self.root) => found
-                .first()
-                .and_then(as_map)
-                .map_or(Value::Null, |map| self.fields(node, map, &spot)),
+            Kind::Null if found.iter().all(is_map) && shape::needs_nothing(schema, self.root) => {
+                found.first().and_then(as_map).map_or(Value::Null, |map| self.fields(node, map, &spot))
+            }
             Kind::Bool(value) if found.iter().any(|shape| matches!(shape, Shape::Bool)) => {
                 Value::Bool(*value)
             }
@@ -193,10 +162,7 @@ impl Check<'_> {
             match *shape {
                 Shape::Number => return Value::Number(number.clone()),
                 Shape::Integer { min, max } => {
-                    let whole = number
-                        .as_i64()
-                        .map(i128::from)
-                        .or(number.as_u64().map(i128::from));
+                    let whole = number.as_i64().map(i128::from).or(number.as_u64().map(i128::from));
                     let Some(whole) = whole else { continue };
                     let bound = match (min, max) {
                         (Some(min), _) if whole < min => format!("at least {min}"),
@@ -225,10 +191,8 @@ impl Check<'_> {
                 Shape::Name(name) if name == text => return Value::String(text.to_owned()),
                 Shape::Variant { name, body, .. } if name == text => {
                     if !shape::needs_nothing(body, self.root) && !shapes(body, self.root).iter().any(is_map) {
-                        let says = format!(
-                            "`{name}` stands alone and needs {}",
-                            shape::describe(body, self.root)
-                        );
+                        let says =
+                            format!("`{name}` stands alone and needs {}", shape::describe(body, self.root));
                         let remedy = format!("write `{}: {{ {name}: ... }}`", spot.label.trim_matches('`'));
                         self.say(node, spot, says).remedy(remedy);
                         return Value::Null;
@@ -244,13 +208,9 @@ impl Check<'_> {
                 _ => {}
             }
         }
-        if let Some(format) = found.iter().find_map(|shape| {
-            if let Shape::Text(f) = shape {
-                Some(*f)
-            } else {
-                None
-            }
-        }) {
+        if let Some(format) =
+            found.iter().find_map(|shape| if let Shape::Text(f) = shape { Some(*f) } else { None })
+        {
             if let Some((says, remedy)) = mismatch::read_as(format, text, node) {
                 self.say(node, spot, says).remedy_if(remedy);
             }
@@ -260,15 +220,7 @@ impl Check<'_> {
         if node.fill.as_ref().is_some_and(|fill| fill.whole)
             && let kind @ (Kind::Bool(_) | Kind::Number(_)) = plain_kind(text)
         {
-            return self.value(
-                &Node {
-                    kind,
-                    hidden: true,
-                    ..node.clone()
-                },
-                schema,
-                spot.clone(),
-            );
+            return self.value(&Node { kind, hidden: true, ..node.clone() }, schema, spot.clone());
         }
         if named {
             return self.unknown_name(node, text, found, spot);
@@ -297,21 +249,15 @@ impl Check<'_> {
 
     fn map(&mut self, node: &Node, schema: &Value, found: &[Shape], spot: &Spot) -> Value {
         let entries = node.entries();
-        let variants = || {
-            found
-                .iter()
-                .filter(|shape| matches!(shape, Shape::Name(_) | Shape::Variant { .. }))
-        };
+        let variants =
+            || found.iter().filter(|shape| matches!(shape, Shape::Name(_) | Shape::Variant { .. }));
         let known = |entry: &&crate::tree::Entry| {
             variants().any(
                 |shape| matches!(shape, Shape::Name(n) | Shape::Variant { name: n, .. } if *n == entry.key),
             )
         };
         let plain = found.iter().filter_map(as_map).max_by_key(|map| {
-            entries
-                .iter()
-                .filter(|entry| map["properties"].get(&entry.key).is_some())
-                .count()
+            entries.iter().filter(|entry| map["properties"].get(&entry.key).is_some()).count()
         });
         if found.iter().any(|shape| matches!(shape, Shape::Variant { .. }))
             && (plain.is_none() || entries.first().as_ref().is_some_and(known))
@@ -330,14 +276,9 @@ impl Check<'_> {
             return self.mismatch(node, schema, found, spot);
         };
         if let Some(second) = more.first() {
-            let says = format!(
-                "{} takes one choice, not `{}` and `{}`",
-                spot.label, entry.key, second.key
-            );
-            let remedy = format!(
-                "write options of `{0}` below it: `{0}: {{ {1}: ... }}`",
-                entry.key, second.key
-            );
+            let says = format!("{} takes one choice, not `{}` and `{}`", spot.label, entry.key, second.key);
+            let remedy =
+                format!("write options of `{0}` below it: `{0}: {{ {1}: ... }}`", entry.key, second.key);
             self.report.say(second.at, &spot.path, says).remedy(remedy);
             return Value::Null;
         }
@@ -382,12 +323,8 @@ impl Check<'_> {
                 }
             }
         }
-        let options = || {
-            map["properties"]
-                .as_object()
-                .into_iter()
-                .flat_map(|map| map.keys().map(String::as_str))
-        };
+        let options =
+            || map["properties"].as_object().into_iter().flat_map(|map| map.keys().map(String::as_str));
         let free = || options().filter(|name| node.get(name).is_none());
         let mut meant = Vec::new();
         for entry in unknown {
@@ -395,9 +332,7 @@ impl Check<'_> {
             let says = format!("{} has no option `{}`", spot.label, entry.key);
             let all: Vec<&str> = options().collect();
             let remedy = names::suggest(names::nearest(&entry.key, free()), "options", &all);
-            self.report
-                .say(entry.at, &spot.field(&entry.key, entry.at).path, says)
-                .remedy(remedy);
+            self.report.say(entry.at, &spot.field(&entry.key, entry.at).path, says).remedy(remedy);
         }
         for name in shape::required(map) {
             if node.get(name).is_none() && !meant.contains(&name) {
@@ -408,9 +343,7 @@ impl Check<'_> {
                 };
                 let says = format!("{} needs `{name}`", spot.label);
                 let at = if spot.path.is_empty() { node.at } else { spot.key };
-                self.report
-                    .say(at, &spot.path, says)
-                    .remedy(format!("add `{name}: ...` ({about})"));
+                self.report.say(at, &spot.path, says).remedy(format!("add `{name}: ...` ({about})"));
             }
         }
         Value::Object(made)
@@ -428,11 +361,7 @@ impl Check<'_> {
     }
 
     fn say(&mut self, node: &Node, spot: &Spot, says: String) -> &mut Finding {
-        let place = if matches!(node.kind, Kind::Null) {
-            spot.key
-        } else {
-            node.place(spot.key)
-        };
+        let place = if matches!(node.kind, Kind::Null) { spot.key } else { node.place(spot.key) };
         self.report.say(place, &spot.path, says)
     }
 }
@@ -449,9 +378,6 @@ pub(crate) fn json(node: &Node) -> Value {
         Kind::Number(value) => Value::Number(value.clone()),
         Kind::Text(text) => Value::String(text.clone()),
         Kind::List(items) => items.iter().map(json).collect(),
-        Kind::Map(entries) => entries
-            .iter()
-            .map(|entry| (entry.key.clone(), json(&entry.value)))
-            .collect(),
+        Kind::Map(entries) => entries.iter().map(|entry| (entry.key.clone(), json(&entry.value))).collect(),
     }
 }

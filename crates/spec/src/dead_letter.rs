@@ -29,9 +29,9 @@ pub(crate) fn errors(
         return None;
     }
     let on_bad_record = match letters {
-        Some(entry) => OnBadRecord::DeadLetter(DeadLetter {
-            sink: sink(reading, root, entry, source)?.named,
-        }),
+        Some(entry) => {
+            OnBadRecord::DeadLetter(DeadLetter { sink: sink(reading, root, entry, source)?.named })
+        }
         None if skip => OnBadRecord::Skip,
         None => OnBadRecord::Stop,
     };
@@ -44,20 +44,14 @@ pub(crate) fn errors(
                     "`stop_after` counts bad records that are let pass, and the pipeline stops at the first";
                 let remedy =
                     "leave it out, or add `on_bad_record: skip` or `on_bad_record: { dead_letter: ... }`";
-                reading
-                    .report
-                    .say(entry.at, "errors.stop_after", says)
-                    .remedy(remedy);
+                reading.report.say(entry.at, "errors.stop_after", says).remedy(remedy);
             }
             // Its form has been checked with the other keys.
             entry.value.as_text()?.parse().ok()
         }
         _ => None,
     };
-    Some(Errors {
-        on_bad_record,
-        stop_after,
-    })
+    Some(Errors { on_bad_record, stop_after })
 }
 
 fn sink(
@@ -68,10 +62,7 @@ fn sink(
 ) -> Option<Block<dyn ConfiguredSink>> {
     let node = &entry.value;
     let at = node.place(entry.at);
-    let given = |key: &str| {
-        node.entry(key)
-            .filter(|entry| !matches!(entry.value.kind, Kind::Null))
-    };
+    let given = |key: &str| node.entry(key).filter(|entry| !matches!(entry.value.kind, Kind::Null));
     let wrong = |key: &str| given(key).is_some_and(|entry| entry.value.as_text().is_none());
     if wrong("topic") || wrong("file") || !matches!(node.kind, Kind::Map(_) | Kind::Null) {
         return None;
@@ -80,17 +71,10 @@ fn sink(
         (Some(topic), None, connection) => to_topic(reading, root, topic, connection, source),
         (None, Some(file), None) => {
             let Some(sink) = reading.catalog.sinks.get("file") else {
-                reading
-                    .report
-                    .say(at, PATH, "this build has no sink `file`")
-                    .remedy("name a topic");
+                reading.report.say(at, PATH, "this build has no sink `file`").remedy("name a topic");
                 return None;
             };
-            let path = Entry {
-                key: "path".into(),
-                at: file.at,
-                value: home(&file.value, "file"),
-            };
+            let path = Entry { key: "path".into(), at: file.at, value: home(&file.value, "file") };
             let spot = Spot::new(file.at, PATH, "`dead_letter`");
             reading.configure(&sink.clone(), Node::new(at, Kind::Map(vec![path])), &spot)
         }
@@ -115,10 +99,7 @@ fn sink(
 }
 
 fn nowhere(reading: &mut Reading, at: Place) {
-    reading
-        .report
-        .say(at, PATH, "`dead_letter` does not say where dead letters go")
-        .remedy(REMEDY);
+    reading.report.say(at, PATH, "`dead_letter` does not say where dead letters go").remedy(REMEDY);
 }
 
 fn to_topic(
@@ -143,11 +124,7 @@ fn to_topic(
         reading.report.say(topic.at, PATH, says).remedy(remedy);
         return None;
     };
-    let mut entries = vec![Entry {
-        key: "topic".into(),
-        at: topic.at,
-        value: home(&topic.value, "topic"),
-    }];
+    let mut entries = vec![Entry { key: "topic".into(), at: topic.at, value: home(&topic.value, "topic") }];
     let of_source = || root.get("source")?.get(own)?.entry("connection");
     entries.extend(connection.or_else(of_source).cloned());
     let spot = Spot::new(topic.at, PATH, "`dead_letter`");
@@ -155,10 +132,7 @@ fn to_topic(
     if block.raw["connection"] == source_raw["connection"]
         && let Some((says, remedy)) = read_again(topic.value.as_text()?, &source_raw["topics"])
     {
-        reading
-            .report
-            .say(topic.value.at, &format!("{PATH}.topic"), says)
-            .remedy(remedy);
+        reading.report.say(topic.value.at, &format!("{PATH}.topic"), says).remedy(remedy);
         return None;
     }
     Some(block)
@@ -172,22 +146,16 @@ fn read_again(dead: &str, topics: &Value) -> Option<(String, &'static str)> {
     };
     if let Some(list) = topics.as_array() {
         let named = || list.iter().filter_map(Value::as_str);
-        let again = named()
-            .map(|topic| dead.replace("{topic}", topic))
-            .find(|dead| named().any(|t| t == dead));
+        let again =
+            named().map(|topic| dead.replace("{topic}", topic)).find(|dead| named().any(|t| t == dead));
         return again.map(|topic| (says(&topic), remedy));
     }
     let pattern = topics["pattern"].as_str()?;
     if dead.contains('{') {
         let says = "with a pattern of topics, dead letters need one fixed topic".to_owned();
-        return Some((
-            says,
-            "write its name without braces, one that the pattern does not match",
-        ));
+        return Some((says, "write its name without braces, one that the pattern does not match"));
     }
-    let excepted = topics["except"]
-        .as_array()
-        .is_some_and(|list| list.iter().any(|topic| topic == dead));
+    let excepted = topics["except"].as_array().is_some_and(|list| list.iter().any(|topic| topic == dead));
     let matches = Regex::new(&format!("^(?:{pattern})$")).is_ok_and(|pattern| pattern.is_match(dead));
     let remedy = "name a topic that the pattern does not match, or add it to `except`";
     (matches && !excepted).then(|| (says(dead), remedy))
@@ -195,8 +163,5 @@ fn read_again(dead: &str, topics: &Value) -> Option<(String, &'static str)> {
 
 /// The value keeps the path under which the user wrote it.
 fn home(node: &Node, key: &str) -> Node {
-    Node {
-        home: Some(format!("{PATH}.{key}").into()),
-        ..node.clone()
-    }
+    Node { home: Some(format!("{PATH}.{key}").into()), ..node.clone() }
 }

@@ -15,14 +15,18 @@ use crate::tree::{Entry, Kind, Node};
 pub struct DevEnds {
     /// Address of the embedded broker: every connection of a `kafka` block becomes this one.
     pub kafka_brokers: String,
+    /// Address of a second one, for a sink on another cluster than the source's: a mirror must not feed itself.
+    pub other_brokers: String,
     /// A folder for each bucket stands below it: every `s3` sink becomes a `directory` sink.
     pub folder: PathBuf,
 }
 
 impl DevEnds {
     /// What a connection of that kind becomes.
-    pub(crate) fn connection(&self, kind: &str, at: Place) -> Option<Node> {
-        (kind == "kafka").then(|| map(at, [("brokers", self.kafka_brokers.clone())]))
+    pub(crate) fn connection(&self, kind: &str, node: &Node) -> Option<Node> {
+        let other = node.get("brokers").and_then(Node::as_text) == Some(&self.other_brokers);
+        let brokers = if other { &self.other_brokers } else { &self.kafka_brokers };
+        (kind == "kafka").then(|| map(node.at, [("brokers", brokers.clone())]))
     }
 
     /// Replaces the ends of one document.
@@ -33,30 +37,36 @@ impl DevEnds {
         settings: Option<&Settings>,
         environment: &Environment,
     ) {
-        for end in ["source", "sink"] {
-            if let Some(connection) = root
-                .get_mut(end)
-                .and_then(|end| end.get_mut("kafka")?.get_mut("connection"))
-            {
-                *connection = map(connection.at, [("brokers", self.kafka_brokers.clone())]);
+        let connection_of = |root: &Node, end: &str| {
+            let connection = root.get(end)?.get("kafka")?.get("connection")?;
+            let brokers = connection.get("brokers").unwrap_or(connection);
+            Some(brokers.as_text()?.to_owned())
+        };
+        let source = connection_of(root, "source");
+        let elsewhere = source.is_some() && source != connection_of(root, "sink");
+        for (end, brokers) in [
+            ("source", &self.kafka_brokers),
+            ("sink", if elsewhere { &self.other_brokers } else { &self.kafka_brokers }),
+        ] {
+            let block = root.get_mut(end).and_then(|end| end.get_mut("kafka"));
+            if let Some(connection) = block.and_then(|block| block.get_mut("connection")) {
+                *connection = map(connection.at, [("brokers", brokers.clone())]);
             }
         }
-        let dead_letter = root
-            .get_mut("errors")
-            .and_then(|errors| errors.get_mut("on_bad_record"));
+        let dead_letter = root.get_mut("errors").and_then(|errors| errors.get_mut("on_bad_record"));
         let connection = dead_letter.and_then(|policy| policy.get_mut("dead_letter")?.get_mut("connection"));
-        if let Some(connection) = connection.filter(|connection| !connection.entries().is_empty()) {
-            *connection = map(connection.at, [("brokers", self.kafka_brokers.clone())]);
+        if let Some(connection) = connection {
+            let brokers = connection.get("brokers").unwrap_or(connection).as_text();
+            let brokers =
+                if brokers == source.as_deref() { &self.kafka_brokers } else { &self.other_brokers };
+            *connection = map(connection.at, [("brokers", brokers.clone())]);
         }
         let Some(sink) = root.get_mut("sink") else { return };
         if let Some(entry) = sink.take("s3") {
             let bucket = bucket(entry.value.get("connection"), settings, environment);
             let mut block = entry.value;
             let options = |name: &str| {
-                catalog
-                    .sinks
-                    .get(name)
-                    .map(|sink| sink.schema().to_value()["properties"].take())
+                catalog.sinks.get(name).map(|sink| sink.schema().to_value()["properties"].take())
             };
             // What only a bucket has means nothing to a folder; what neither knows is left to be reported.
             if let (Some(bucket), Some(folder)) = (options("s3"), options("directory")) {
@@ -75,11 +85,7 @@ impl DevEnds {
             }
             block.home = Some("sink.s3".into());
             if let Kind::Map(entries) = &mut sink.kind {
-                entries.push(Entry {
-                    key: "directory".into(),
-                    at: entry.at,
-                    value: block,
-                });
+                entries.push(Entry { key: "directory".into(), at: entry.at, value: block });
             }
         }
     }
@@ -98,22 +104,11 @@ fn bucket(connection: Option<&Node>, settings: Option<&Settings>, environment: &
     if let Some(bucket) = &mut bucket {
         interpolate::fill(bucket, environment, Path::new(""), "", &mut Report::default());
     }
-    let name = bucket
-        .as_ref()
-        .and_then(Node::as_text)
-        .map(|name| name.replace(['/', '\\'], "_"));
-    name.filter(|name| !name.is_empty() && name != "." && name != "..")
-        .unwrap_or_else(|| "bucket".into())
+    let name = bucket.as_ref().and_then(Node::as_text).map(|name| name.replace(['/', '\\'], "_"));
+    name.filter(|name| !name.is_empty() && name != "." && name != "..").unwrap_or_else(|| "bucket".into())
 }
 
 fn map<const N: usize>(at: Place, entries: [(&str, String); N]) -> Node {
-    let entry = |(key, text): (&str, String)| Entry {
-        key: key.into(),
-        at,
-        value: Node::text(at, text),
-    };
-    Node::new(
-        Place { inline: true, ..at },
-        Kind::Map(entries.into_iter().map(entry).collect()),
-    )
+    let entry = |(key, text): (&str, String)| Entry { key: key.into(), at, value: Node::text(at, text) };
+    Node::new(Place { inline: true, ..at }, Kind::Map(entries.into_iter().map(entry).collect()))
 }

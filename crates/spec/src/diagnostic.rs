@@ -60,12 +60,8 @@ impl Diagnostic {
 
     fn write(&self, out: &mut impl Write, color: bool) -> fmt::Result {
         let style = |code: &'static str| if color { code } else { "" };
-        let (red, blue, bold, off) = (
-            style("\x1b[1;31m"),
-            style("\x1b[1;34m"),
-            style("\x1b[1m"),
-            style("\x1b[0m"),
-        );
+        let (red, blue, bold, off) =
+            (style("\x1b[1;31m"), style("\x1b[1;34m"), style("\x1b[1m"), style("\x1b[0m"));
         write!(out, "{red}error{off}{bold}: {}{off}", self.says)?;
         let margin = self.line.to_string().len();
         write!(out, "\n{:margin$}{blue}-->{off} {}", "", self.file.display())?;
@@ -74,19 +70,10 @@ impl Diagnostic {
         }
         let bar = format!("\n{:margin$} {blue}|{off}", "");
         if let Some(quoted) = &self.quoted {
-            let shown: String = quoted
-                .text
-                .chars()
-                .map(|c| if c == '\t' { ' ' } else { c })
-                .collect();
+            let shown: String = quoted.text.chars().map(|c| if c == '\t' { ' ' } else { c }).collect();
             write!(out, "{bar}\n{blue}{} |{off} {}", self.line, shown.trim_end())?;
             let caret = "^".repeat(quoted.length.max(1));
-            write!(
-                out,
-                "{bar} {:1$}{red}{caret}{off}",
-                "",
-                quoted.column.saturating_sub(1)
-            )?;
+            write!(out, "{bar} {:1$}{red}{caret}{off}", "", quoted.column.saturating_sub(1))?;
         }
         if !self.path.is_empty() {
             write!(out, "\n{:margin$} {blue}={off} at: {}", "", self.path)?;

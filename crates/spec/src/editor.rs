@@ -19,12 +19,8 @@ pub fn json_schema(catalog: &Catalog) -> Value {
     soften(&mut root);
     let mut definitions = root["$defs"].take();
     let formats = one_of(&catalog.formats, "format", &mut definitions, &[]);
-    let source = one_of(
-        &catalog.sources,
-        "source",
-        &mut definitions,
-        &[("key", &formats), ("value", &formats)],
-    );
+    let source =
+        one_of(&catalog.sources, "source", &mut definitions, &[("key", &formats), ("value", &formats)]);
     let sink = one_of(&catalog.sinks, "sink", &mut definitions, &[]);
     let transform = one_of(&catalog.transforms, "transform", &mut definitions, &[]);
     let store = one_of(&catalog.offset_stores, "offset_store", &mut definitions, &[]);
@@ -49,11 +45,7 @@ pub fn json_schema(catalog: &Catalog) -> Value {
 
 fn known<T: ?Sized>(entries: &BTreeMap<&'static str, Entry<T>>, none: &str) -> String {
     let names: Vec<&str> = entries.keys().copied().collect();
-    if names.is_empty() {
-        format!("no {none}")
-    } else {
-        names.join(", ")
-    }
+    if names.is_empty() { format!("no {none}") } else { names.join(", ") }
 }
 
 /// Puts a schema in a place and keeps the description that stands there.
@@ -99,20 +91,13 @@ fn one_of<T: ?Sized>(
         properties.insert(entry.name.into(), body);
         definitions[definition(list, entry.name)] = schema;
     }
-    let one = entries
-        .keys()
-        .map(|name| json!({ "required": [name] }))
-        .collect::<Vec<_>>();
+    let one = entries.keys().map(|name| json!({ "required": [name] })).collect::<Vec<_>>();
     for (key, schema) in beside {
         properties.insert((*key).into(), (*schema).clone());
     }
     let map =
         json!({ "type": "object", "properties": properties, "additionalProperties": false, "oneOf": one });
-    if alone.is_empty() {
-        map
-    } else {
-        json!({ "anyOf": [{ "enum": alone }, map] })
-    }
+    if alone.is_empty() { map } else { json!({ "anyOf": [{ "enum": alone }, map] }) }
 }
 
 fn definition(list: &str, name: &str) -> String {
@@ -165,21 +150,13 @@ fn soften_in(schema: &mut Value, root: &Value) {
     if let Some(Value::Array(choices)) = map.get_mut("oneOf") {
         choices.extend(alone);
     }
-    map.iter_mut()
-        .filter(|(key, _)| *key != "default")
-        .for_each(|(_, value)| soften_in(value, root));
+    map.iter_mut().filter(|(key, _)| *key != "default").for_each(|(_, value)| soften_in(value, root));
     let kinds = match &map.get("type") {
         Some(Value::String(kind)) => vec![kind.clone()],
-        Some(Value::Array(kinds)) => kinds
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
+        Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => return,
     };
-    let scalar = kinds
-        .iter()
-        .any(|kind| matches!(kind.as_str(), "integer" | "number" | "boolean"));
+    let scalar = kinds.iter().any(|kind| matches!(kind.as_str(), "integer" | "number" | "boolean"));
     if let Some(Value::String(pattern)) = map.get_mut("pattern") {
         *pattern = format!("{pattern}|\\$\\{{(env|file):");
     } else if scalar && !kinds.iter().any(|kind| kind == "string") {

@@ -36,31 +36,13 @@ pub(crate) struct Words {
     pub(crate) beside: &'static [&'static str],
 }
 
-pub(crate) const SOURCE: Words = Words {
-    one: "a source",
-    many: "sources",
-    beside: &["key", "value", "headers"],
-};
-pub(crate) const SINK: Words = Words {
-    one: "a sink",
-    many: "sinks",
-    beside: &["key", "value", "headers", "when"],
-};
-pub(crate) const FORMAT: Words = Words {
-    one: "a format",
-    many: "formats",
-    beside: &[],
-};
-pub(crate) const TRANSFORM: Words = Words {
-    one: "a transform",
-    many: "transforms",
-    beside: &["when"],
-};
-pub(crate) const STORE: Words = Words {
-    one: "an offset store",
-    many: "offset stores",
-    beside: &[],
-};
+pub(crate) const SOURCE: Words =
+    Words { one: "a source", many: "sources", beside: &["key", "value", "headers"] };
+pub(crate) const SINK: Words =
+    Words { one: "a sink", many: "sinks", beside: &["key", "value", "headers", "when"] };
+pub(crate) const FORMAT: Words = Words { one: "a format", many: "formats", beside: &[] };
+pub(crate) const TRANSFORM: Words = Words { one: "a transform", many: "transforms", beside: &["when"] };
+pub(crate) const STORE: Words = Words { one: "an offset store", many: "offset stores", beside: &[] };
 
 /// A block that was read: what the catalog made of it, and what it was made from.
 pub(crate) struct Block<T: ?Sized> {
@@ -105,18 +87,12 @@ impl Reading<'_> {
         }
         let (configured, raw) =
             check::configured(&body, &schema, spot, self.report, |json| entry.configure(json))?;
-        Some(Block {
-            named: Named {
-                kind: entry.name,
-                configured,
-            },
-            raw,
-        })
+        Some(Block { named: Named { kind: entry.name, configured }, raw })
     }
 
     /// What a shared connection's name stands for; reported when there is no such connection.
     fn connection(&mut self, node: &Node, kind: &str, spot: &Spot) -> Option<Node> {
-        if let Some(replaced) = self.dev.and_then(|dev| dev.connection(kind, node.at)) {
+        if let Some(replaced) = self.dev.and_then(|dev| dev.connection(kind, node)) {
             return Some(replaced);
         }
         if node.as_text().is_none() {
@@ -125,9 +101,7 @@ impl Reading<'_> {
                 found => format!("`connection` takes a name or a map, not {found}"),
             };
             let remedy = format!("name a connection of {FILE_NAME}, or write its options here");
-            self.report
-                .say(node.place(spot.key), &spot.path, says)
-                .remedy(remedy);
+            self.report.say(node.place(spot.key), &spot.path, says).remedy(remedy);
             return None;
         }
         if let Some(settings) = self.settings {
@@ -165,31 +139,20 @@ impl Reading<'_> {
                     (None, Some(shown)) => self.unknown(&shown, at, &spot.path, known, words),
                     (None, None) => {
                         let says = format!("what {} holds is not {}", mismatch::origin(node), words.one);
-                        self.report
-                            .say(at, &spot.path, says)
-                            .remedy(format!("{} are {all}", words.many));
+                        self.report.say(at, &spot.path, says).remedy(format!("{} are {all}", words.many));
                     }
                 }
-                found.map(|entry| {
-                    (
-                        entry,
-                        Node::new(node.at, Kind::Map(Vec::new())),
-                        spot.field(name, at),
-                    )
-                })
+                found.map(|entry| (entry, Node::new(node.at, Kind::Map(Vec::new())), spot.field(name, at)))
             }
             Kind::Map(_) => self.choose_key(node, spot, known, words),
             _ => {
                 let says = match mismatch::found(node) {
                     found if found == "nothing" => format!("{} is empty", spot.label),
-                    found => format!(
-                        "{} takes a name or a map with one key, a name, not {found}",
-                        spot.label
-                    ),
+                    found => {
+                        format!("{} takes a name or a map with one key, a name, not {found}", spot.label)
+                    }
                 };
-                self.report
-                    .say(at, &spot.path, says)
-                    .remedy(format!("{} are {all}", words.many));
+                self.report.say(at, &spot.path, says).remedy(format!("{} are {all}", words.many));
                 None
             }
         }
@@ -204,27 +167,14 @@ impl Reading<'_> {
         words: &Words,
     ) -> Option<(&'c Entry<T>, Node, Spot)> {
         let beside = |key: &str| words.beside.contains(&key);
-        let named: Vec<_> = node
-            .entries()
-            .iter()
-            .filter(|entry| !beside(&entry.key))
-            .collect();
-        let listed: Vec<_> = named
-            .iter()
-            .filter(|entry| known.contains_key(entry.key.as_str()))
-            .collect();
+        let named: Vec<_> = node.entries().iter().filter(|entry| !beside(&entry.key)).collect();
+        let listed: Vec<_> = named.iter().filter(|entry| known.contains_key(entry.key.as_str())).collect();
         let one = words.one.trim_start_matches("an ").trim_start_matches("a ");
         match (listed.as_slice(), named.as_slice()) {
             ([], []) => {
-                let remedy = format!(
-                    "{} are {}",
-                    words.many,
-                    names::quoted(known.keys().copied(), "and")
-                );
+                let remedy = format!("{} are {}", words.many, names::quoted(known.keys().copied(), "and"));
                 let says = format!("{} names no {one}", spot.label);
-                self.report
-                    .say(node.place(spot.key), &spot.path, says)
-                    .remedy(remedy);
+                self.report.say(node.place(spot.key), &spot.path, says).remedy(remedy);
                 None
             }
             ([], [first, ..]) => {
@@ -233,10 +183,8 @@ impl Reading<'_> {
                 None
             }
             ([first, second, ..], _) => {
-                let says = format!(
-                    "{} takes one {one}, not `{}` and `{}`",
-                    spot.label, first.key, second.key
-                );
+                let says =
+                    format!("{} takes one {one}, not `{}` and `{}`", spot.label, first.key, second.key);
                 let remedy = "give the other one a pipeline of its own";
                 self.report.say(second.at, &spot.path, says).remedy(remedy);
                 None
@@ -277,8 +225,6 @@ impl Reading<'_> {
             Some((other, _)) => format!("`{name}` is {}, not {}", other.one, words.one),
             None => format!("`{name}` is not {}", words.one),
         };
-        self.report
-            .say(at, path, says)
-            .remedy(names::hint(name, words.many, known.keys().copied()));
+        self.report.say(at, path, says).remedy(names::hint(name, words.many, known.keys().copied()));
     }
 }

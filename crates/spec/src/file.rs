@@ -37,10 +37,7 @@ impl Reading<'_> {
             self.report
                 .say(root.at, "", says)
                 .remedy("begin with `pipeline: name`, `source: ...` and `sink: ...`");
-            return Read {
-                name: None,
-                pipeline: None,
-            };
+            return Read { name: None, pipeline: None };
         }
         self.not_yet(&mut root);
         let head = self.head(&root);
@@ -74,17 +71,11 @@ impl Reading<'_> {
             tasks: head.tasks.into(),
             stop_timeout: head.stop_timeout.0,
             offset_store: store,
-            dev: root
-                .get("dev")
-                .map(crate::check::json)
-                .filter(|_| head.dev.is_some()),
+            dev: root.get("dev").map(crate::check::json).filter(|_| head.dev.is_some()),
             source_raw,
             sink_raw: sink.raw,
         };
-        Read {
-            name,
-            pipeline: Some(pipeline),
-        }
+        Read { name, pipeline: Some(pipeline) }
     }
 
     /// Parts of the language that are not built yet are refused by name, never ignored.
@@ -109,11 +100,7 @@ impl Reading<'_> {
                 && !entries.iter().any(|entry| entry.key == "sink")
             {
                 let value = Node::new(entry.at, Kind::Broken);
-                entries.push(Entry {
-                    key: "sink".into(),
-                    at: entry.at,
-                    value,
-                });
+                entries.push(Entry { key: "sink".into(), at: entry.at, value });
             }
         }
         if let Some(delivery) = root.get_mut("delivery")
@@ -131,11 +118,7 @@ impl Reading<'_> {
         let schema: Value = schemars::schema_for!(Head).into();
         let spot = Spot::new(root.at, "", "a pipeline");
         let before = self.report.count();
-        let mut check = Check {
-            root: &schema,
-            report: self.report,
-            secrets: Vec::new(),
-        };
+        let mut check = Check { root: &schema, report: self.report, secrets: Vec::new() };
         let json = check.value(root, &schema, spot);
         if self.report.count() > before {
             return None;
@@ -161,9 +144,7 @@ impl Reading<'_> {
             let remedy = format!(
                 "use letters, digits, `-`, `_` and `.`, at most {NAME_CHARS_MAX}, a letter or digit first"
             );
-            self.report
-                .say(entry.value.place(entry.at), "pipeline", says)
-                .remedy(remedy);
+            self.report.say(entry.value.place(entry.at), "pipeline", says).remedy(remedy);
         }
     }
 
@@ -180,23 +161,13 @@ impl Reading<'_> {
         let key = self.format(node, &spot, "key");
         let value = self.format(node, &spot, "value");
         let Block { named, raw } = block?;
-        Some((
-            SourceBlock {
-                connector: named,
-                key,
-                value,
-            },
-            raw,
-        ))
+        Some((SourceBlock { connector: named, key, value }, raw))
     }
 
     fn format(&mut self, node: &Node, spot: &Spot, part: &str) -> Option<Named<dyn ConfiguredFormat>> {
         let entry = node.entry(part)?;
         let spot = spot.field(part, entry.at);
-        Some(
-            self.block(&entry.value, &spot, &self.catalog.formats, &FORMAT)?
-                .named,
-        )
+        Some(self.block(&entry.value, &spot, &self.catalog.formats, &FORMAT)?.named)
     }
 
     fn sink(&mut self, root: &Node) -> Option<Block<dyn aqueduct_api::catalog::ConfiguredSink>> {
@@ -212,29 +183,14 @@ impl Reading<'_> {
                 "formats of a sink are not available yet",
                 "leave it out: values pass as the source read them",
             ),
-            (
-                "headers",
-                "formats of headers are not available yet",
-                "leave it out: headers pass untouched",
-            ),
-            (
-                "when",
-                "conditions are not available yet",
-                "leave it out: the sink gets every record",
-            ),
+            ("headers", "formats of headers are not available yet", "leave it out: headers pass untouched"),
+            ("when", "conditions are not available yet", "leave it out: the sink gets every record"),
         ] {
             if let Some(entry) = entry.value.entry(part) {
-                self.report
-                    .say(entry.at, &format!("sink.{part}"), says)
-                    .remedy(remedy);
+                self.report.say(entry.at, &format!("sink.{part}"), says).remedy(remedy);
             }
         }
-        self.block(
-            &entry.value,
-            &Spot::new(entry.at, "sink", "`sink`"),
-            &self.catalog.sinks,
-            &SINK,
-        )
+        self.block(&entry.value, &Spot::new(entry.at, "sink", "`sink`"), &self.catalog.sinks, &SINK)
     }
 
     fn transforms(&mut self, root: &Node) -> Vec<Named<dyn ConfiguredTransform>> {
@@ -247,13 +203,10 @@ impl Reading<'_> {
             let spot = Spot::new(item.place(item.at), path.clone(), format!("`{path}`"));
             if let Some(when) = item.entry("when") {
                 let says = "conditions are not available yet";
-                self.report
-                    .say(when.at, &format!("{path}.when"), says)
-                    .remedy("leave `when` out");
+                self.report.say(when.at, &format!("{path}.when"), says).remedy("leave `when` out");
             }
             made.extend(
-                self.block(item, &spot, &self.catalog.transforms, &TRANSFORM)
-                    .map(|block| block.named),
+                self.block(item, &spot, &self.catalog.transforms, &TRANSFORM).map(|block| block.named),
             );
         }
         made
@@ -264,9 +217,7 @@ impl Reading<'_> {
         root: &Node,
         source: Option<&(SourceBlock, Value)>,
     ) -> Option<Named<dyn ConfiguredStore>> {
-        let entry = root
-            .entry("offset_store")
-            .filter(|entry| !matches!(entry.value.kind, Kind::Null))?;
+        let entry = root.entry("offset_store").filter(|entry| !matches!(entry.value.kind, Kind::Null))?;
         let spot = Spot::new(entry.at, "offset_store", "`offset_store`");
         let store = self.block(&entry.value, &spot, &self.catalog.offset_stores, &STORE);
         let keeps = source.filter(|(source, _)| source.connector.configured.traits().keeps_offsets);
@@ -275,9 +226,7 @@ impl Reading<'_> {
             let says = format!(
                 "the source `{kind}` keeps its offsets itself, so `offset_store` would never be used"
             );
-            self.report
-                .say(entry.at, "offset_store", says)
-                .remedy("leave `offset_store` out");
+            self.report.say(entry.at, "offset_store", says).remedy("leave `offset_store` out");
         }
         Some(store?.named)
     }
@@ -292,11 +241,7 @@ impl Reading<'_> {
 
     fn tasks(&mut self, root: &Node, tasks: u16, source: &SourceBlock) {
         let connector: &dyn ConfiguredSource = &*source.connector.configured;
-        let Some(most) = connector
-            .traits()
-            .tasks_max
-            .filter(|most| usize::from(tasks) > *most)
-        else {
+        let Some(most) = connector.traits().tasks_max.filter(|most| usize::from(tasks) > *most) else {
             return;
         };
         let Some(entry) = root.entry("tasks") else { return };
@@ -306,9 +251,7 @@ impl Reading<'_> {
             1 => "leave `tasks` out: one task reads it".to_owned(),
             most => format!("at most {most} tasks can share it"),
         };
-        self.report
-            .say(entry.value.place(entry.at), "tasks", says)
-            .remedy(remedy);
+        self.report.say(entry.value.place(entry.at), "tasks", says).remedy(remedy);
     }
 
     /// `dev: { generate: ... }` is the block of the source `generate`, or a name that it knows.
@@ -325,11 +268,7 @@ impl Reading<'_> {
             return;
         }
         let schema = entry.schema().to_value();
-        let mut check = Check {
-            root: &schema,
-            report: self.report,
-            secrets: Vec::new(),
-        };
+        let mut check = Check { root: &schema, report: self.report, secrets: Vec::new() };
         check.value(&generate.value, &schema["properties"]["kind"], spot);
     }
 }

@@ -141,11 +141,7 @@ pub(crate) struct RuntimeHead {
 
 impl Default for RuntimeHead {
     fn default() -> Self {
-        Self {
-            listen: None,
-            memory_max: memory_max(),
-            log: LogHead::default(),
-        }
+        Self { listen: None, memory_max: memory_max(), log: LogHead::default() }
     }
 }
 

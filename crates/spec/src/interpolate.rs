@@ -20,10 +20,7 @@ pub struct Environment<'a> {
 impl Environment<'static> {
     /// The environment and the files of this process.
     pub fn of_process() -> Self {
-        Self {
-            variable: &|name| std::env::var(name).ok(),
-            read: &|path| std::fs::read_to_string(path),
-        }
+        Self { variable: &|name| std::env::var(name).ok(), read: &|path| std::fs::read_to_string(path) }
     }
 }
 
@@ -43,23 +40,13 @@ pub(crate) fn fill(
         }
         Kind::Map(entries) => {
             for entry in entries {
-                let path = if path.is_empty() {
-                    entry.key.clone()
-                } else {
-                    format!("{path}.{}", entry.key)
-                };
+                let path = if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
                 fill(&mut entry.value, environment, folder, &path, report);
             }
         }
         Kind::Text(text) if text.contains("${") => {
-            let mut filling = Filling {
-                environment,
-                folder,
-                at: node.at,
-                path,
-                report,
-                fill: Fill::default(),
-            };
+            let mut filling =
+                Filling { environment, folder, at: node.at, path, report, fill: Fill::default() };
             match filling.text(text) {
                 None => node.kind = Kind::Broken,
                 Some(filled) => {
@@ -98,10 +85,7 @@ impl Filling<'_> {
             }
             out.push_str(&rest[..start]);
             let Some(end) = rest[start..].find('}').map(|end| start + end) else {
-                self.say(
-                    "`${` is not closed".into(),
-                    "write ${env:NAME}, or $${ for these two characters",
-                );
+                self.say("`${` is not closed".into(), "write ${env:NAME}, or $${ for these two characters");
                 return None;
             };
             whole = start == 0 && rest.len() == text.len() && end + 1 == rest.len();
@@ -125,10 +109,7 @@ impl Filling<'_> {
         let Some((provider, name)) = reference.split_once(':') else {
             let remedy =
                 format!("write ${{env:{reference}}} for the variable, or $${{ for these two characters");
-            self.say(
-                format!("`${{{reference}}}` does not say where the value comes from"),
-                remedy,
-            );
+            self.say(format!("`${{{reference}}}` does not say where the value comes from"), remedy);
             return None;
         };
         let value = match provider {
@@ -136,9 +117,7 @@ impl Filling<'_> {
             "file" => self.file(name),
             _ => {
                 let near = names::nearest(provider, ["env", "file"]);
-                let near = near
-                    .map(|near| format!("did you mean `{near}`? "))
-                    .unwrap_or_default();
+                let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
                 let remedy =
                     format!("{near}known are ${{env:NAME}}, ${{env:NAME:-default}} and ${{file:/path}}");
                 self.say(format!("values cannot come from `{provider}`"), remedy);
@@ -157,10 +136,7 @@ impl Filling<'_> {
         let letters = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if name.is_empty() || !letters || name.starts_with(|c: char| c.is_ascii_digit()) {
             let remedy = "a name has letters, digits and _; a default follows it as in ${env:NAME:-default}";
-            self.say(
-                format!("`{name}` cannot be the name of an environment variable"),
-                remedy,
-            );
+            self.say(format!("`{name}` cannot be the name of an environment variable"), remedy);
             return None;
         }
         if default.is_some_and(|default| default.contains("${")) {
@@ -198,10 +174,7 @@ impl Filling<'_> {
                     io::ErrorKind::InvalidData => format!("the file `{name}` is not UTF-8 text"),
                     _ => format!("the file `{name}` cannot be read: {error}"),
                 };
-                self.say(
-                    says,
-                    "correct the path, or create the file; it holds the value and nothing else",
-                );
+                self.say(says, "correct the path, or create the file; it holds the value and nothing else");
                 return None;
             }
         };
@@ -229,17 +202,8 @@ mod tests {
             "BRACES" => Some("${env:A}".to_owned()),
             _ => None,
         };
-        let environment = Environment {
-            variable: &variable,
-            read: &read,
-        };
-        let at = Place {
-            file: 0,
-            line: 0,
-            column: 1,
-            length: 1,
-            inline: true,
-        };
+        let environment = Environment { variable: &variable, read: &read };
+        let at = Place { file: 0, line: 0, column: 1, length: 1, inline: true };
         let mut node = Node::text(at, text);
         let mut report = Report::default();
         fill(&mut node, &environment, Path::new("/here"), "x", &mut report);
@@ -247,10 +211,7 @@ mod tests {
         files.add(Path::new("f"), String::new());
         match report.diagnostics(&files).first() {
             Some(found) => Err(found.says.clone()),
-            None => Ok((
-                node.as_text().unwrap().to_owned(),
-                node.fill.is_some_and(|fill| fill.whole),
-            )),
+            None => Ok((node.as_text().unwrap().to_owned(), node.fill.is_some_and(|fill| fill.whole))),
         }
     }
 

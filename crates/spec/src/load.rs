@@ -80,42 +80,21 @@ pub fn load_with(
         let mut nodes = tree::parse(file, &files, &mut report);
         nodes.retain(|node| !matches!(node.kind, Kind::Null));
         if nodes.is_empty() && !report.speaks_of(file) {
-            let at = Place {
-                file,
-                line: 0,
-                column: 0,
-                length: 0,
-                inline: true,
-            };
-            report
-                .say(at, "", "the file holds no pipeline")
-                .remedy("begin with `pipeline: name`");
+            let at = Place { file, line: 0, column: 0, length: 0, inline: true };
+            report.say(at, "", "the file holds no pipeline").remedy("begin with `pipeline: name`");
         }
         let settings = beside.as_ref().and_then(|path| settings.get(path)?.as_ref());
         let (files, dev) = (&files, options.dev.as_ref());
         for node in nodes {
             let report = &mut report;
-            let read = Reading {
-                catalog,
-                environment,
-                files,
-                file,
-                settings,
-                dev,
-                report,
-            }
-            .document(node);
+            let read = Reading { catalog, environment, files, file, settings, dev, report }.document(node);
             if unique(&mut names, read.name, files, report) {
                 pipelines.extend(read.pipeline);
             }
         }
     }
     whole_files.extend(report.diagnostics(&files));
-    Loaded {
-        pipelines,
-        runtime,
-        diagnostics: whole_files,
-    }
+    Loaded { pipelines, runtime, diagnostics: whole_files }
 }
 
 /// A pipeline file, and the folder that was named on the command line to find it.
@@ -135,33 +114,19 @@ fn discover(paths: &[PathBuf], wrong: &mut Vec<Diagnostic>) -> Vec<Found> {
                 wrong.push(Diagnostic::of_file(path, says, "check its permissions"));
             } else if files.is_empty() {
                 let remedy = "pipelines are files that end in .yaml or .yml";
-                wrong.push(Diagnostic::of_file(
-                    path,
-                    "the folder holds no pipeline files",
-                    remedy,
-                ));
+                wrong.push(Diagnostic::of_file(path, "the folder holds no pipeline files", remedy));
             }
             files.sort();
-            found.extend(files.into_iter().map(|file| Found {
-                path: file,
-                root: path.clone(),
-            }));
+            found.extend(files.into_iter().map(|file| Found { path: file, root: path.clone() }));
         } else if name == FILE_NAME {
             let remedy = format!("name the pipelines beside it; {FILE_NAME} is read with them");
-            wrong.push(Diagnostic::of_file(
-                path,
-                "this file holds shared settings, not a pipeline",
-                remedy,
-            ));
+            wrong.push(Diagnostic::of_file(path, "this file holds shared settings, not a pipeline", remedy));
         } else if is_test(&name) {
             let says = "this file holds tests of a pipeline, not a pipeline";
             wrong.push(Diagnostic::of_file(path, says, "run it with `aqueduct test`"));
         } else {
             let root = path.parent().unwrap_or(Path::new("")).to_owned();
-            found.push(Found {
-                path: path.clone(),
-                root,
-            });
+            found.push(Found { path: path.clone(), root });
         }
     }
     let mut seen = HashSet::new();
@@ -211,26 +176,18 @@ fn nearest_settings(file: &Path, root: &Path) -> Option<PathBuf> {
 pub(crate) fn open(path: &Path, files: &mut Files, wrong: &mut Vec<Diagnostic>) -> Option<usize> {
     let text = fs::metadata(path).and_then(|metadata| {
         let too_large = metadata.len() > FILE_BYTES_MAX as u64;
-        if too_large {
-            Err(io::ErrorKind::FileTooLarge.into())
-        } else {
-            fs::read_to_string(path)
-        }
+        if too_large { Err(io::ErrorKind::FileTooLarge.into()) } else { fs::read_to_string(path) }
     });
     match text {
         Ok(text) => Some(files.add(path, text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())),
         Err(error) => {
             let (says, remedy) = match error.kind() {
                 io::ErrorKind::NotFound => ("there is no such file".into(), "check the path"),
-                io::ErrorKind::FileTooLarge => (
-                    "the file is larger than 1 MiB".into(),
-                    "split it into several files",
-                ),
+                io::ErrorKind::FileTooLarge => {
+                    ("the file is larger than 1 MiB".into(), "split it into several files")
+                }
                 io::ErrorKind::InvalidData => ("the file is not UTF-8 text".into(), "save it as UTF-8"),
-                _ => (
-                    format!("the file cannot be read: {error}"),
-                    "check its permissions",
-                ),
+                _ => (format!("the file cannot be read: {error}"), "check its permissions"),
             };
             wrong.push(Diagnostic::of_file(path, says, remedy));
             None
@@ -245,13 +202,9 @@ fn one_runtime<'a>(all: impl Iterator<Item = &'a Settings>, files: &Files, repor
             first = first.or(Some(settings).filter(|settings| settings.runtime_at.is_some()));
             continue;
         };
-        let says = format!(
-            "`runtime` stands in two files that run together; the other is {}",
-            files.name(other)
-        );
-        report
-            .say(at, "runtime", says)
-            .remedy("keep one of them: it holds for the whole process");
+        let says =
+            format!("`runtime` stands in two files that run together; the other is {}", files.name(other));
+        report.say(at, "runtime", says).remedy("keep one of them: it holds for the whole process");
     }
     first.map(|settings| settings.runtime.clone()).unwrap_or_default()
 }
@@ -264,10 +217,7 @@ fn unique(
 ) -> bool {
     let Some((name, at)) = name else { return true };
     if let Some(first) = names.get(&name) {
-        let says = format!(
-            "two pipelines are named `{name}`; the other is {}",
-            files.name(*first)
-        );
+        let says = format!("two pipelines are named `{name}`; the other is {}", files.name(*first));
         report
             .say(at, "pipeline", says)
             .remedy("give each a name of its own: offsets and groups are kept by it");

@@ -60,25 +60,15 @@ pub(crate) fn quote(files: &Files, at: Place, masks: &[Place]) -> Quoted {
         .filter(|(start, end)| start < end)
         .collect();
     hidden.sort_unstable();
-    let (first, last) = (
-        at.column - 1,
-        (at.column - 1 + at.length).min(line.len().max(at.column)),
-    );
+    let (first, last) = (at.column - 1, (at.column - 1 + at.length).min(line.len().max(at.column)));
     let (mut text, mut column, mut end) = (String::new(), None, None);
     let mut index = 0;
     let mut width = 0;
     while index <= line.len() {
-        let mask = hidden
-            .iter()
-            .filter(|(start, _)| *start <= index)
-            .map(|(_, end)| *end)
-            .max();
+        let mask = hidden.iter().filter(|(start, _)| *start <= index).map(|(_, end)| *end).max();
         let (next, shown) = match mask.filter(|end| *end > index) {
             Some(end) => (end, STARS.to_owned()),
-            None => (
-                index + 1,
-                line.get(index).map(char::to_string).unwrap_or_default(),
-            ),
+            None => (index + 1, line.get(index).map(char::to_string).unwrap_or_default()),
         };
         if next > first && column.is_none() {
             column = Some(width + 1);
@@ -102,11 +92,7 @@ fn looks_secret(line: &[char]) -> Vec<(usize, usize)> {
     let chars_before = |byte: usize| text[..byte].chars().count();
     let mut found = Vec::new();
     let bare = text.trim();
-    if bare.len() >= 40
-        && bare
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "+/=".contains(c))
-    {
+    if bare.len() >= 40 && bare.chars().all(|c| c.is_ascii_alphanumeric() || "+/=".contains(c)) {
         found.push((0, line.len()));
     }
     for word in SECRET_WORDS {
@@ -127,17 +113,13 @@ fn looks_secret(line: &[char]) -> Vec<(usize, usize)> {
     }
     for (at, _) in text.match_indices("://") {
         let authority = at + 3;
-        let end = text[authority..]
-            .find(['/', ' ', '"', '\'', ','])
-            .map_or(text.len(), |end| authority + end);
+        let end =
+            text[authority..].find(['/', ' ', '"', '\'', ',']).map_or(text.len(), |end| authority + end);
         let Some(host) = text[authority..end].rfind('@') else {
             continue;
         };
         if let Some(colon) = text[authority..authority + host].find(':') {
-            found.push((
-                chars_before(authority + colon + 1),
-                chars_before(authority + host),
-            ));
+            found.push((chars_before(authority + colon + 1), chars_before(authority + host)));
         }
     }
     found
@@ -167,36 +149,17 @@ mod tests {
     fn shown(line: &str, column: usize, length: usize) -> (String, usize, usize) {
         let mut files = Files::default();
         let file = files.add(Path::new("a"), line.to_owned());
-        let quoted = quote(
-            &files,
-            Place {
-                file,
-                line: 1,
-                column,
-                length,
-                inline: true,
-            },
-            &[],
-        );
+        let quoted = quote(&files, Place { file, line: 1, column, length, inline: true }, &[]);
         (quoted.text, quoted.column, quoted.length)
     }
 
     #[test]
     fn what_looks_like_a_secret_is_masked_and_the_caret_stays_under_its_word() {
         let line = "{ sasl.password: hunter2, regoin: x }";
-        assert_eq!(
-            shown(line, 27, 6),
-            ("{ sasl.password: ***, regoin: x }".into(), 23, 6)
-        );
-        assert_eq!(
-            shown("token: \"a, b\" # c", 1, 5),
-            ("token: *** # c".into(), 1, 5)
-        );
+        assert_eq!(shown(line, 27, 6), ("{ sasl.password: ***, regoin: x }".into(), 23, 6));
+        assert_eq!(shown("token: \"a, b\" # c", 1, 5), ("token: *** # c".into(), 1, 5));
         assert_eq!(shown("secret_key: abc", 13, 3), ("secret_key: ***".into(), 13, 3));
-        assert_eq!(
-            shown("url: postgres://me:pw@host/db", 6, 99).0,
-            "url: postgres://me:***@host/db"
-        );
+        assert_eq!(shown("url: postgres://me:pw@host/db", 6, 99).0, "url: postgres://me:***@host/db");
         assert_eq!(shown("password: ${env:PW}", 1, 8).0, "password: ${env:PW}");
         assert_eq!(shown("password: ${env:PW:-x}", 1, 8).0, "password: ***");
         assert_eq!(shown("secret: [a, b]", 1, 6).0, "secret: ***");

@@ -28,12 +28,7 @@ pub(crate) fn shown(node: &Node) -> Option<String> {
 /// Where a text that is not shown came from.
 pub(crate) fn origin(node: &Node) -> String {
     match &node.fill {
-        Some(fill) => fill
-            .names
-            .iter()
-            .map(|name| format!("`{name}`"))
-            .collect::<Vec<_>>()
-            .join(" and "),
+        Some(fill) => fill.names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and "),
         None => "this key".to_owned(),
     }
 }
@@ -66,10 +61,7 @@ pub(crate) fn read_as(format: &str, text: &str, node: &Node) -> Option<(String, 
         _ => return None,
     };
     // The text may have a `; ` of its own; the sentence begins after it.
-    let after = error
-        .find(text)
-        .filter(|_| !text.is_empty())
-        .map_or(0, |at| at + text.len());
+    let after = error.find(text).filter(|_| !text.is_empty()).map_or(0, |at| at + text.len());
     let (says, remedy) = match error[after..].split_once("; ") {
         Some((says, remedy)) => (format!("{}{says}", &error[..after]), Some(remedy.to_owned())),
         None => (error.clone(), None),
@@ -88,9 +80,7 @@ fn is_digits(text: &str) -> bool {
 /// The message of a bare number where a unit is needed.
 fn unitless<T: serde::de::DeserializeOwned>(text: &str) -> Option<String> {
     let number: u64 = text.replace('_', "").parse().unwrap_or(u64::MAX);
-    serde_json::from_value::<T>(number.into())
-        .err()
-        .map(|error| error.to_string())
+    serde_json::from_value::<T>(number.into()).err().map(|error| error.to_string())
 }
 
 /// What to write instead, where that can be guessed.
@@ -110,10 +100,9 @@ pub(crate) fn remedy(node: &Node, found: &[Shape], root: &Value) -> Option<Strin
             Some("write true or false".to_owned())
         }
         Kind::Map(entries) if takes_text && node.at.inline => match entries.as_slice() {
-            [only] if matches!(only.value.kind, Kind::Null) => Some(format!(
-                "text that begins with a brace has to be in quotes: \"{{{}}}\"",
-                only.key
-            )),
+            [only] if matches!(only.value.kind, Kind::Null) => {
+                Some(format!("text that begins with a brace has to be in quotes: \"{{{}}}\"", only.key))
+            }
             _ => None,
         },
         Kind::Map(_) if !takes_text && takes(|shape| matches!(shape, Shape::List { .. })) => {
@@ -136,12 +125,7 @@ fn instead_of_text(node: &Node, text: &str, found: &[Shape], root: &Value) -> Op
             (Shape::Integer { .. } | Shape::Number, _) => {
                 return Some("write digits, as in 10_000".to_owned());
             }
-            (
-                Shape::List {
-                    items: Some(items), ..
-                },
-                _,
-            ) if takes_text(items, root) => {
+            (Shape::List { items: Some(items), .. }, _) if takes_text(items, root) => {
                 return Some(match shown(node).filter(|text| !text.contains(',')) {
                     Some(text) => format!("write it as a list: [{text}]"),
                     None => "write it as a list: [a, b]".to_owned(),
@@ -150,33 +134,18 @@ fn instead_of_text(node: &Node, text: &str, found: &[Shape], root: &Value) -> Op
             _ => {}
         }
     }
-    let map = found
-        .iter()
-        .find_map(as_map)
-        .filter(|map| !required(map).is_empty())?;
-    let options: Vec<String> = required(map)
-        .iter()
-        .map(|option| format!("{option}: ..."))
-        .collect();
-    Some(format!(
-        "write its options below it: {{ {} }}",
-        options.join(", ")
-    ))
+    let map = found.iter().find_map(as_map).filter(|map| !required(map).is_empty())?;
+    let options: Vec<String> = required(map).iter().map(|option| format!("{option}: ...")).collect();
+    Some(format!("write its options below it: {{ {} }}", options.join(", ")))
 }
 
 fn takes_text(schema: &Value, root: &Value) -> bool {
-    shapes(schema, root)
-        .iter()
-        .any(|shape| matches!(shape, Shape::Text(_) | Shape::Any))
+    shapes(schema, root).iter().any(|shape| matches!(shape, Shape::Text(_) | Shape::Any))
 }
 
 /// The map that a shape is.
 pub(crate) fn as_map<'a>(shape: &Shape<'a>) -> Option<&'a Value> {
-    if let Shape::Map(map) = shape {
-        Some(map)
-    } else {
-        None
-    }
+    if let Shape::Map(map) = shape { Some(map) } else { None }
 }
 
 /// The place, path and value that a problem's path names, as far as it is written in the file.
@@ -200,9 +169,7 @@ pub(crate) fn locate<'a>(node: &'a Node, spot: &Spot, problem: &str) -> (Place, 
             Kind::Map(entries) => {
                 let follows =
                     |key: &str| rest[key.len()..].is_empty() || rest[key.len()..].starts_with(['.', '[']);
-                let named = entries
-                    .iter()
-                    .filter(|e| rest.starts_with(e.key.as_str()) && follows(&e.key));
+                let named = entries.iter().filter(|e| rest.starts_with(e.key.as_str()) && follows(&e.key));
                 let Some(entry) = named.max_by_key(|entry| entry.key.len()) else {
                     break;
                 };
@@ -210,18 +177,11 @@ pub(crate) fn locate<'a>(node: &'a Node, spot: &Spot, problem: &str) -> (Place, 
             }
             _ => break,
         };
-        path = next
-            .home
-            .as_deref()
-            .map_or_else(|| joined(&path, &rest[..step]), str::to_owned);
+        path = next.home.as_deref().map_or_else(|| joined(&path, &rest[..step]), str::to_owned);
         (here, key, rest) = (next, at, &rest[step..]);
     }
     // What the problem names is not written: its block is pointed at.
-    let place = if matches!(here.kind, Kind::Map(_)) {
-        key
-    } else {
-        here.place(key)
-    };
+    let place = if matches!(here.kind, Kind::Map(_)) { key } else { here.place(key) };
     (place, joined(&path, rest), here)
 }
 
@@ -240,22 +200,18 @@ pub(crate) fn scrub(says: &str, secrets: &[String], culprit: &Node) -> String {
     for secret in secrets.iter().filter(|secret| secret.len() >= 4) {
         says = says.replace(secret.as_str(), "***");
     }
-    let own = culprit
-        .as_text()
-        .filter(|text| secrets.iter().any(|secret| secret == text));
+    let own = culprit.as_text().filter(|text| secrets.iter().any(|secret| secret == text));
     let Some(own) = own else { return says };
     for quote in ['`', '"'] {
         let parts: Vec<&str> = says.split(quote).collect();
         let masked: Vec<&str> = parts
             .iter()
             .enumerate()
-            .map(|(index, part)| {
-                if index % 2 == 1 && !part.is_empty() && own.contains(part) {
-                    "***"
-                } else {
-                    part
-                }
-            })
+            .map(
+                |(index, part)| {
+                    if index % 2 == 1 && !part.is_empty() && own.contains(part) { "***" } else { part }
+                },
+            )
             .collect();
         says = masked.join(&quote.to_string());
     }

@@ -14,11 +14,7 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
             let begins = wanted.len().min(other.len()) >= 4
                 && (wanted.starts_with(&other) || other.starts_with(&wanted));
             let near = (wanted.chars().count().max(other.chars().count()) / 3).max(1);
-            let distance = if same_words(name, candidate) {
-                0
-            } else {
-                damerau_levenshtein(&wanted, &other)
-            };
+            let distance = if same_words(name, candidate) { 0 } else { damerau_levenshtein(&wanted, &other) };
             (distance, begins || distance <= near, candidate)
         })
         .filter(|(_, near, _)| *near)
@@ -29,11 +25,8 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
 /// `max_age` for `age_max`.
 fn same_words(a: &str, b: &str) -> bool {
     let words = |text: &str| {
-        let mut words: Vec<String> = text
-            .to_lowercase()
-            .split(['-', '_', '.', ' '])
-            .map(str::to_owned)
-            .collect();
+        let mut words: Vec<String> =
+            text.to_lowercase().split(['-', '_', '.', ' ']).map(str::to_owned).collect();
         words.sort_unstable();
         words
     };

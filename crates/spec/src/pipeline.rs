@@ -52,10 +52,7 @@ pub struct Named<T: ?Sized> {
 
 impl<T: ?Sized> Clone for Named<T> {
     fn clone(&self) -> Self {
-        Self {
-            kind: self.kind,
-            configured: Arc::clone(&self.configured),
-        }
+        Self { kind: self.kind, configured: Arc::clone(&self.configured) }
     }
 }
 
@@ -113,10 +110,7 @@ impl FromStr for StopAfter {
         let (records, window) = text.split_once(" in ").unwrap_or_default();
         let records = records.trim().replace('_', "").parse();
         match (records, window.trim().parse::<aqueduct_api::config::Duration>()) {
-            (Ok(records), Ok(window)) if !window.0.is_zero() => Ok(Self {
-                records,
-                window: window.0,
-            }),
+            (Ok(records), Ok(window)) if !window.0.is_zero() => Ok(Self { records, window: window.0 }),
             _ => Err(format!(
                 "`{text}` is not a number of records in a time; write it as in \"100 in 1m\": more than 100 bad \
                  records within a minute stop the pipeline"

@@ -37,9 +37,5 @@ pub fn read_as<T: DeserializeOwned + JsonSchema>(
         read.extend(made.map(|(made, _)| made));
     }
     problems.extend(report.diagnostics(&files));
-    if problems.is_empty() {
-        Ok(read)
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(read) } else { Err(problems) }
 }

@@ -11,30 +11,14 @@ const NESTING_MAX: usize = 6;
 /// A page in Markdown: what the connector is, and its options with types, defaults and docs. `None` for a name that the
 /// catalog does not know.
 pub fn reference(catalog: &Catalog, name: &str) -> Option<String> {
-    let source = catalog
-        .sources
-        .get(name)
-        .map(|entry| ("Source", entry.about, entry.schema().to_value()));
-    let sink = catalog
-        .sinks
-        .get(name)
-        .map(|entry| ("Sink", entry.about, entry.schema().to_value()));
-    let transform = catalog
-        .transforms
-        .get(name)
-        .map(|entry| ("Transform", entry.about, entry.schema().to_value()));
-    let format = catalog
-        .formats
-        .get(name)
-        .map(|entry| ("Format", entry.about, entry.schema().to_value()));
-    let store = catalog
-        .offset_stores
-        .get(name)
-        .map(|entry| ("Offset store", entry.about, entry.schema().to_value()));
-    let parts: Vec<_> = [source, sink, transform, format, store]
-        .into_iter()
-        .flatten()
-        .collect();
+    let source = catalog.sources.get(name).map(|entry| ("Source", entry.about, entry.schema().to_value()));
+    let sink = catalog.sinks.get(name).map(|entry| ("Sink", entry.about, entry.schema().to_value()));
+    let transform =
+        catalog.transforms.get(name).map(|entry| ("Transform", entry.about, entry.schema().to_value()));
+    let format = catalog.formats.get(name).map(|entry| ("Format", entry.about, entry.schema().to_value()));
+    let store =
+        catalog.offset_stores.get(name).map(|entry| ("Offset store", entry.about, entry.schema().to_value()));
+    let parts: Vec<_> = [source, sink, transform, format, store].into_iter().flatten().collect();
     if parts.is_empty() {
         return None;
     }
@@ -58,10 +42,7 @@ fn table(schema: &Value) -> String {
     if rows.is_empty() {
         return "It has no options.\n".to_owned();
     }
-    format!(
-        "| option | takes | default | |\n|---|---|---|---|\n{}\n",
-        rows.join("\n")
-    )
+    format!("| option | takes | default | |\n|---|---|---|---|\n{}\n", rows.join("\n"))
 }
 
 /// A row for each option, and below it the options of what it may hold.
@@ -77,17 +58,12 @@ fn options(map: &Value, root: &Value, prefix: &str, depth: usize, rows: &mut Vec
             Some(other) => format!("`{other}`"),
         };
         let takes = if name == "connection" && prefix.is_empty() && !shapes(schema, root).iter().any(is_any) {
-            format!(
-                "the name of a shared connection or {}",
-                shape::describe(schema, root)
-            )
+            format!("the name of a shared connection or {}", shape::describe(schema, root))
         } else {
             shape::describe(schema, root)
         };
         let doc = schema["description"].as_str();
-        let doc = doc
-            .or_else(|| shape::resolve(schema, root)["description"].as_str())
-            .unwrap_or_default();
+        let doc = doc.or_else(|| shape::resolve(schema, root)["description"].as_str()).unwrap_or_default();
         rows.push(row(&path, &takes, &default, doc));
         if depth < NESTING_MAX {
             inside(schema, root, &path, depth + 1, rows);
@@ -99,9 +75,7 @@ fn inside(schema: &Value, root: &Value, path: &str, depth: usize, rows: &mut Vec
     for shape in shapes(schema, root) {
         match shape {
             Shape::Map(map) => options(map, root, &format!("{path}."), depth, rows),
-            Shape::List {
-                items: Some(items), ..
-            } => inside(items, root, &format!("{path}[]"), depth, rows),
+            Shape::List { items: Some(items), .. } => inside(items, root, &format!("{path}[]"), depth, rows),
             Shape::Variant { name, body, about } => {
                 let path = format!("{path}.{name}");
                 let doc = about.or_else(|| body["description"].as_str()).unwrap_or_default();
@@ -116,12 +90,7 @@ fn inside(schema: &Value, root: &Value, path: &str, depth: usize, rows: &mut Vec
 fn row(path: &str, takes: &str, default: &str, doc: &str) -> String {
     let doc = doc.split_whitespace().collect::<Vec<_>>().join(" ");
     let cell = |text: &str| text.replace('|', "\\|");
-    format!(
-        "| `{path}` | {} | {} | {} |",
-        cell(takes),
-        cell(default),
-        cell(&doc)
-    )
+    format!("| `{path}` | {} | {} | {} |", cell(takes), cell(default), cell(&doc))
 }
 
 fn is_any(shape: &Shape) -> bool {
@@ -130,10 +99,7 @@ fn is_any(shape: &Shape) -> bool {
 
 fn sentence(about: &str) -> String {
     let mut letters = about.chars();
-    let first = letters
-        .next()
-        .map(|c| c.to_uppercase().to_string())
-        .unwrap_or_default();
+    let first = letters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
     let rest = letters.as_str().trim_end_matches('.');
     format!("{first}{rest}.")
 }

@@ -44,12 +44,7 @@ impl Files {
 
     /// `orders.yaml:3:14`
     pub(crate) fn name(&self, place: Place) -> String {
-        format!(
-            "{}:{}:{}",
-            self.path(place.file).display(),
-            place.line,
-            place.column
-        )
+        format!("{}:{}:{}", self.path(place.file).display(), place.line, place.column)
     }
 }
 
@@ -80,12 +75,7 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn say(&mut self, at: Place, path: &str, says: impl Into<String>) -> &mut Finding {
-        self.findings.push(Finding {
-            at,
-            path: path.to_owned(),
-            says: says.into(),
-            remedy: None,
-        });
+        self.findings.push(Finding { at, path: path.to_owned(), says: says.into(), remedy: None });
         let last = self.findings.len() - 1;
         &mut self.findings[last]
     }
@@ -113,26 +103,11 @@ impl Report {
         let mut list: Vec<Diagnostic> = Vec::new();
         let mut findings = self.findings;
         findings.sort_by_key(|finding| (finding.at.file, finding.at.line, finding.at.column));
-        for Finding {
-            at,
-            path,
-            says,
-            remedy,
-        } in findings
-        {
+        for Finding { at, path, says, remedy } in findings {
             let quoted = (at.line > 0).then(|| mask::quote(files, at, &self.masks));
             let file = files.path(at.file).to_owned();
             let (column, length) = (at.column, at.length);
-            let found = Diagnostic {
-                file,
-                line: at.line,
-                column,
-                length,
-                path,
-                says,
-                remedy,
-                quoted,
-            };
+            let found = Diagnostic { file, line: at.line, column, length, path, says, remedy, quoted };
             if !list.contains(&found) {
                 list.push(found);
             }

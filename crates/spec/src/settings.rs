@@ -28,11 +28,7 @@ pub(crate) struct Settings {
 
 impl Default for Runtime {
     fn default() -> Self {
-        Self {
-            listen: None,
-            memory_max_bytes: memory_max().0,
-            log_json: false,
-        }
+        Self { listen: None, memory_max_bytes: memory_max().0, log_json: false }
     }
 }
 
@@ -40,13 +36,7 @@ impl Settings {
     pub(crate) fn read(file: usize, files: &Files, environment: &Environment, report: &mut Report) -> Self {
         let path = files.path(file).to_owned();
         let mut documents = tree::parse(file, files, report).into_iter();
-        let start = Place {
-            file,
-            line: 1,
-            column: 1,
-            length: 1,
-            inline: true,
-        };
+        let start = Place { file, line: 1, column: 1, length: 1, inline: true };
         let mut root = documents.next().unwrap_or_else(|| Node::new(start, Kind::Null));
         if let Some(second) = documents.next() {
             let says = "shared settings are one document, and here a second begins";
@@ -65,24 +55,13 @@ impl Settings {
         }
         let runtime = runtime(&root, report);
         let runtime_at = root.entry("runtime").map(|entry| entry.at);
-        let connections = root
-            .take("connections")
-            .map_or(Node::new(start, Kind::Null), |entry| entry.value);
-        Self {
-            path,
-            connections,
-            runtime_at,
-            runtime,
-        }
+        let connections = root.take("connections").map_or(Node::new(start, Kind::Null), |entry| entry.value);
+        Self { path, connections, runtime_at, runtime }
     }
 
     /// What kind a connection is of: `kafka`.
     pub(crate) fn kind_of(&self, name: &str) -> Option<&str> {
-        self.connections
-            .get(name)?
-            .entries()
-            .first()
-            .map(|entry| entry.key.as_str())
+        self.connections.get(name)?.entries().first().map(|entry| entry.key.as_str())
     }
 
     /// The options of a connection as they stand, nothing filled in.
@@ -105,43 +84,29 @@ impl Settings {
             Some(name) => format!("connection `{name}`"),
             None => format!("the connection that {} names", mismatch::origin(node)),
         };
-        let alike = self
-            .connections
-            .entries()
-            .iter()
-            .filter(|entry| entry.value.get(kind).is_some());
+        let alike = self.connections.entries().iter().filter(|entry| entry.value.get(kind).is_some());
         let alike: Vec<&str> = alike.map(|entry| entry.key.as_str()).collect();
         let others = match alike.as_slice() {
             [] => format!("add one of kind `{kind}` to {}", self.path.display()),
-            names => format!(
-                "connections for `{kind}` are {}",
-                names::quoted(names.iter().copied(), "and")
-            ),
+            names => format!("connections for `{kind}` are {}", names::quoted(names.iter().copied(), "and")),
         };
         let at = node.place(spot.key);
         let Some(entry) = self.connections.entry(name) else {
             let near = names::nearest(name, alike);
             let remedy = near.map_or(others, |near| format!("did you mean `{near}`?"));
             let file = self.path.file_name().unwrap_or_default().to_string_lossy();
-            report
-                .say(at, &spot.path, format!("{named} is not in {file}"))
-                .remedy(remedy);
+            report.say(at, &spot.path, format!("{named} is not in {file}")).remedy(remedy);
             return None;
         };
         let [only] = entry.value.entries() else {
             let path = format!("connections.{name}");
             let says = format!("connection `{name}` has to be a map with one key, its kind");
             let remedy = format!("write `{name}: {{ {kind}: {{ ... }} }}`");
-            report
-                .say(entry.value.place(entry.at), &path, says)
-                .remedy(remedy);
+            report.say(entry.value.place(entry.at), &path, says).remedy(remedy);
             return None;
         };
         if only.key != kind {
-            let says = format!(
-                "{named} is for `{}`, and `{kind}` needs one of its own kind",
-                only.key
-            );
+            let says = format!("{named} is for `{}`, and `{kind}` needs one of its own kind", only.key);
             report.say(at, &spot.path, says).remedy(others);
             return None;
         }
@@ -151,10 +116,7 @@ impl Settings {
         interpolate::fill(&mut made, environment, folder, &path, report);
         // A block of several lines is pointed at by its own key, not by the one that names it.
         if !made.at.inline {
-            made.at = Place {
-                inline: true,
-                ..only.at
-            };
+            made.at = Place { inline: true, ..only.at };
         }
         made.home = Some(path.into());
         Some(made)
@@ -171,22 +133,16 @@ fn runtime(root: &Node, report: &mut Report) -> Runtime {
     let Some((head, _)) = read else {
         return Runtime::default();
     };
-    if let (Some(listen), Some(node)) = (
-        &head.runtime.listen,
-        root.get("runtime").and_then(|node| node.get("listen")),
-    ) {
+    if let (Some(listen), Some(node)) =
+        (&head.runtime.listen, root.get("runtime").and_then(|node| node.get("listen")))
+    {
         let port = listen.rsplit_once(':').filter(|(host, _)| !host.is_empty());
         if port.is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
             let says = match mismatch::shown(node) {
                 Some(text) => format!("`{text}` is not an address to listen on"),
-                None => format!(
-                    "what {} holds is not an address to listen on",
-                    mismatch::origin(node)
-                ),
+                None => format!("what {} holds is not an address to listen on", mismatch::origin(node)),
             };
-            report
-                .say(node.at, "runtime.listen", says)
-                .remedy("write host and port, as in 127.0.0.1:8080");
+            report.say(node.at, "runtime.listen", says).remedy("write host and port, as in 127.0.0.1:8080");
         }
     }
     Runtime {

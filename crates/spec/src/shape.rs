@@ -45,8 +45,7 @@ fn collect<'a>(schema: &'a Value, root: &'a Value, choice: bool, left: usize, fo
     let schema = resolve(schema, root);
     for (word, choice) in [("oneOf", true), ("anyOf", false)] {
         if let Some(list) = schema[word].as_array().filter(|_| left > 0) {
-            list.iter()
-                .for_each(|schema| collect(schema, root, choice, left - 1, found));
+            list.iter().for_each(|schema| collect(schema, root, choice, left - 1, found));
             return;
         }
     }
@@ -62,12 +61,7 @@ fn collect<'a>(schema: &'a Value, root: &'a Value, choice: bool, left: usize, fo
     match &schema["type"] {
         Value::String(kind) => found.push(of_type(kind, schema, choice)),
         Value::Array(kinds) => {
-            found.extend(
-                kinds
-                    .iter()
-                    .filter_map(Value::as_str)
-                    .map(|kind| of_type(kind, schema, choice)),
-            );
+            found.extend(kinds.iter().filter_map(Value::as_str).map(|kind| of_type(kind, schema, choice)));
         }
         _ if schema["properties"].is_object() => found.push(of_type("object", schema, choice)),
         _ => found.push(Shape::Any),
@@ -91,28 +85,17 @@ fn of_type<'a>(kind: &str, schema: &'a Value, choice: bool) -> Shape<'a> {
             };
             let bound = |word: &str| {
                 let bound = &schema[word];
-                bound
-                    .as_i64()
-                    .map(i128::from)
-                    .or(bound.as_f64().map(|bound| bound as i128))
+                bound.as_i64().map(i128::from).or(bound.as_f64().map(|bound| bound as i128))
             };
-            Shape::Integer {
-                min: bound("minimum").or(low),
-                max: bound("maximum").or(high),
-            }
+            Shape::Integer { min: bound("minimum").or(low), max: bound("maximum").or(high) }
         }
         "number" => Shape::Number,
         "string" => Shape::Text(format),
-        "array" => Shape::List {
-            items: schema.get("items"),
-            items_min: schema["minItems"].as_u64().unwrap_or(0),
-        },
+        "array" => {
+            Shape::List { items: schema.get("items"), items_min: schema["minItems"].as_u64().unwrap_or(0) }
+        }
         "object" => match variant(schema).filter(|_| choice) {
-            Some((name, body)) => Shape::Variant {
-                name,
-                body,
-                about: schema["description"].as_str(),
-            },
+            Some((name, body)) => Shape::Variant { name, body, about: schema["description"].as_str() },
             None => Shape::Map(schema),
         },
         _ => Shape::Any,
@@ -121,9 +104,7 @@ fn of_type<'a>(kind: &str, schema: &'a Value, choice: bool) -> Shape<'a> {
 
 /// An enum's variant with a body: the only property, and required.
 fn variant(schema: &Value) -> Option<(&str, &Value)> {
-    let properties = schema["properties"]
-        .as_object()
-        .filter(|properties| properties.len() == 1)?;
+    let properties = schema["properties"].as_object().filter(|properties| properties.len() == 1)?;
     let (name, body) = properties.iter().next()?;
     let required = schema["required"].as_array()?;
     (required.len() == 1 && required[0] == name.as_str()).then_some((name.as_str(), body))
@@ -132,10 +113,7 @@ fn variant(schema: &Value) -> Option<(&str, &Value)> {
 /// Follows `$ref` into the definitions of the root.
 pub(crate) fn resolve<'a>(mut schema: &'a Value, root: &'a Value) -> &'a Value {
     for _ in 0..REFERENCES_MAX {
-        let Some(pointer) = schema["$ref"]
-            .as_str()
-            .and_then(|reference| reference.strip_prefix('#'))
-        else {
+        let Some(pointer) = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix('#')) else {
             break;
         };
         let Some(target) = root.pointer(pointer) else {
@@ -163,11 +141,7 @@ pub(crate) fn describe(schema: &Value, root: &Value) -> String {
         let word = match *shape {
             Shape::Any => "anything".to_owned(),
             Shape::Null => continue,
-            Shape::Bool
-                if shapes
-                    .iter()
-                    .all(|shape| matches!(shape, Shape::Bool | Shape::Null)) =>
-            {
+            Shape::Bool if shapes.iter().all(|shape| matches!(shape, Shape::Bool | Shape::Null)) => {
                 "true or false".to_owned()
             }
             Shape::Bool => "true/false".to_owned(),
@@ -180,9 +154,7 @@ pub(crate) fn describe(schema: &Value, root: &Value) -> String {
             Shape::Text(_) => "text".to_owned(),
             Shape::Name(name) => format!("`{name}`"),
             Shape::Variant { name, .. } => format!("`{name}: ...`"),
-            Shape::List {
-                items: Some(items), ..
-            } => match describe(items, root).as_str() {
+            Shape::List { items: Some(items), .. } => match describe(items, root).as_str() {
                 "anything" => "a list".to_owned(),
                 items => format!("a list of {}", plural(items)),
             },
@@ -204,18 +176,11 @@ fn plural(word: &str) -> String {
         "a whole number" => "whole numbers".to_owned(),
         "a duration" => "durations".to_owned(),
         "a map" => "maps".to_owned(),
-        _ => word
-            .strip_prefix("a map with ")
-            .map_or(word.to_owned(), |rest| format!("maps with {rest}")),
+        _ => word.strip_prefix("a map with ").map_or(word.to_owned(), |rest| format!("maps with {rest}")),
     }
 }
 
 /// The names of the fields that must be there.
 pub(crate) fn required(map: &Value) -> Vec<&str> {
-    map["required"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect()
+    map["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }

@@ -4,27 +4,15 @@ use crate::report::Place;
 
 /// What the parser's words mean to a person: any of the words, what to say, what to do.
 const MEANINGS: [(&[&str], &str, &str); 10] = [
-    (
-        &["trailing content"],
-        "text follows a closing quote",
-        "put all of it inside the quotes",
-    ),
+    (&["trailing content"], "text follows a closing quote", "put all of it inside the quotes"),
     (
         &["escape"],
         "the text has an escape that YAML does not know",
         "double the backslash, or use single quotes",
     ),
-    (
-        &["quoted scalar"],
-        "this quoted text is not closed",
-        "close it with the quote it began with",
-    ),
+    (&["quoted scalar"], "this quoted text is not closed", "close it with the quote it began with"),
     (&["flow "], "a comma is missing", "write `{ a: 1, b: 2 }`"),
-    (
-        &["unexpected eof", "end of plain"],
-        "the file ends too early",
-        "check that every { and [ is closed",
-    ),
+    (&["unexpected eof", "end of plain"], "the file ends too early", "check that every { and [ is closed"),
     (
         &["mapping values are not allowed"],
         "a colon stands where no key can stand",
@@ -45,51 +33,28 @@ const MEANINGS: [(&[&str], &str, &str); 10] = [
         "this alias names no anchor above it",
         "write the value out; text that begins with * has to be in quotes",
     ),
-    (
-        &["unexpected character"],
-        "text cannot begin with this character",
-        "put the text in quotes",
-    ),
+    (&["unexpected character"], "text cannot begin with this character", "put the text in quotes"),
 ];
 
 /// Where to point, what to say and what to do.
 pub(crate) fn explain(at: Place, info: &str, text: &str) -> (Place, String, Option<String>) {
-    let place = |line, column, length| Place {
-        line,
-        column,
-        length,
-        ..at
-    };
+    let place = |line, column, length| Place { line, column, length, ..at };
     if let Some((line, column)) = tab_in_indentation(text, at.line) {
         let remedy = "indent with spaces only".to_owned();
-        return (
-            place(line, column, 1),
-            "a tab stands in the indentation".into(),
-            Some(remedy),
-        );
+        return (place(line, column, 1), "a tab stands in the indentation".into(), Some(remedy));
     }
     let numbered = || text.lines().enumerate().map(|(index, line)| (index + 1, line));
     let here = numbered().nth(at.line - 1);
-    let before = numbered()
-        .take(at.line - 1)
-        .filter(|(_, line)| !line.trim().is_empty())
-        .last();
+    let before = numbered().take(at.line - 1).filter(|(_, line)| !line.trim().is_empty()).last();
     for (number, line) in here.into_iter().chain(before) {
         if let Some((column, length, says, remedy)) = unquoted(line).or_else(|| no_space(line)) {
             return (place(number, column, length), says.into(), Some(remedy.into()));
         }
     }
     if let Some((line, column, says)) = bracket(text) {
-        return (
-            place(line, column, 1),
-            says,
-            Some("check the { } and [ ] around it".into()),
-        );
+        return (place(line, column, 1), says, Some("check the { } and [ ] around it".into()));
     }
-    match MEANINGS
-        .iter()
-        .find(|(words, ..)| words.iter().any(|word| info.contains(word)))
-    {
+    match MEANINGS.iter().find(|(words, ..)| words.iter().any(|word| info.contains(word))) {
         Some((_, says, remedy)) => (at, (*says).into(), Some((*remedy).into())),
         None => {
             let remedy =
@@ -101,14 +66,11 @@ pub(crate) fn explain(at: Place, info: &str, text: &str) -> (Place, String, Opti
 
 /// A tab before the first word of the line, or of the one before it.
 fn tab_in_indentation(text: &str, line: usize) -> Option<(usize, usize)> {
-    [line, line.saturating_sub(1)]
-        .into_iter()
-        .filter(|number| *number > 0)
-        .find_map(|number| {
-            let line = text.lines().nth(number - 1)?;
-            let blank: String = line.chars().take_while(|c| c.is_whitespace()).collect();
-            blank.chars().position(|c| c == '\t').map(|at| (number, at + 1))
-        })
+    [line, line.saturating_sub(1)].into_iter().filter(|number| *number > 0).find_map(|number| {
+        let line = text.lines().nth(number - 1)?;
+        let blank: String = line.chars().take_while(|c| c.is_whitespace()).collect();
+        blank.chars().position(|c| c == '\t').map(|at| (number, at + 1))
+    })
 }
 
 type Hint = (usize, usize, &'static str, &'static str);
@@ -181,11 +143,6 @@ fn no_space(line: &str) -> Option<Hint> {
     let glued = bare[key + 1..].chars().next().is_some_and(|c| !c.is_whitespace());
     (name && glued).then(|| {
         let column = line[..start + key].chars().count() + 1;
-        (
-            column,
-            1,
-            "a space is missing after the colon",
-            "write `name: value`",
-        )
+        (column, 1, "a space is missing after the colon", "write `name: value`")
     })
 }

@@ -68,14 +68,7 @@ pub(crate) struct Fill {
 
 impl Node {
     pub(crate) fn new(at: Place, kind: Kind) -> Self {
-        Self {
-            at,
-            kind,
-            plain: false,
-            fill: None,
-            hidden: false,
-            home: None,
-        }
+        Self { at, kind, plain: false, fill: None, hidden: false, home: None }
     }
 
     pub(crate) fn text(at: Place, text: impl Into<String>) -> Self {
@@ -83,19 +76,11 @@ impl Node {
     }
 
     pub(crate) fn as_text(&self) -> Option<&str> {
-        if let Kind::Text(text) = &self.kind {
-            Some(text)
-        } else {
-            None
-        }
+        if let Kind::Text(text) = &self.kind { Some(text) } else { None }
     }
 
     pub(crate) fn entries(&self) -> &[Entry] {
-        if let Kind::Map(entries) = &self.kind {
-            entries
-        } else {
-            &[]
-        }
+        if let Kind::Map(entries) = &self.kind { entries } else { &[] }
     }
 
     pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
@@ -110,10 +95,7 @@ impl Node {
         let Kind::Map(entries) = &mut self.kind else {
             return None;
         };
-        entries
-            .iter_mut()
-            .find(|entry| entry.key == key)
-            .map(|entry| &mut entry.value)
+        entries.iter_mut().find(|entry| entry.key == key).map(|entry| &mut entry.value)
     }
 
     /// Takes an entry out, so that it is not looked at again.
@@ -134,19 +116,9 @@ impl Node {
 /// Reads all documents of a file. What is wrong is reported; documents before a syntax error are kept.
 pub(crate) fn parse(file: usize, files: &Files, report: &mut Report) -> Vec<Node> {
     let text = files.text(file);
-    let start = Place {
-        file,
-        line: 1,
-        column: 1,
-        length: 1,
-        inline: true,
-    };
+    let start = Place { file, line: 1, column: 1, length: 1, inline: true };
     if text.len() > FILE_BYTES_MAX {
-        report.say(
-            start,
-            "",
-            format!("the file has {} bytes, more than 1 MiB", text.len()),
-        );
+        report.say(start, "", format!("the file has {} bytes, more than 1 MiB", text.len()));
         return Vec::new();
     }
     let mut builder = Builder::new(files, file);
@@ -158,9 +130,7 @@ pub(crate) fn parse(file: usize, files: &Files, report: &mut Report) -> Vec<Node
         };
         report.say(place, "", says).remedy_if(remedy);
         // What was read of the document at hand is not what was meant.
-        builder
-            .documents
-            .retain(|document| matches!(document.kind, Kind::Map(_)));
+        builder.documents.retain(|document| matches!(document.kind, Kind::Map(_)));
     }
     report.append(builder.duplicates);
     builder.documents
@@ -190,10 +160,7 @@ struct Open {
 
 enum Body {
     List(Vec<Node>),
-    Map {
-        entries: Vec<Entry>,
-        key: Option<(String, Place)>,
-    },
+    Map { entries: Vec<Entry>, key: Option<(String, Place)> },
 }
 
 impl<'a> Builder<'a> {
@@ -235,15 +202,7 @@ impl<'a> Builder<'a> {
                     self.begin(span, anchor, tag.is_some(), Body::List(Vec::new()))?;
                 }
                 Event::MappingStart(anchor, tag) => {
-                    self.begin(
-                        span,
-                        anchor,
-                        tag.is_some(),
-                        Body::Map {
-                            entries: Vec::new(),
-                            key: None,
-                        },
-                    )?;
+                    self.begin(span, anchor, tag.is_some(), Body::Map { entries: Vec::new(), key: None })?;
                 }
                 Event::SequenceEnd | Event::MappingEnd => self.close(span)?,
                 _ => {}
@@ -300,11 +259,7 @@ impl<'a> Builder<'a> {
                         let says = format!("`{name}` stands twice; the first is in line {}", first.at.line);
                         self.duplicates.say(at, "", says).remedy("keep one of them");
                     }
-                    None => entries.push(Entry {
-                        key: name,
-                        at,
-                        value: node,
-                    }),
+                    None => entries.push(Entry { key: name, at, value: node }),
                 },
             },
         }
@@ -315,11 +270,7 @@ impl<'a> Builder<'a> {
         self.nodes += more;
         if self.nodes > NODES_MAX {
             let says = format!("the file has more than {NODES_MAX} values once its aliases are written out");
-            return Err(Stop::Refused(
-                at,
-                says,
-                "use fewer aliases, or several files".into(),
-            ));
+            return Err(Stop::Refused(at, says, "use fewer aliases, or several files".into()));
         }
         Ok(())
     }
@@ -327,26 +278,15 @@ impl<'a> Builder<'a> {
     fn refuse_tag(&self, tagged: bool, at: Place) -> Result<(), Stop> {
         if tagged {
             let remedy = "leave the tag out; put text that begins with ! in quotes".to_owned();
-            return Err(Stop::Refused(
-                at,
-                "tags such as !name are not part of the language".into(),
-                remedy,
-            ));
+            return Err(Stop::Refused(at, "tags such as !name are not part of the language".into(), remedy));
         }
         Ok(())
     }
 
     fn scalar(&self, text: &str, style: ScalarStyle, span: Span) -> Node {
         let plain = style == ScalarStyle::Plain;
-        let kind = if plain {
-            plain_kind(text)
-        } else {
-            Kind::Text(text.to_owned())
-        };
-        Node {
-            plain,
-            ..Node::new(self.place(span), kind)
-        }
+        let kind = if plain { plain_kind(text) } else { Kind::Text(text.to_owned()) };
+        Node { plain, ..Node::new(self.place(span), kind) }
     }
 
     fn place(&self, span: Span) -> Place {
@@ -361,13 +301,7 @@ impl<'a> Builder<'a> {
     }
 
     fn place_of(&self, mark: Marker) -> Place {
-        Place {
-            file: self.file,
-            line: mark.line().max(1),
-            column: mark.col() + 1,
-            length: 1,
-            inline: true,
-        }
+        Place { file: self.file, line: mark.line().max(1), column: mark.col() + 1, length: 1, inline: true }
     }
 }
 
@@ -390,12 +324,7 @@ fn key_text(node: &Node, raw: Option<&str>) -> Result<String, Stop> {
 fn size_of_tree(node: &Node) -> usize {
     match &node.kind {
         Kind::List(items) => 1 + items.iter().map(size_of_tree).sum::<usize>(),
-        Kind::Map(entries) => {
-            1 + entries
-                .iter()
-                .map(|entry| size_of_tree(&entry.value))
-                .sum::<usize>()
-        }
+        Kind::Map(entries) => 1 + entries.iter().map(|entry| size_of_tree(&entry.value)).sum::<usize>(),
         _ => 1,
     }
 }

@@ -34,16 +34,9 @@ fn read(path: &Path) -> io::Result<String> {
 
 /// A file, or a folder of files that are wrong together.
 fn messages_of(case: &Path) -> String {
-    let environment = Environment {
-        variable: &variable,
-        read: &read,
-    };
+    let environment = Environment { variable: &variable, read: &read };
     let loaded = load(&[case.to_owned()], &catalog::catalog(), &environment);
-    let list: Vec<String> = loaded
-        .diagnostics
-        .iter()
-        .map(|found| format!("{found}\n"))
-        .collect();
+    let list: Vec<String> = loaded.diagnostics.iter().map(|found| format!("{found}\n")).collect();
     list.join("\n")
 }
 
@@ -63,11 +56,7 @@ fn each_broken_file_gives_its_messages() {
     for case in &cases {
         let messages = messages_of(case);
         assert!(!messages.is_empty(), "{} is not broken", case.display());
-        assert!(
-            !messages.contains("hunter2"),
-            "{} shows a secret:\n{messages}",
-            case.display()
-        );
+        assert!(!messages.contains("hunter2"), "{} shows a secret:\n{messages}", case.display());
         if bless {
             fs::write(expected_of(case), &messages).unwrap();
         } else if fs::read_to_string(expected_of(case)).unwrap_or_default() != messages {

@@ -100,23 +100,11 @@ fn read(paths: &[PathBuf], set: bool, options: &LoadOptions) -> Loaded {
         false => Err(io::ErrorKind::NotFound.into()),
     };
     let variable = |name: &str| variable(name).filter(|_| set || name == "TASKS");
-    load_with(
-        paths,
-        &catalog::catalog(),
-        &Environment {
-            variable: &variable,
-            read: &file,
-        },
-        options,
-    )
+    load_with(paths, &catalog::catalog(), &Environment { variable: &variable, read: &file }, options)
 }
 
 fn shown(loaded: &Loaded) -> String {
-    loaded
-        .diagnostics
-        .iter()
-        .map(|found| format!("{found}\n"))
-        .collect()
+    loaded.diagnostics.iter().map(|found| format!("{found}\n")).collect()
 }
 
 #[test]
@@ -130,22 +118,13 @@ fn a_sound_file_becomes_its_pipelines() {
     let names: Vec<&str> = loaded.pipelines.iter().map(|pipeline| &*pipeline.name).collect();
     assert_eq!(names, ["orders-to-lake", "mirror", "by_name", "lines"]);
     assert_eq!(loaded.runtime.listen.as_deref(), Some("0.0.0.0:8080"));
-    assert_eq!(
-        (loaded.runtime.memory_max_bytes, loaded.runtime.log_json),
-        (256 << 20, true)
-    );
+    assert_eq!((loaded.runtime.memory_max_bytes, loaded.runtime.log_json), (256 << 20, true));
 
     let lake = &loaded.pipelines[0];
     assert_eq!(lake.description.as_deref(), Some("all orders, folded\n"));
-    assert_eq!(
-        (lake.source.connector.kind, lake.sink.kind, lake.tasks),
-        ("kafka", "s3", 3)
-    );
+    assert_eq!((lake.source.connector.kind, lake.sink.kind, lake.tasks), ("kafka", "s3", 3));
     assert_eq!(lake.source.value.as_ref().map(|format| format.kind), Some("json"));
-    assert_eq!(
-        (lake.transforms.len(), lake.stop_timeout),
-        (2, Duration::from_secs(90))
-    );
+    assert_eq!((lake.transforms.len(), lake.stop_timeout), (2, Duration::from_secs(90)));
     let accepted = lake.errors.stop_after.map(|after| (after.records, after.window));
     assert_eq!(accepted, Some((100, Duration::from_secs(60))));
     assert!(
@@ -155,27 +134,14 @@ fn a_sound_file_becomes_its_pipelines() {
     let connection = &lake.source_raw["connection"];
     assert_eq!(connection["brokers"], "kafka.example:9092");
     assert_eq!(connection["client"]["sasl.password"], "hunter2");
-    assert_eq!(
-        lake.sink_raw["rotate"],
-        json!({ "records_max": 100_000, "age_max": "5m" })
-    );
+    assert_eq!(lake.sink_raw["rotate"], json!({ "records_max": 100_000, "age_max": "5m" }));
     assert_eq!(lake.sink_raw["connection"]["bucket"], "lake");
 
     let (by_name, lines) = (&loaded.pipelines[2], &loaded.pipelines[3]);
-    assert_eq!(
-        (by_name.tasks, by_name.stop_timeout),
-        (1, Duration::from_secs(25))
-    );
-    assert_eq!(
-        by_name.offset_store.as_ref().map(|store| store.kind),
-        Some("file")
-    );
+    assert_eq!((by_name.tasks, by_name.stop_timeout), (1, Duration::from_secs(25)));
+    assert_eq!(by_name.offset_store.as_ref().map(|store| store.kind), Some("file"));
     assert!(matches!(by_name.errors.on_bad_record, OnBadRecord::Skip));
-    assert_eq!(
-        lines.sink_raw["format"],
-        json!({ "lines": {} }),
-        "a name alone is an empty block"
-    );
+    assert_eq!(lines.sink_raw["format"], json!({ "lines": {} }), "a name alone is an empty block");
     assert!(
         matches!(&lines.errors.on_bad_record, OnBadRecord::DeadLetter(letter) if letter.sink.kind == "file")
     );
@@ -189,12 +155,7 @@ fn one_pipeline_that_is_wrong_does_not_hide_the_others() {
         "pipeline: a\nsource: generate\nsink: x\n---\npipeline: b\nsource: generate\nsink: discard\n",
     );
     let loaded = read(&[file.clone(), file], true, &LoadOptions::default());
-    assert_eq!(
-        (loaded.pipelines.len(), loaded.diagnostics.len()),
-        (1, 1),
-        "{}",
-        shown(&loaded)
-    );
+    assert_eq!((loaded.pipelines.len(), loaded.diagnostics.len()), (1, 1), "{}", shown(&loaded));
 }
 
 #[test]
@@ -203,60 +164,34 @@ fn settings_are_found_above_the_file_and_can_be_named() {
     fs::create_dir_all(folder.0.join("deep/er")).unwrap();
     folder.write("aqueduct.yaml", SETTINGS);
     let file = folder.write("deep/er/lake.yaml", PIPELINES);
-    assert_eq!(
-        shown(&read(
-            std::slice::from_ref(&folder.0),
-            true,
-            &LoadOptions::default()
-        )),
-        ""
-    );
+    assert_eq!(shown(&read(std::slice::from_ref(&folder.0), true, &LoadOptions::default())), "");
     let alone = read(std::slice::from_ref(&file), true, &LoadOptions::default());
     assert!(shown(&alone).contains("there is no aqueduct.yaml beside this file"));
     let settings = Some(folder.0.join("aqueduct.yaml"));
-    assert_eq!(
-        shown(&read(&[file], true, &LoadOptions { settings, dev: None })),
-        ""
-    );
+    assert_eq!(shown(&read(&[file], true, &LoadOptions { settings, dev: None })), "");
 }
 
 #[test]
 fn dev_replaces_its_ends_and_needs_none_of_their_variables() {
     let folder = Folder::new("dev");
     folder.write("aqueduct.yaml", SETTINGS);
-    // There is one embedded cluster: what the standby keeps would be read again.
-    folder.write("lake.yaml", PIPELINES.replace("shop.dead,", "dead,"));
+    folder.write("lake.yaml", PIPELINES);
     let dev = DevEnds {
         kafka_brokers: "127.0.0.1:1234".into(),
+        other_brokers: "127.0.0.1:5678".into(),
         folder: "/tmp/lake".into(),
     };
-    let loaded = read(
-        std::slice::from_ref(&folder.0),
-        false,
-        &LoadOptions {
-            settings: None,
-            dev: Some(dev),
-        },
-    );
+    let loaded =
+        read(std::slice::from_ref(&folder.0), false, &LoadOptions { settings: None, dev: Some(dev) });
     assert_eq!(shown(&loaded), "");
     let (lake, mirror) = (&loaded.pipelines[0], &loaded.pipelines[1]);
-    assert_eq!(
-        lake.source_raw["connection"],
-        json!({ "brokers": "127.0.0.1:1234" })
-    );
+    assert_eq!(lake.source_raw["connection"], json!({ "brokers": "127.0.0.1:1234" }));
     assert_eq!(lake.source_raw["topics"], json!(["shop.orders"]));
-    assert_eq!(
-        (lake.sink.kind, &lake.sink_raw["folder"]),
-        ("directory", &json!("/tmp/lake/lake"))
-    );
-    assert_eq!(
-        lake.sink_raw["format"],
-        json!({ "json_lines": { "compression": "zstd" } })
-    );
-    assert_eq!(
-        mirror.sink_raw["connection"],
-        json!({ "brokers": "127.0.0.1:1234" })
-    );
+    assert_eq!((lake.sink.kind, &lake.sink_raw["folder"]), ("directory", &json!("/tmp/lake/lake")));
+    assert_eq!(lake.sink_raw["format"], json!({ "json_lines": { "compression": "zstd" } }));
+    assert_eq!(mirror.source_raw["connection"], json!({ "brokers": "127.0.0.1:1234" }));
+    // A mirror does not feed itself.
+    assert_eq!(mirror.sink_raw["connection"], json!({ "brokers": "127.0.0.1:5678" }));
 }
 
 #[test]
@@ -275,10 +210,8 @@ fn editors_take_what_the_reader_takes_and_mark_what_it_refuses() {
         "tasks": "${env:TASKS}",
         "dev": { "generate": { "rate": 5 } },
     });
-    let found: Vec<String> = check
-        .iter_errors(&good)
-        .map(|error| format!("{}: {error}", error.instance_path()))
-        .collect();
+    let found: Vec<String> =
+        check.iter_errors(&good).map(|error| format!("{}: {error}", error.instance_path())).collect();
     assert_eq!(found, Vec::<String>::new());
     let by_name =
         json!({ "pipeline": "a", "source": "generate", "sink": "discard", "dev": { "generate": "orders" } });
@@ -379,17 +312,11 @@ fn the_examples_of_the_guide_are_sound() {
     let guide =
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/pipelines.md")).unwrap();
     let folder = Folder::new("guide");
-    let blocks: Vec<&str> = guide
-        .split("```yaml\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next())
-        .collect();
+    let blocks: Vec<&str> =
+        guide.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     for (index, block) in blocks.iter().enumerate() {
-        let name = if block.starts_with("connections:") {
-            "aqueduct.yaml".into()
-        } else {
-            format!("{index}.yaml")
-        };
+        let name =
+            if block.starts_with("connections:") { "aqueduct.yaml".into() } else { format!("{index}.yaml") };
         folder.write(&name, block);
     }
     let loaded = read(std::slice::from_ref(&folder.0), true, &LoadOptions::default());

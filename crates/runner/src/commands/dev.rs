@@ -62,8 +62,16 @@ async fn start(arguments: &Arguments) -> Result<Option<Exit>, String> {
         .await
         .map_err(|error| format!("cannot start the embedded broker on port {}: {error}", arguments.port))?;
     let brokers = broker.address().to_string();
+    let other = DevBroker::start(("127.0.0.1", 0), Limits::default())
+        .await
+        .map_err(|error| format!("cannot start the second embedded broker: {error}"))?;
+    let other_brokers = other.address().to_string();
     let folder = arguments.folder.join(report::time_stamp());
-    let ends = DevEnds { kafka_brokers: brokers.clone(), folder: folder.clone() };
+    let ends = DevEnds {
+        kafka_brokers: brokers.clone(),
+        other_brokers: other_brokers.clone(),
+        folder: folder.clone(),
+    };
     let options = LoadOptions { settings: None, dev: Some(ends) };
     let paths = [arguments.file.clone()];
     let loaded = aqueduct_spec::load_with(&paths, &catalog, &Environment::of_process(), &options);
@@ -75,7 +83,7 @@ async fn start(arguments: &Arguments) -> Result<Option<Exit>, String> {
     logging::start(&arguments.log.log_level, loaded.runtime.log_json, &screen)?;
     let signals = Signals::new().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let feeds = prepare(&broker, &loaded, &brokers, &catalog)?;
-    report::introduce(&arguments.file, &loaded.pipelines, &brokers, &folder);
+    report::introduce(&arguments.file, &loaded.pipelines, &brokers, &other_brokers, &folder);
 
     let memory_max_bytes = loaded.runtime.memory_max_bytes;
     let mut feed = Fleet::start(feeds, memory_max_bytes, &catalog);
@@ -89,6 +97,7 @@ async fn start(arguments: &Arguments) -> Result<Option<Exit>, String> {
     screen.draw(String::new());
     report::conclude(&arguments.file, &members, &folder);
     broker.stop().await;
+    other.stop().await;
     Ok(Some(Exit::from(good)))
 }
 

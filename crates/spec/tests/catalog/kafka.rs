@@ -210,11 +210,7 @@ impl SourceConnector for Kafka {
         let mut problems = config.connection.check();
         if let Topics::Named(names) = &config.topics {
             for (index, name) in names.iter().enumerate() {
-                if name.is_empty()
-                    || !name
-                        .chars()
-                        .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-                {
+                if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
                     let says = format!("`{name}` is not a topic name");
                     let remedy = "a name has 1 to 249 letters, digits, dots, dashes and underscores";
                     problems.push(Problem::new(format!("topics[{index}]"), says).remedy(remedy));
@@ -224,11 +220,7 @@ impl SourceConnector for Kafka {
         problems
     }
     fn traits(_: &KafkaSource) -> SourceTraits {
-        SourceTraits {
-            keeps_offsets: true,
-            tasks_max: None,
-            finite: false,
-        }
+        SourceTraits { keeps_offsets: true, tasks_max: None, finite: false }
     }
     fn describe(_: &KafkaSource, pipeline: &str) -> String {
         format!("kafka for {pipeline}")

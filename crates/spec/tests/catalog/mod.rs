@@ -49,11 +49,7 @@ macro_rules! sink {
                 check(config)
             }
             fn traits(_: &$config) -> SinkTraits {
-                SinkTraits {
-                    lanes: 1,
-                    batch_records_max: None,
-                    repeats: Repeats::Visible,
-                }
+                SinkTraits { lanes: 1, batch_records_max: None, repeats: Repeats::Visible }
             }
             fn describe(_: &$config) -> String {
                 $name.into()
@@ -65,9 +61,7 @@ macro_rules! sink {
     };
 }
 
-sink!(Kafka, "kafka", "topics of a Kafka cluster", KafkaSink, |config| {
-    config.connection.check()
-});
+sink!(Kafka, "kafka", "topics of a Kafka cluster", KafkaSink, |config| { config.connection.check() });
 
 /// A bucket.
 #[derive(Deserialize, JsonSchema)]
@@ -181,18 +175,10 @@ fn unique_names(path: &Template) -> Vec<Problem> {
 }
 
 pub struct S3;
-sink!(S3, "s3", "objects in a bucket", S3Config, |config| unique_names(
-    &config.path
-));
+sink!(S3, "s3", "objects in a bucket", S3Config, |config| unique_names(&config.path));
 
 pub struct Directory;
-sink!(
-    Directory,
-    "directory",
-    "files in a folder",
-    DirectoryConfig,
-    |config| unique_names(&config.path)
-);
+sink!(Directory, "directory", "files in a folder", DirectoryConfig, |config| unique_names(&config.path));
 
 /// Nothing to say.
 #[derive(Deserialize, JsonSchema)]
@@ -212,9 +198,7 @@ pub struct FileConfig {
 }
 
 pub struct File;
-sink!(File, "file", "a file, one record a line", FileConfig, |_| {
-    Vec::new()
-});
+sink!(File, "file", "a file, one record a line", FileConfig, |_| { Vec::new() });
 
 /// A source that is never opened.
 macro_rules! source {
@@ -228,11 +212,7 @@ macro_rules! source {
                 Vec::new()
             }
             fn traits(_: &$config) -> SourceTraits {
-                SourceTraits {
-                    keeps_offsets: false,
-                    tasks_max: Some(1),
-                    finite: true,
-                }
+                SourceTraits { keeps_offsets: false, tasks_max: Some(1), finite: true }
             }
             fn describe(_: &$config, _: &str) -> String {
                 $name.into()

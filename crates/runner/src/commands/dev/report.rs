@@ -23,7 +23,7 @@ pub(super) fn time_stamp() -> String {
 }
 
 /// Before it starts: where things are, and lines to paste.
-pub(super) fn introduce(file: &Path, pipelines: &[Pipeline], brokers: &str, folder: &Path) {
+pub(super) fn introduce(file: &Path, pipelines: &[Pipeline], brokers: &str, other: &str, folder: &Path) {
     println!("{}, with embedded ends", file.display());
     for pipeline in pipelines {
         println!("\n  {}", pipeline.name);
@@ -53,9 +53,14 @@ Kafka is at {brokers}, in memory, as long as this runs. From another terminal:
   echo '{{\"id\": 1}}' | kcat -b {brokers} -P -t {topic} -k me
   kafka-console-consumer.sh --bootstrap-server {brokers} --topic {topic} --from-beginning
   kafka-console-producer.sh --bootstrap-server {brokers} --topic {topic}
-
+{}
 Ctrl-C ends it.
-"
+",
+        if pipelines.iter().any(|pipeline| pipeline.sink_raw["connection"]["brokers"] == other) {
+            format!("The sink's cluster is at {other}.\n")
+        } else {
+            String::new()
+        }
     );
 }
 
