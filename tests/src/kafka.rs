@@ -169,7 +169,9 @@ impl Kafka {
         for partition in self.partitions(&consumer, topic) {
             wanted.add_partition(topic, partition);
         }
-        let offsets = consumer.committed_offsets(wanted, TIMEOUT).expect("committed offsets");
+        // Just after a start the broker may not know yet who keeps the group's offsets.
+        let ask = || consumer.committed_offsets(wanted.clone(), TIMEOUT).ok();
+        let offsets = server::until("the broker tells committed offsets", TIMEOUT, ask);
         let (mut committed, mut end) = (0, 0);
         for element in offsets.elements() {
             let ends = consumer.fetch_watermarks(topic, element.partition(), TIMEOUT).expect("watermarks");

@@ -5,9 +5,7 @@ use aqueduct_ledger::planted::{Bug, plant};
 use aqueduct_testkit::simulation::simulate;
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name)
-        .ok()
-        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
 }
 
 #[test]
@@ -28,10 +26,7 @@ fn nothing_is_lost_repeated_wrongly_or_reordered() {
         written += outcome.written;
     }
     println!("{count} seeds, {lives} lives, {written} records written");
-    assert!(
-        count == 1 || (lives > 2 * count && written > 10 * count),
-        "the simulation hardly did anything"
-    );
+    assert!(count == 1 || (lives > 2 * count && written > 10 * count), "the simulation hardly did anything");
 }
 
 #[test]
@@ -53,10 +48,7 @@ fn every_planted_bug_is_caught() {
         plant(Some(bug));
         let caught = (0..400).find_map(|seed| {
             let outcome = simulate(seed);
-            outcome
-                .violations
-                .first()
-                .map(|violation| (seed, violation.clone()))
+            outcome.violations.first().map(|violation| (seed, violation.clone()))
         });
         plant(None);
         match caught {
@@ -73,11 +65,7 @@ fn a_lost_receipt_stops_the_pipeline_and_loses_nothing() {
     let mut stops = 0;
     for seed in 0..200 {
         let outcome = simulate(seed);
-        stops += outcome
-            .errors
-            .iter()
-            .filter(|error| error.contains("was lost inside"))
-            .count();
+        stops += outcome.errors.iter().filter(|error| error.contains("was lost inside")).count();
         // Later records of the key may be written before the stop: order is broken by the bug itself, data is not lost.
         let lost = |found: &&String| found.contains("invariant 1") || found.contains("is lost");
         assert_eq!(outcome.violations.iter().find(lost), None, "seed {seed}");

@@ -8,9 +8,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const BANNED_NAMES: [&str; 7] = ["utils", "common", "core", "base", "manager", "helper", "types"];
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests/ stands in the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ stands in the workspace")
 }
 
 /// The arrows run from a crate to floors below its own.
@@ -29,11 +27,8 @@ fn floor(name: &str) -> u32 {
 
 fn folders(below: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(below).unwrap_or_else(|error| panic!("{}: {error}", below.display()));
-    let mut found: Vec<PathBuf> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir())
-        .collect();
+    let mut found: Vec<PathBuf> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
     found.sort();
     found
 }
@@ -62,11 +57,7 @@ fn sources() -> Vec<(String, String)> {
                     walk(&path, found);
                 }
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let short = path
-                    .strip_prefix(root())
-                    .expect("below the root")
-                    .display()
-                    .to_string();
+                let short = path.strip_prefix(root()).expect("below the root").display().to_string();
                 found.push((short, read(&path)));
             }
         }
@@ -74,11 +65,7 @@ fn sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
     crates().iter().for_each(|folder| walk(folder, &mut found));
     found.sort();
-    assert!(
-        found.len() > 50,
-        "only {} files found: the walk is broken",
-        found.len()
-    );
+    assert!(found.len() > 50, "only {} files found: the walk is broken", found.len());
     found
 }
 
@@ -96,9 +83,7 @@ fn arrows_run_down() {
             if line.starts_with('[') {
                 section = line.trim_matches(['[', ']']).to_owned();
             }
-            let Some(to) = line
-                .strip_prefix("aqueduct-")
-                .filter(|_| section.ends_with("dependencies"))
+            let Some(to) = line.strip_prefix("aqueduct-").filter(|_| section.ends_with("dependencies"))
             else {
                 continue;
             };
@@ -134,9 +119,8 @@ fn connectors_have_the_same_rooms() {
         let missing = rooms.iter().filter(|room| !folder.join(room).exists());
         findings.extend(missing.map(|room| format!("crates/{connector} has no {room}")));
         let config = fs::read_to_string(folder.join("src/config.rs")).unwrap_or_default();
-        let siblings = config
-            .lines()
-            .filter(|line| line.starts_with("use crate::") || line.starts_with("use super::"));
+        let siblings =
+            config.lines().filter(|line| line.starts_with("use crate::") || line.starts_with("use super::"));
         findings.extend(
             siblings.map(|line| format!("crates/{connector}/src/config.rs imports a sibling: {line}")),
         );
@@ -151,11 +135,7 @@ fn architecture_names_every_crate() {
         let short = name.strip_prefix("connector-").unwrap_or(name);
         !page.contains(&format!("`{short}`"))
     });
-    none(
-        &missing
-            .map(|name| format!("ARCHITECTURE.md does not name `{name}`"))
-            .collect::<Vec<_>>(),
-    );
+    none(&missing.map(|name| format!("ARCHITECTURE.md does not name `{name}`")).collect::<Vec<_>>());
 }
 
 #[test]
@@ -171,9 +151,7 @@ fn files_are_short_and_say_what_they_are_for() {
         }
         let parts = path.split('/').map(|part| part.trim_end_matches(".rs"));
         findings.extend(
-            parts
-                .filter(|part| BANNED_NAMES.contains(part))
-                .map(|part| format!("{path}: named {part}")),
+            parts.filter(|part| BANNED_NAMES.contains(part)).map(|part| format!("{path}: named {part}")),
         );
     }
     none(&findings);
@@ -199,25 +177,18 @@ fn long_functions(text: &str) -> Vec<(usize, String, usize)> {
         let Some(place) = code.find("fn ") else { continue };
         let words = code[..place].split_whitespace();
         let before = ["pub", "async", "const", "unsafe", "extern", "\"C\""];
-        if !words
-            .into_iter()
-            .all(|word| before.contains(&word.split('(').next().unwrap_or_default()))
-        {
+        if !words.into_iter().all(|word| before.contains(&word.split('(').next().unwrap_or_default())) {
             continue;
         }
         let close = format!("{}}}", &line[..line.len() - code.len()]);
         let rest = &lines[start..];
         // A trait's signature without a body ends before any such brace.
-        let body = rest
-            .iter()
-            .position(|line| line.ends_with('{') || line.ends_with(';') || line.ends_with('}'));
+        let body =
+            rest.iter().position(|line| line.ends_with('{') || line.ends_with(';') || line.ends_with('}'));
         if !body.is_some_and(|body| rest[body].ends_with('{')) {
             continue;
         }
-        let count = rest
-            .iter()
-            .position(|line| *line == close)
-            .map_or(rest.len(), |end| end + 1);
+        let count = rest.iter().position(|line| *line == close).map_or(rest.len(), |end| end + 1);
         if count > FUNCTION_LINES_MAX {
             let name = code[place + 3..].split(['(', '<']).next().unwrap_or_default();
             found.push((start + 1, name.to_owned(), count));
@@ -228,15 +199,7 @@ fn long_functions(text: &str) -> Vec<(usize, String, usize)> {
 
 #[test]
 fn nothing_is_left_for_later() {
-    let later = [
-        "todo!(",
-        "unimplemented!(",
-        "#[ignore",
-        "dbg!(",
-        "// TODO",
-        "// FIXME",
-        "// XXX",
-    ];
+    let later = ["todo!(", "unimplemented!(", "#[ignore", "dbg!(", "// TODO", "// FIXME", "// XXX"];
     none(&lines_with(&later, |path| path != "tests/tests/tidy.rs"));
 }
 
@@ -270,10 +233,7 @@ fn every_select_is_biased() {
         }
         for (place, found) in text.match_indices("select! {") {
             if !text[place + found.len()..].trim_start().starts_with("biased;") {
-                findings.push(format!(
-                    "{path}:{}: select! without biased",
-                    text[..place].lines().count()
-                ));
+                findings.push(format!("{path}:{}: select! without biased", text[..place].lines().count()));
             }
         }
     }
