@@ -1,5 +1,7 @@
 //! The sink on real folders: conformance, rotation, crashes' leftovers, foreign files, and a full disk.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 use crate::bucket::{Bucket, BucketStore};
 use crate::config::Config;
 
-/// Requests with a body under way at most: two hide the latency of each other, a third the pause at an object's end.
-const REQUESTS_MAX: usize = 3;
+/// Requests with a body under way at most, each of a part: two hide the latency of each other, and hold 10 MiB.
+const REQUESTS_MAX: usize = 2;
 
 /// Objects of records in a bucket.
 pub struct Objects;

@@ -1,10 +1,12 @@
 //! The sink against a real S3 server, and against one that is away, slow, overloaded, or cut off.
 
+#![allow(clippy::unwrap_used)]
+
 mod server;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aqueduct_api::catalog::{Repeats, SinkConnector, SinkContext};
 use aqueduct_api::{
@@ -15,6 +17,7 @@ use aqueduct_testkit::conformance::{self, SinkUnderTest};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use server::{Doorman, Server, Trick};
+use tokio::time::Instant;
 
 fn config(endpoint: &str, more: Value) -> Arc<Config> {
     let mut config = json!({

@@ -23,11 +23,7 @@ pub struct Rotate {
 
 impl Default for Rotate {
     fn default() -> Self {
-        Self {
-            records_max: None,
-            bytes_max: Size::mebibytes(128),
-            age_max: Duration::from_secs(300),
-        }
+        Self { records_max: None, bytes_max: Size::mebibytes(128), age_max: Duration::from_secs(300) }
     }
 }
 
@@ -131,9 +127,7 @@ impl<'de> Deserialize<'de> for Format {
                 Format::named(name, Lines::default())
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Format, A::Error> {
-                let name: String = map
-                    .next_key()?
-                    .ok_or_else(|| A::Error::custom("a format has one key"))?;
+                let name: String = map.next_key()?.ok_or_else(|| A::Error::custom("a format has one key"))?;
                 Format::named::<A::Error>(&name, Lines::default())?;
                 let format = Format::named(&name, map.next_value()?)?;
                 match map.next_key::<String>()? {
@@ -174,15 +168,10 @@ pub fn check(path: &Template, format: &Format, rotate: &Rotate) -> Vec<Problem> 
             Problem::new("rotate.records_max", "no object can hold 0 records").remedy("write 1 or more"),
         );
     }
-    for (is_zero, name) in [
-        (rotate.bytes_max.0 == 0, "bytes_max"),
-        (rotate.age_max.0.is_zero(), "age_max"),
-    ] {
+    for (is_zero, name) in [(rotate.bytes_max.0 == 0, "bytes_max"), (rotate.age_max.0.is_zero(), "age_max")] {
         if is_zero {
-            problems.push(Problem::new(
-                format!("rotate.{name}"),
-                "is zero, so no object could take a record",
-            ));
+            problems
+                .push(Problem::new(format!("rotate.{name}"), "is zero, so no object could take a record"));
         }
     }
     let (name, lines) = match format {
@@ -212,21 +201,9 @@ fn check_path(path: &Template) -> Vec<Problem> {
     let mut say = |says: String, remedy: &str| problems.push(Problem::new("path", says).remedy(remedy));
     let count = |piece: &Piece| path.pieces().iter().filter(|other| *other == piece).count();
     for (piece, name, why) in [
-        (
-            Piece::Topic,
-            "{topic}",
-            "objects of two topics would have the same name",
-        ),
-        (
-            Piece::Partition,
-            "{partition}",
-            "objects of two partitions would have the same name",
-        ),
-        (
-            Piece::StartOffset,
-            "{start_offset}",
-            "an object would have the name of the one before it",
-        ),
+        (Piece::Topic, "{topic}", "objects of two topics would have the same name"),
+        (Piece::Partition, "{partition}", "objects of two partitions would have the same name"),
+        (Piece::StartOffset, "{start_offset}", "an object would have the name of the one before it"),
     ] {
         if count(&piece) == 0 {
             say(format!("has no {name}: {why}"), &format!("add {name}, {EXAMPLE}"));
@@ -236,10 +213,7 @@ fn check_path(path: &Template) -> Vec<Problem> {
         say("names {start_offset} twice".into(), "once is enough");
     }
     if let Some(trouble) = trouble(path) {
-        say(
-            trouble,
-            "separate the folders by single slashes and begin without one",
-        );
+        say(trouble, "separate the folders by single slashes and begin without one");
     }
     for level in levels(path) {
         let foreign = |piece: &Piece| matches!(piece, Piece::Timestamp(_) | Piece::Key | Piece::Header(_));
@@ -276,10 +250,7 @@ fn levels(path: &Template) -> Vec<Vec<Piece>> {
     let mut levels = vec![Vec::new()];
     for piece in path.pieces() {
         let Piece::Text(text) = piece else {
-            levels
-                .last_mut()
-                .into_iter()
-                .for_each(|level: &mut Vec<Piece>| level.push(piece.clone()));
+            levels.last_mut().into_iter().for_each(|level: &mut Vec<Piece>| level.push(piece.clone()));
             continue;
         };
         for (index, part) in text.split('/').enumerate() {
@@ -287,10 +258,7 @@ fn levels(path: &Template) -> Vec<Vec<Piece>> {
                 levels.push(Vec::new());
             }
             if !part.is_empty() {
-                levels
-                    .last_mut()
-                    .into_iter()
-                    .for_each(|level| level.push(Piece::Text(part.to_owned())));
+                levels.last_mut().into_iter().for_each(|level| level.push(Piece::Text(part.to_owned())));
             }
         }
     }
@@ -317,10 +285,7 @@ mod tests {
 
     fn problems(path: &str) -> Vec<String> {
         let path = path.parse().unwrap();
-        check_path(&path)
-            .into_iter()
-            .map(|problem| problem.says)
-            .collect()
+        check_path(&path).into_iter().map(|problem| problem.says).collect()
     }
 
     #[test]
@@ -338,10 +303,7 @@ mod tests {
     #[test]
     fn refuses_paths_whose_names_could_meet() {
         for (path, says) in [
-            (
-                "{partition}-{start_offset}",
-                "has no {topic}: objects of two topics would have the same name",
-            ),
+            ("{partition}-{start_offset}", "has no {topic}: objects of two topics would have the same name"),
             (
                 "{topic}/{start_offset}",
                 "has no {partition}: objects of two partitions would have the same name",
@@ -350,10 +312,7 @@ mod tests {
                 "{topic}/{partition}",
                 "has no {start_offset}: an object would have the name of the one before it",
             ),
-            (
-                "{topic}/{partition}-{start_offset}-{start_offset}",
-                "names {start_offset} twice",
-            ),
+            ("{topic}/{partition}-{start_offset}-{start_offset}", "names {start_offset} twice"),
             (
                 "/{topic}/{partition}-{start_offset}",
                 "`/{topic}/{partition}-{start_offset}` begins with a slash",
@@ -391,28 +350,14 @@ mod tests {
     fn a_format_is_a_name_or_a_map_with_one_key() {
         let read = |text: &str| serde_json::from_str::<Format>(text).map_err(|error| error.to_string());
         assert_eq!(read("\"lines\""), Ok(Format::Lines(Lines::default())));
-        let zstd = Lines {
-            compression: Compression::Zstd,
-            level: Some(1),
-        };
-        assert_eq!(
-            read(r#"{"json_lines":{"compression":"zstd","level":1}}"#),
-            Ok(Format::JsonLines(zstd))
+        let zstd = Lines { compression: Compression::Zstd, level: Some(1) };
+        assert_eq!(read(r#"{"json_lines":{"compression":"zstd","level":1}}"#), Ok(Format::JsonLines(zstd)));
+        assert!(
+            read("\"csw\"").unwrap_err().contains("unknown variant `csw`, expected `lines` or `json_lines`")
         );
         assert!(
-            read("\"csw\"")
-                .unwrap_err()
-                .contains("unknown variant `csw`, expected `lines` or `json_lines`")
+            read(r#"{"lines":{"compresion":"zstd"}}"#).unwrap_err().contains("unknown field `compresion`")
         );
-        assert!(
-            read(r#"{"lines":{"compresion":"zstd"}}"#)
-                .unwrap_err()
-                .contains("unknown field `compresion`")
-        );
-        assert!(
-            read(r#"{"lines":{},"json_lines":{}}"#)
-                .unwrap_err()
-                .contains("not both")
-        );
+        assert!(read(r#"{"lines":{},"json_lines":{}}"#).unwrap_err().contains("not both"));
     }
 }

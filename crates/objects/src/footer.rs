@@ -132,47 +132,23 @@ mod tests {
             .unwrap();
         write(Compression::Gzip, &footprint(), &mut gzip).unwrap();
         let mut plain = String::new();
-        flate2::read::MultiGzDecoder::new(&gzip[..])
-            .read_to_string(&mut plain)
-            .unwrap();
+        flate2::read::MultiGzDecoder::new(&gzip[..]).read_to_string(&mut plain).unwrap();
         assert_eq!(plain, "one\ntwo\n");
         assert_eq!(read(Compression::Gzip, &gzip), Some(footprint()));
     }
 
     #[test]
     fn what_is_not_ours_is_refused() {
-        for tail in [
-            &b""[..],
-            b"AQDT",
-            b"\xff\xff\xff\xffAQDT",
-            b"{}\x02\0\0\0AQDT",
-            b"hello",
-        ] {
-            let found = Found {
-                bytes: tail.len() as u64,
-                tail: tail.to_vec().into(),
-            };
+        for tail in [&b""[..], b"AQDT", b"\xff\xff\xff\xffAQDT", b"{}\x02\0\0\0AQDT", b"hello"] {
+            let found = Found { bytes: tail.len() as u64, tail: tail.to_vec().into() };
             assert!(adopt(Compression::Zstd, "n", &found, &footprint()).is_err());
             assert!(adopt(Compression::Gzip, "n", &found, &footprint()).is_err());
         }
         let mut other = Vec::new();
-        write(
-            Compression::Zstd,
-            &Footprint {
-                topic: "refunds".into(),
-                ..footprint()
-            },
-            &mut other,
-        )
-        .unwrap();
-        let found = Found {
-            bytes: other.len() as u64,
-            tail: other.into(),
-        };
+        write(Compression::Zstd, &Footprint { topic: "refunds".into(), ..footprint() }, &mut other).unwrap();
+        let found = Found { bytes: other.len() as u64, tail: other.into() };
         assert_eq!(
-            adopt(Compression::Zstd, "a/b", &found, &footprint())
-                .unwrap_err()
-                .to_string(),
+            adopt(Compression::Zstd, "a/b", &found, &footprint()).unwrap_err().to_string(),
             "`a/b` exists already, and it holds other records: topic refunds, partition 3, from offset 5; \
              move it away, or change `path` so that names do not meet"
         );

@@ -13,10 +13,7 @@ pub(crate) struct LineWriter {
 
 impl LineWriter {
     pub(crate) fn new(format: &Format, on_null_value: OnNullValue) -> Self {
-        Self {
-            json: matches!(format, Format::JsonLines(_)),
-            on_null_value,
-        }
+        Self { json: matches!(format, Format::JsonLines(_)), on_null_value }
     }
 
     /// Appends the line of a record; nothing if it is to be skipped, or refused as a bad record.
@@ -24,10 +21,10 @@ impl LineWriter {
         let Payload::Raw(value) = &record.value else {
             return match self.on_null_value {
                 OnNullValue::Skip => Ok(false),
-                OnNullValue::Reject => Err(Error::bad_record(
-                    "the record has no value, and a line cannot say that",
-                )
-                .remedy("set `on_null_value: skip` to leave such records out")),
+                OnNullValue::Reject => {
+                    Err(Error::bad_record("the record has no value, and a line cannot say that")
+                        .remedy("set `on_null_value: skip` to leave such records out"))
+                }
             };
         };
         let newline = memchr::memchr(b'\n', value);
@@ -97,38 +94,20 @@ mod tests {
             lines(Some("a\nb")).unwrap_err().to_string(),
             "the value has a newline at byte 1, so it is not one line; use `json_lines` if the values are JSON"
         );
-        assert!(
-            lines(None)
-                .unwrap_err()
-                .to_string()
-                .contains("on_null_value: skip")
-        );
-        assert!(
-            line(Format::Lines(Lines::default()), OnNullValue::Skip, None)
-                .unwrap()
-                .is_none()
-        );
+        assert!(lines(None).unwrap_err().to_string().contains("on_null_value: skip"));
+        assert!(line(Format::Lines(Lines::default()), OnNullValue::Skip, None).unwrap().is_none());
     }
 
     #[test]
     fn json_is_checked_and_kept_in_one_line() {
-        let json = |value| {
-            line(
-                Format::JsonLines(Lines::default()),
-                OnNullValue::Reject,
-                Some(value),
-            )
-        };
+        let json = |value| line(Format::JsonLines(Lines::default()), OnNullValue::Reject, Some(value));
         assert_eq!(
             json(r#"{"a": 1}"#).unwrap().as_deref(),
             Some("{\"a\": 1}\n"),
             "untouched when in one line"
         );
         let pretty = "{\n  \"a b\\\"  c\\\\\" : [1,\r\n 2],\n\t\"n\": null }";
-        assert_eq!(
-            json(pretty).unwrap().as_deref(),
-            Some("{\"a b\\\"  c\\\\\":[1,2],\"n\":null}\n")
-        );
+        assert_eq!(json(pretty).unwrap().as_deref(), Some("{\"a b\\\"  c\\\\\":[1,2],\"n\":null}\n"));
         assert_eq!(json("{\"a\": 1").unwrap_err().says(), "the value is not JSON");
         assert!(json("").is_err() && json("1 2").is_err() && json("\"a\nb\"").is_err());
     }

@@ -162,17 +162,8 @@ mod tests {
         frontier.take(BatchId(1), &[0], start);
         frontier.open(10);
         frontier.take(BatchId(2), &[0], start + Duration::from_secs(9));
-        assert!(
-            frontier
-                .overdue(start + Duration::from_secs(9), age_max)
-                .is_empty()
-        );
+        assert!(frontier.overdue(start + Duration::from_secs(9), age_max).is_empty());
         assert_eq!(frontier.overdue(start + Duration::from_secs(10), age_max), [10]);
-        assert!(
-            frontier
-                .overdue(start + Duration::from_secs(11), age_max)
-                .is_empty(),
-            "sealed by now"
-        );
+        assert!(frontier.overdue(start + Duration::from_secs(11), age_max).is_empty(), "sealed by now");
     }
 }

@@ -60,10 +60,7 @@ impl Layout {
     /// For a path that was checked, see [`crate::config::check`].
     pub(crate) fn new(path: &Template, suffix: &'static str) -> Result<Self> {
         let (head, tail) = path.around_start_offset().ok_or_else(|| {
-            Error::config(format!(
-                "the path `{}` does not name {{start_offset}} once",
-                path.as_str()
-            ))
+            Error::config(format!("the path `{}` does not name {{start_offset}} once", path.as_str()))
         })?;
         // Who wrote a suffix wants that one.
         let has_suffix = matches!(path.pieces().last(), Some(Piece::Text(text)) if text.contains('.'));
@@ -147,16 +144,11 @@ impl Layout {
                 let path = Path { stream, head, tail };
                 let name = path.name(0);
                 let topic_is_one_level = !record.topic.contains('/');
-                let fault = if topic_is_one_level {
-                    unfit(&name)
-                } else {
-                    Some("has a slash in its topic".into())
-                };
+                let fault =
+                    if topic_is_one_level { unfit(&name) } else { Some("has a slash in its topic".into()) };
                 if let Some(why) = fault {
-                    return Err(
-                        Error::bad_record(format!("no object can be named `{name}`: it {why}"))
-                            .remedy("correct `path`, or the record"),
-                    );
+                    return Err(Error::bad_record(format!("no object can be named `{name}`: it {why}"))
+                        .remedy("correct `path`, or the record"));
                 }
                 self.groups.push(path);
                 self.by_path.insert((stream, key), self.groups.len() - 1);
@@ -164,17 +156,9 @@ impl Layout {
             }
         };
         if self.slice_us > 0 {
-            let from_us = if self.timed {
-                at_us - at_us.rem_euclid(self.slice_us)
-            } else {
-                0
-            };
+            let from_us = if self.timed { at_us - at_us.rem_euclid(self.slice_us) } else { 0 };
             let until_us = from_us.saturating_add(self.slice_us);
-            self.streams[stream].hit = Some(Hit {
-                from_us,
-                until_us,
-                group,
-            });
+            self.streams[stream].hit = Some(Hit { from_us, until_us, group });
         }
         Ok(group)
     }
@@ -196,8 +180,7 @@ impl Layout {
         });
         self.by_path.clear();
         for (group, path) in self.groups.iter().enumerate() {
-            self.by_path
-                .insert((path.stream, format!("{}\n{}", path.head, path.tail)), group);
+            self.by_path.insert((path.stream, format!("{}\n{}", path.head, path.tail)), group);
         }
         self.streams.iter_mut().for_each(|stream| stream.hit = None);
     }
@@ -250,9 +233,7 @@ fn slice_of(format: &str) -> i64 {
         if c != '%' {
             continue;
         }
-        let specifier = rest
-            .by_ref()
-            .find(|c| !matches!(c, '-' | '_' | '^' | '#' | '0'..='9' | ':'));
+        let specifier = rest.by_ref().find(|c| !matches!(c, '-' | '_' | '^' | '#' | '0'..='9' | ':'));
         slice_us = slice_us.min(match specifier {
             Some('Y' | 'y' | 'C' | 'm' | 'B' | 'b' | 'h' | 'd' | 'e' | 'j' | 'A' | 'a' | 'u' | 'w') => {
                 slice_us
@@ -306,13 +287,7 @@ mod tests {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let us = -500_000_000_000 + offset * 31_000_000 + (seed >> 40) as i64 * 7;
                 let topic = if seed >> 61 == 0 { "a" } else { "b" };
-                let record = record(
-                    topic,
-                    (seed >> 33) as i32 % 3,
-                    offset,
-                    us,
-                    &format!("k/{}", seed >> 62),
-                );
+                let record = record(topic, (seed >> 33) as i32 % 3, offset, us, &format!("k/{}", seed >> 62));
                 let mut expected = String::new();
                 template.render(&record, None, escape, &mut expected).unwrap();
                 assert_eq!(name(&mut layout, &record).unwrap(), expected);
@@ -329,41 +304,26 @@ mod tests {
             let mut layout = Layout::new(&path.parse().unwrap(), ".jsonl.zst").unwrap();
             name(&mut layout, &record("t", 0, 5, 0, "")).unwrap()
         };
-        assert_eq!(
-            named("{topic}/{partition}-{start_offset}"),
-            "t/0-00000000000000000005.jsonl.zst"
-        );
-        assert_eq!(
-            named("{topic}/{partition}-{start_offset}.json"),
-            "t/0-00000000000000000005.json"
-        );
+        assert_eq!(named("{topic}/{partition}-{start_offset}"), "t/0-00000000000000000005.jsonl.zst");
+        assert_eq!(named("{topic}/{partition}-{start_offset}.json"), "t/0-00000000000000000005.json");
     }
 
     #[test]
     fn what_a_record_brings_cannot_leave_its_folder() {
         let mut layout =
             Layout::new(&"{topic}/{key}/{partition}-{start_offset}".parse().unwrap(), "").unwrap();
-        for (offset, (key, folder)) in [
-            ("..", "%2E."),
-            ("a/b", "a%2Fb"),
-            ("", "%"),
-            ("%", "%25"),
-            ("v1.2", "v1.2"),
-            ("ä", "%C3%A4"),
-        ]
-        .into_iter()
-        .enumerate()
+        for (offset, (key, folder)) in
+            [("..", "%2E."), ("a/b", "a%2Fb"), ("", "%"), ("%", "%25"), ("v1.2", "v1.2"), ("ä", "%C3%A4")]
+                .into_iter()
+                .enumerate()
         {
             let name = name(&mut layout, &record("t", 0, offset as i64, 0, key)).unwrap();
             assert_eq!(name, format!("t/{folder}/0-{offset:020}"));
         }
         let long = "k".repeat(231);
-        for (offset, topic, key) in [
-            (10, "..", "k"),
-            (11, "a/b", "k"),
-            (12, "", "k"),
-            (13, "t", long.as_str()),
-        ] {
+        for (offset, topic, key) in
+            [(10, "..", "k"), (11, "a/b", "k"), (12, "", "k"), (13, "t", long.as_str())]
+        {
             let error = name(&mut layout, &record(topic, 0, offset, 0, key)).unwrap_err();
             assert_eq!(error.kind(), aqueduct_api::ErrorKind::BadRecord, "{topic}");
         }

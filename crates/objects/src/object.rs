@@ -2,12 +2,13 @@
 
 use aqueduct_api::{Error, Result};
 use tokio::sync::oneshot;
+use tracing::debug;
 
 use crate::compression::Compressor;
-use crate::config::Lines;
+use crate::config::{Compression, Lines};
 use crate::footer::{self, Footprint, Until};
 use crate::frontier::ObjectId;
-use crate::store::Upload;
+use crate::store::{Finished, Store, Upload};
 
 /// Lines are compressed in pieces of this size: a call for each record would cost more than the record.
 const CHUNK_BYTES: usize = 128 * 1024;
@@ -29,10 +30,7 @@ pub(crate) struct Group {
 impl Group {
     /// Whether forgetting it changes nothing.
     pub(crate) fn is_idle(&mut self) -> bool {
-        let finished = self
-            .before
-            .as_mut()
-            .is_none_or(|before| before.try_recv().is_ok());
+        let finished = self.before.as_mut().is_none_or(|before| before.try_recv().is_ok());
         if finished {
             self.before = None;
         }
@@ -106,12 +104,12 @@ impl Adopted {
 /// An object that takes records.
 pub(crate) struct Object {
     pub(crate) id: ObjectId,
-    pub(crate) name: String,
+    name: String,
     pub(crate) footprint: Footprint,
     /// Lines that the compressor has not seen.
     pub(crate) lines: Vec<u8>,
     /// Bytes given to the upload.
-    pub(crate) written_bytes: u64,
+    written_bytes: u64,
     pub(crate) upload: Box<dyn Upload>,
     compressor: Compressor,
     lines_config: Lines,
@@ -127,16 +125,7 @@ impl Object {
     ) -> Result<Self> {
         let compressor = Compressor::new(&lines_config).map_err(broken)?;
         let lines = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
-        Ok(Self {
-            id,
-            name,
-            footprint,
-            lines,
-            written_bytes: 0,
-            upload,
-            compressor,
-            lines_config,
-        })
+        Ok(Self { id, name, footprint, lines, written_bytes: 0, upload, compressor, lines_config })
     }
 
     /// Whether the lines are enough to be handed on.
@@ -144,16 +133,21 @@ impl Object {
         self.lines.len() >= CHUNK_BYTES
     }
 
-    /// Its length at most, were all its lines written now: what compresses badly is counted as it is.
-    pub(crate) fn bytes_max(&self) -> u64 {
-        self.written_bytes + self.lines.len() as u64
+    /// Its length so far, without what the compressor keeps back.
+    pub(crate) fn bytes(&mut self) -> u64 {
+        self.written_bytes + self.compressor.out().len() as u64
     }
 
-    /// Hands the lines on.
+    /// Its length at most, were all its lines written now: what compresses badly is counted as it is.
+    pub(crate) fn bytes_max(&mut self) -> u64 {
+        self.bytes() + self.lines.len() as u64
+    }
+
+    /// Hands the lines on; to the upload when they are enough for it, too.
     pub(crate) async fn drain(&mut self) -> Result<()> {
         self.compressor.push(&mut self.lines).map_err(broken)?;
         let out = self.compressor.out();
-        if !out.is_empty() {
+        if out.len() >= CHUNK_BYTES {
             self.written_bytes += out.len() as u64;
             self.upload.write(out).await?;
         }
@@ -162,30 +156,45 @@ impl Object {
 
     /// Hands everything on, with the footer; what is left to do is to finish the upload.
     pub(crate) async fn seal(mut self) -> Result<Sealed> {
-        self.drain().await?;
+        self.compressor.push(&mut self.lines).map_err(broken)?;
         let mut rest = self.compressor.finish().map_err(broken)?;
         footer::write(self.lines_config.compression, &self.footprint, &mut rest)?;
         let bytes = self.written_bytes + rest.len() as u64;
         if !rest.is_empty() {
             self.upload.write(&mut rest).await?;
         }
-        Ok(Sealed {
-            id: self.id,
-            name: self.name,
-            footprint: self.footprint,
-            bytes,
-            upload: self.upload,
-        })
+        Ok(Sealed { id: self.id, name: self.name, footprint: self.footprint, bytes, upload: self.upload })
     }
 }
 
 /// An object that takes no more records, and is not finished yet.
 pub(crate) struct Sealed {
     pub(crate) id: ObjectId,
-    pub(crate) name: String,
-    pub(crate) footprint: Footprint,
-    pub(crate) bytes: u64,
-    pub(crate) upload: Box<dyn Upload>,
+    name: String,
+    footprint: Footprint,
+    bytes: u64,
+    upload: Box<dyn Upload>,
+}
+
+impl Sealed {
+    /// Makes it visible and durable. One that stands there already is as good if it holds the same records: then the
+    /// answer to our own request was lost, or a writer that lost the partition was as far.
+    pub(crate) async fn finish(self, store: &dyn Store, compression: Compression) -> Result<ObjectId> {
+        let Self { id, name, footprint, bytes, upload } = self;
+        if upload.finish(&footprint).await? == Finished::Refused {
+            let found = store.find(&name).await?;
+            let is_same = found.is_some_and(|found| match compression {
+                Compression::None => found.bytes == bytes,
+                _ => footer::read(compression, &found.tail).is_some_and(|theirs| theirs == footprint),
+            });
+            if !is_same {
+                return Err(Error::fatal(format!("another writer finished `{name}` first"))
+                    .remedy("starting again from the stored offsets, where its records are recognised"));
+            }
+        }
+        debug!(object = name, records = footprint.records, bytes, "object finished");
+        Ok(id)
+    }
 }
 
 fn broken(error: std::io::Error) -> Error {

@@ -7,18 +7,18 @@ use aqueduct_api::catalog::SinkContext;
 use aqueduct_api::config::Template;
 use aqueduct_api::{Batch, Durable, Error, ErrorKind, Record, Rejected, Result, Sink, Written};
 use async_trait::async_trait;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::info;
 
 use crate::config::{Compression, Format, Lines, OnNullValue, Rotate};
 use crate::footer::{self, Footprint};
 use crate::format::LineWriter;
 use crate::frontier::{Frontier, ObjectId};
 use crate::layout::Layout;
-use crate::object::{Adopted, Group, Object, Sealed, State};
-use crate::store::{Finished, Leftovers, Store};
+use crate::object::{Adopted, Group, Object, State};
+use crate::store::{Leftovers, Store};
 
 /// Objects open at a time at most (invariant 8): when another is needed, all are finished first.
 const OBJECTS_OPEN_MAX: usize = 512;
@@ -89,13 +89,11 @@ impl ObjectsSink {
         self.make_room(&route).await?;
         self.frontier.take(batch.id, &route.streams, Instant::now());
         for (group, range) in &route.runs {
-            self.append(*group, &batch.records[range.clone()], &mut rejected)
-                .await?;
+            self.append(*group, &batch.records[range.clone()], &mut rejected).await?;
         }
         self.release_adopted();
         self.seal_full(&route).await?;
         self.forget_idle();
-        rejected.sort_by_key(|rejected| (rejected.record.origin.partition, rejected.record.origin.offset));
         Ok(self.report(rejected))
     }
 
@@ -125,10 +123,7 @@ impl ObjectsSink {
         for (group, range) in &route.runs {
             let group = &mut self.groups[*group];
             group.incoming_records += range.len() as u64;
-            let bytes: usize = records[range.clone()]
-                .iter()
-                .map(|record| record.value.len() + 1)
-                .sum();
+            let bytes: usize = records[range.clone()].iter().map(|record| record.value.len() + 1).sum();
             group.incoming_bytes += bytes as u64;
         }
         Ok(route)
@@ -143,7 +138,7 @@ impl ObjectsSink {
             let group = &mut self.groups[*index];
             let (records, bytes) = (group.incoming_records, group.incoming_bytes);
             (group.incoming_records, group.incoming_bytes) = (0, 0);
-            if let State::Open(object) = &group.state
+            if let State::Open(object) = &mut group.state
                 && (object.footprint.records + records > records_max
                     || object.bytes_max() + bytes > bytes_max)
             {
@@ -236,12 +231,7 @@ impl ObjectsSink {
             records: 0,
         };
         if !std::mem::replace(&mut self.groups[index].swept, true) {
-            self.store
-                .sweep(&Leftovers {
-                    head: &path.head,
-                    from: first.origin.offset,
-                })
-                .await?;
+            self.store.sweep(&Leftovers { head: &path.head, from: first.origin.offset }).await?;
         }
         self.objects += 1;
         let id = self.objects;
@@ -253,23 +243,12 @@ impl ObjectsSink {
                     ?until,
                     "an object of an earlier run stands here already, its records are skipped"
                 );
-                State::Adopted(Adopted {
-                    id,
-                    name,
-                    until,
-                    met_bytes: 0,
-                })
+                State::Adopted(Adopted { id, name, until, met_bytes: 0 })
             }
             None => {
                 let upload = self.store.begin(&name, &footprint).await?;
                 self.open += 1;
-                State::Open(Box::new(Object::new(
-                    id,
-                    name,
-                    footprint,
-                    upload,
-                    self.lines().clone(),
-                )?))
+                State::Open(Box::new(Object::new(id, name, footprint, upload, self.lines().clone())?))
             }
         };
         self.groups[index].state = state;
@@ -294,27 +273,20 @@ impl ObjectsSink {
     async fn seal_full(&mut self, route: &Route) -> Result<()> {
         let rotate = self.settings.rotate.clone();
         for (index, _) in &route.runs {
-            if let State::Open(object) = &self.groups[*index].state
-                && (rotate
-                    .records_max
-                    .is_some_and(|max| object.footprint.records >= max)
-                    || object.written_bytes >= rotate.bytes_max.0)
+            if let State::Open(object) = &mut self.groups[*index].state
+                && (rotate.records_max.is_some_and(|max| object.footprint.records >= max)
+                    || object.bytes() >= rotate.bytes_max.0)
             {
                 self.seal(*index).await?;
             }
         }
         loop {
-            let buffered = self
-                .groups
-                .iter()
-                .enumerate()
-                .filter_map(|(index, group)| match &group.state {
-                    State::Open(object) => Some((object.upload.buffered(), index)),
-                    _ => None,
-                });
-            let (total, fullest) = buffered.fold((0, (0, 0)), |(total, fullest), one| {
-                (total + one.0, fullest.max(one))
+            let buffered = self.groups.iter().enumerate().filter_map(|(index, group)| match &group.state {
+                State::Open(object) => Some((object.upload.buffered(), index)),
+                _ => None,
             });
+            let (total, fullest) =
+                buffered.fold((0, (0, 0)), |(total, fullest), one| (total + one.0, fullest.max(one)));
             if total <= self.settings.buffer_max_bytes {
                 return Ok(());
             }
@@ -343,8 +315,20 @@ impl ObjectsSink {
         let slot = Arc::clone(&self.slots).acquire_owned().await;
         let slot = slot.map_err(|_| Error::fatal("the sink is closed"))?;
         let store = Arc::clone(&self.store);
-        self.finishing
-            .spawn(finish(store, self.compression(), sealed, before, done, slot));
+        let compression = self.compression();
+        self.finishing.spawn(async move {
+            // The one before failed, and says so itself.
+            if let Some(before) = before
+                && before.await.is_err()
+            {
+                return Ok(None);
+            }
+            let id = sealed.finish(&*store, compression).await?;
+            drop(slot);
+            // Nobody waits for it if the group opened nothing since.
+            let _ = done.send(());
+            Ok(Some(id))
+        });
         Ok(())
     }
 
@@ -373,10 +357,7 @@ impl ObjectsSink {
     }
 
     fn report(&mut self, rejected: Vec<Rejected>) -> Written {
-        Written {
-            durable: Durable::Batches(self.frontier.durable()),
-            rejected,
-        }
+        Written { durable: Durable::Batches(self.frontier.durable()), rejected }
     }
 
     /// Paths with a date or a key in them make ever new groups.
@@ -387,8 +368,7 @@ impl ObjectsSink {
         let keep: Vec<bool> = self.groups.iter_mut().map(|group| !group.is_idle()).collect();
         let mut kept = keep.iter();
         self.groups.retain(|_| kept.next().copied().unwrap_or(true));
-        self.layout
-            .retain(|index| keep.get(index).copied().unwrap_or(false));
+        self.layout.retain(|index| keep.get(index).copied().unwrap_or(false));
     }
 
     /// A call that was abandoned half-way, or failed, leaves records in doubt: nothing is reported after it.
@@ -414,10 +394,7 @@ impl Sink for ObjectsSink {
     async fn tick(&mut self) -> Result<Written> {
         self.begin_call()?;
         self.collect()?;
-        for object in self
-            .frontier
-            .overdue(Instant::now(), self.settings.rotate.age_max.0)
-        {
+        for object in self.frontier.overdue(Instant::now(), self.settings.rotate.age_max.0) {
             let is = |group: &Group| matches!(&group.state, State::Open(open) if open.id == object);
             if let Some(index) = self.groups.iter().position(is) {
                 self.seal(index).await?;
@@ -459,54 +436,6 @@ fn reject(record: &Record, error: Error, rejected: &mut Vec<Rejected>) -> Result
     if error.kind() != ErrorKind::BadRecord {
         return Err(error);
     }
-    rejected.push(Rejected {
-        record: record.clone(),
-        error,
-    });
+    rejected.push(Rejected { record: record.clone(), error });
     Ok(())
-}
-
-/// Finishes an object after the one before it in its group; `None` if that one failed.
-async fn finish(
-    store: Arc<dyn Store>,
-    compression: Compression,
-    sealed: Sealed,
-    before: Option<oneshot::Receiver<()>>,
-    done: oneshot::Sender<()>,
-    slot: OwnedSemaphorePermit,
-) -> Result<Option<ObjectId>> {
-    if let Some(before) = before
-        && before.await.is_err()
-    {
-        return Ok(None);
-    }
-    let Sealed {
-        id,
-        name,
-        footprint,
-        bytes,
-        upload,
-    } = sealed;
-    if upload.finish(&footprint).await? == Finished::Refused {
-        let found = store.find(&name).await?;
-        let is_ours = found.is_some_and(|found| match compression {
-            Compression::None => found.bytes == bytes,
-            _ => footer::read(compression, &found.tail).is_some_and(|theirs| theirs == footprint),
-        });
-        // The same records: the answer to our own request was lost, or a writer that lost the partition was as far.
-        if !is_ours {
-            return Err(Error::fatal(format!("another writer finished `{name}` first"))
-                .remedy("starting again from the stored offsets, where its records are recognised"));
-        }
-    }
-    drop(slot);
-    debug!(
-        object = name,
-        records = footprint.records,
-        bytes,
-        "object finished"
-    );
-    // Nobody waits for it if the group opened nothing since.
-    let _ = done.send(());
-    Ok(Some(id))
 }

@@ -73,9 +73,7 @@ impl Leftovers<'_> {
     /// Whether this name is one of them.
     pub fn covers(&self, name: &str) -> bool {
         let digits = name.strip_prefix(self.head).and_then(|rest| rest.get(..20));
-        digits
-            .and_then(|digits| digits.parse::<i64>().ok())
-            .is_some_and(|start| start >= self.from)
+        digits.and_then(|digits| digits.parse::<i64>().ok()).is_some_and(|start| start >= self.from)
     }
 }
 
@@ -126,11 +124,7 @@ mod tests {
             let (tries, reason) = (tries, condition.reason());
             async move {
                 assert_eq!(reason.as_deref(), (tries > 1).then_some("disk is full"));
-                if tries < 4 {
-                    Err(Error::transient("disk is full"))
-                } else {
-                    Ok(tries)
-                }
+                if tries < 4 { Err(Error::transient("disk is full")) } else { Ok(tries) }
             }
         });
         assert_eq!(outcome.await.unwrap(), 4);
@@ -139,10 +133,7 @@ mod tests {
 
     #[test]
     fn leftovers_are_of_one_group_and_not_before_us() {
-        let leftovers = Leftovers {
-            head: "orders/3-",
-            from: 100,
-        };
+        let leftovers = Leftovers { head: "orders/3-", from: 100 };
         assert!(leftovers.covers("orders/3-00000000000000000100.jsonl"));
         assert!(leftovers.covers("orders/3-00000000000000000101"));
         assert!(!leftovers.covers("orders/3-00000000000000000099"));

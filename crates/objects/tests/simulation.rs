@@ -1,6 +1,8 @@
 //! The sink of files against an obvious model, by the thousand: random batches, random bounds, kills at any await, lost
 //! answers, and writers that lost their partitions and do not know it. `SEEDS=n` runs more, `SEED=n` one.
 
+#![allow(clippy::unwrap_used)]
+
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,11 +29,8 @@ fn every_record_stands_once_and_nothing_counts_too_early() {
     };
     let mut seen = Seen::default();
     for seed in seeds {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let one = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             runtime.block_on(World::new(seed).run())
         }));
@@ -46,28 +45,9 @@ fn every_record_stands_once_and_nothing_counts_too_early() {
     println!("{seen:?}");
     // A simulation in which nothing happens proves nothing.
     if number("SEED").is_none() {
-        let Seen {
-            kills,
-            conflicts,
-            adoptions,
-            lost_answers,
-            flushes,
-            rejected,
-            zombies,
-            ..
-        } = seen;
+        let Seen { kills, conflicts, adoptions, lost_answers, flushes, rejected, zombies, .. } = seen;
         assert!(
-            [
-                kills,
-                conflicts,
-                adoptions,
-                lost_answers,
-                flushes,
-                rejected,
-                zombies
-            ]
-            .iter()
-            .all(|n| *n > 100)
+            [kills, conflicts, adoptions, lost_answers, flushes, rejected, zombies].iter().all(|n| *n > 100)
         );
     }
 }
@@ -131,14 +111,10 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xABCD);
-        let logs = (0..1 + rng.below(3))
-            .map(|partition| log(&mut rng, partition as i32))
-            .collect();
+        let logs = (0..1 + rng.below(3)).map(|partition| log(&mut rng, partition as i32)).collect();
         let compression = [Compression::None, Compression::Zstd, Compression::Gzip][rng.below(3) as usize];
-        let path = [
-            "{topic}/{partition}-{start_offset}",
-            "{topic}/{timestamp:%H}/{partition}-{start_offset}",
-        ];
+        let path =
+            ["{topic}/{partition}-{start_offset}", "{topic}/{timestamp:%H}/{partition}-{start_offset}"];
         let settings = Settings {
             path: path[rng.below(2) as usize].parse().unwrap(),
             format: Format::Lines(Lines {
@@ -154,14 +130,7 @@ impl World {
             buffer_max_bytes: 500 + rng.below(4_000) as usize,
         };
         let store = MemoryStore::new(rng.next());
-        Self {
-            rng,
-            store,
-            logs,
-            settings,
-            refused: BTreeSet::new(),
-            seen: Seen::default(),
-        }
+        Self { rng, store, logs, settings, refused: BTreeSet::new(), seen: Seen::default() }
     }
 
     async fn run(mut self) -> Seen {
@@ -195,10 +164,7 @@ impl World {
                 drop(task);
                 let mut task = self.start();
                 while !self.all_stored() {
-                    assert!(
-                        self.step(&mut task, true, true).await,
-                        "nobody else is there to fail it"
-                    );
+                    assert!(self.step(&mut task, true, true).await, "nobody else is there to fail it");
                 }
             } else if alive && self.rng.below(3) == 0 && !in_peace {
                 zombie = Some(task);
@@ -210,12 +176,7 @@ impl World {
     }
 
     fn start(&mut self) -> Task {
-        let context = SinkContext {
-            pipeline: "p".into(),
-            task: 0,
-            lane: 0,
-            condition: Condition::default(),
-        };
+        let context = SinkContext { pipeline: "p".into(), task: 0, lane: 0, condition: Condition::default() };
         let slots = Arc::new(Semaphore::new(1 + self.rng.below(3) as usize));
         let store: Arc<dyn aqueduct_objects::Store> = self.store.clone();
         Task {
@@ -237,11 +198,7 @@ impl World {
         if self.rng.below(4) == 0 {
             tokio::time::sleep(Duration::from_millis(self.rng.below(5_000))).await;
         }
-        let polls = if !in_peace && self.rng.below(12) == 0 {
-            self.rng.below(25)
-        } else {
-            u64::MAX
-        };
+        let polls = if !in_peace && self.rng.below(12) == 0 { self.rng.below(25) } else { u64::MAX };
         let batch = self.batch(task);
         let action = self.rng.below(10);
         let outcome = match (&batch, action) {
@@ -304,12 +261,7 @@ impl World {
             task.next[*partition] += *count;
             *count = task.next[*partition];
         }
-        task.batches.insert(
-            batch.id,
-            Taken {
-                ends: ends.into_iter().collect(),
-            },
-        );
+        task.batches.insert(batch.id, Taken { ends: ends.into_iter().collect() });
     }
 
     /// What the engine does with an answer: set aside first, then move the offsets over the batches that are reported
@@ -320,9 +272,7 @@ impl World {
             task.set_aside.insert((origin.partition as usize, origin.offset));
             self.seen.rejected += 1;
         }
-        let Durable::Batches(reported) = written.durable else {
-            panic!("this sink names its batches")
-        };
+        let Durable::Batches(reported) = written.durable else { panic!("this sink names its batches") };
         task.reported.extend(reported);
         if !owner {
             return;
@@ -352,10 +302,7 @@ impl World {
                 );
                 self.refused.insert(id);
             } else {
-                assert!(
-                    self.store.has(&line(record)),
-                    "passed over a record that stands nowhere: {id:?}"
-                );
+                assert!(self.store.has(&line(record)), "passed over a record that stands nowhere: {id:?}");
             }
         }
     }
@@ -366,13 +313,7 @@ impl World {
         for log in &self.logs {
             for record in &log.records {
                 let times = lines.get(&line(record)).copied().unwrap_or(0);
-                assert_eq!(
-                    times,
-                    u64::from(!is_bad(record)),
-                    "{:?} {:?}",
-                    record.origin,
-                    self.store.names()
-                );
+                assert_eq!(times, u64::from(!is_bad(record)), "{:?} {:?}", record.origin, self.store.names());
                 self.seen.records += 1;
             }
         }
@@ -394,11 +335,7 @@ fn log(rng: &mut Rng, partition: i32) -> Log {
         .map(|_| {
             offset += 1 + rng.below(3) as i64 * i64::from(rng.below(4) == 0);
             // Now and then an hour forward, or a record that comes late.
-            timestamp_us += if rng.below(15) == 0 {
-                3_600_000_000
-            } else {
-                1_000_000
-            };
+            timestamp_us += if rng.below(15) == 0 { 3_600_000_000 } else { 1_000_000 };
             let late = if rng.below(8) == 0 { 3_600_000_000 } else { 0 };
             let mut text = format!("{partition}:{offset}:{}", "x".repeat(rng.below(30) as usize));
             if rng.below(15) == 0 {
@@ -433,10 +370,7 @@ struct Killed<F> {
 
 impl<F: Future> Killed<F> {
     fn after(polls: u64, inner: F) -> Self {
-        Self {
-            polls,
-            inner: Box::pin(inner),
-        }
+        Self { polls, inner: Box::pin(inner) }
     }
 }
 

@@ -1,5 +1,7 @@
 //! A real S3 server for a test, and a doorman in front of it that misbehaves on demand.
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::TcpListener as StdListener;
 use std::path::PathBuf;
 use std::process::Command;

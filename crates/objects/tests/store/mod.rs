@@ -1,5 +1,7 @@
 //! A store in memory that loses answers and takes its time, and reads its objects back as a user would.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,10 +67,7 @@ impl MemoryStore {
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        self.with(|state| Counts {
-            objects: state.objects.len() as u64,
-            ..state.counts
-        })
+        self.with(|state| Counts { objects: state.objects.len() as u64, ..state.counts })
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -90,9 +89,8 @@ impl MemoryStore {
             for (name, bytes) in &state.objects {
                 let start: i64 = name.rsplit_once('-').unwrap().1[..20].parse().unwrap();
                 let text = plain(name, bytes);
-                let offsets = text
-                    .lines()
-                    .map(|line| line.split(':').nth(1).unwrap().parse::<i64>().unwrap());
+                let offsets =
+                    text.lines().map(|line| line.split(':').nth(1).unwrap().parse::<i64>().unwrap());
                 let offsets: Vec<i64> = offsets.collect();
                 assert_eq!(offsets.first(), Some(&start), "{name}");
                 assert!(offsets.is_sorted(), "{name}");
@@ -106,9 +104,7 @@ fn plain(name: &str, bytes: &[u8]) -> String {
     if name.ends_with(".zst") {
         text = String::from_utf8(zstd::decode_all(bytes).unwrap()).unwrap();
     } else if name.ends_with(".gz") {
-        flate2::read::MultiGzDecoder::new(bytes)
-            .read_to_string(&mut text)
-            .unwrap();
+        flate2::read::MultiGzDecoder::new(bytes).read_to_string(&mut text).unwrap();
     } else {
         text = String::from_utf8(bytes.to_vec()).unwrap();
     }
@@ -133,10 +129,7 @@ impl Store for MemoryStore {
             let bytes = state.objects.get(name)?;
             state.counts.found += 1;
             let tail = &bytes[bytes.len().saturating_sub(aqueduct_objects::store::TAIL_BYTES)..];
-            Some(Found {
-                bytes: bytes.len() as u64,
-                tail: tail.to_vec().into(),
-            })
+            Some(Found { bytes: bytes.len() as u64, tail: tail.to_vec().into() })
         });
         pause(&self.0).await;
         Ok(found)
@@ -149,11 +142,7 @@ impl Store for MemoryStore {
 
     async fn begin(&self, name: &str, _: &Footprint) -> Result<Box<dyn Upload>> {
         pause(&self.0).await;
-        Ok(Box::new(MemoryUpload {
-            state: Arc::clone(&self.0),
-            name: name.to_owned(),
-            bytes: Vec::new(),
-        }))
+        Ok(Box::new(MemoryUpload { state: Arc::clone(&self.0), name: name.to_owned(), bytes: Vec::new() }))
     }
 }
 
