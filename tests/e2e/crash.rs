@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aqueduct_tests::{Report, check};
 
-use crate::scene::{PIPELINE, Scene, TOPIC};
+use crate::scene::{GROUP, PIPELINE, Scene, TOPIC};
 
 const RECORDS: u64 = 200_000;
 const KILLS: u64 = 50;
@@ -62,7 +62,7 @@ fn a_mirror_that_is_killed_loses_nothing_and_keeps_the_order() {
     let brokers = scene.kafka.brokers();
     let mirror = format!(
         "pipeline: {PIPELINE}\n\
-         source: {{ kafka: {{ connection: {{ brokers: \"{brokers}\" }}, topics: [{TOPIC}], session_timeout: 2s }} }}\n\
+         source: {{ kafka: {{ connection: {{ brokers: \"{brokers}\" }}, topics: [{TOPIC}], {GROUP} }} }}\n\
          sink: {{ kafka: {{ connection: {{ brokers: \"{brokers}\" }}, topic: copy }} }}\n"
     );
     let mut chance = Chance(42);

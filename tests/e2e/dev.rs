@@ -52,7 +52,7 @@ fn kcat_and_the_java_console_tools_are_clients_of_dev() {
     client("kcat", &["-b", &brokers, "-P", "-t", "from.kcat"], text);
     let read =
         ["--bootstrap-server", &brokers, "--topic", "from.kcat", "--from-beginning", "--group", "readers"];
-    assert_eq!(java("ConsoleConsumer", &[&read[..], &["--max-messages", "3"]].concat(), ""), text);
+    assert_eq!(java("consumer.ConsoleConsumer", &[&read[..], &["--max-messages", "3"]].concat(), ""), text);
     java("ConsoleProducer", &["--bootstrap-server", &brokers, "--topic", "from.java"], text);
     let read = ["-b", &brokers, "-C", "-t", "from.java", "-o", "beginning", "-e", "-q"];
     assert_eq!(client("kcat", &read, ""), text);

@@ -12,6 +12,9 @@ pub(crate) const TOPIC: &str = "orders";
 pub(crate) const BUCKET: &str = "lake";
 pub(crate) const PIPELINE: &str = "orders-to-lake";
 
+/// A killed member is missed soon, so that the next one need not wait long.
+pub(crate) const GROUP: &str = "session_timeout: 2s, client: { heartbeat.interval.ms: 500 }";
+
 /// Servers and files.
 pub(crate) struct Scene {
     pub(crate) folder: Folder,
@@ -28,6 +31,7 @@ pub(crate) struct Pipeline {
     pub(crate) bucket: &'static str,
     /// The block of the sink, where it is not the bucket.
     pub(crate) sink: Option<String>,
+    pub(crate) compression: &'static str,
     pub(crate) rotate: &'static str,
 }
 
@@ -48,6 +52,7 @@ impl Scene {
             secret: "testtest",
             bucket: BUCKET,
             sink: None,
+            compression: "zstd",
             rotate: "{ records_max: 2_000, bytes_max: 1MiB, age_max: 500ms }",
         }
     }
@@ -99,7 +104,7 @@ impl Scene {
 impl Pipeline {
     /// The file.
     pub(crate) fn text(&self) -> String {
-        let Self { kafka_port, s3_port, secret, bucket, sink, rotate } = self;
+        let Self { kafka_port, s3_port, secret, bucket, sink, compression, rotate } = self;
         let connection = format!(
             "{{ bucket: {bucket}, region: us-east-1, endpoint: \"http://127.0.0.1:{s3_port}\", path_style: true, \
              access_key: test, secret_key: {secret} }}"
@@ -107,17 +112,22 @@ impl Pipeline {
         let end = sink.clone().unwrap_or_else(|| format!("s3:\n    connection: {connection}"));
         format!(
             "pipeline: {PIPELINE}\n\
-             source:\n  kafka: {{ connection: {{ brokers: \"127.0.0.1:{kafka_port}\" }}, topics: [{TOPIC}], session_timeout: 2s }}\n\
+             source:\n  kafka: {{ connection: {{ brokers: \"127.0.0.1:{kafka_port}\" }}, topics: [{TOPIC}], {GROUP} }}\n\
              sink:\n  {end}\n    path: \"{{topic}}/{{partition}}-{{start_offset}}\"\n    \
-             format: {{ json_lines: {{ compression: zstd }} }}\n    rotate: {rotate}\n"
+             format: {{ json_lines: {{ compression: {compression} }} }}\n    rotate: {rotate}\n"
         )
     }
 }
 
-/// What `/readyz` says, once it says no.
+/// Waits until `/readyz` says no, for this reason.
 pub(crate) fn not_ready(port: u16, because: &str) {
+    let mut last = String::new();
     until(&format!("/readyz says `{because}`"), Duration::from_secs(40), || {
         let (status, body) = request(port, "GET", "/readyz", "").ok()?;
+        if body != last {
+            println!("{status} {body}");
+            last.clone_from(&body);
+        }
         (status == 503 && body.contains(because)).then_some(())
     });
 }

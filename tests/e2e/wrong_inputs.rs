@@ -50,7 +50,7 @@ fn an_s3_server_that_is_away_is_waited_for() {
     scene.produce(0..20_000, 0);
     scene.s3.kill();
     let (mut aqueduct, port) = scene.run(&scene.pipeline());
-    not_ready(port, "S3");
+    not_ready(port, &format!("http://127.0.0.1:{} cannot be reached: Connection refused", scene.s3.port));
     scene.s3.start_again();
     all_arrives(&scene, &mut aqueduct);
 }
@@ -64,9 +64,9 @@ fn errors_of_the_s3_server_are_waited_out() {
     pipeline.s3_port = proxy.port;
     proxy.answer(Some(Answer { status: 503, code: "SlowDown" }));
     let (mut aqueduct, port) = scene.run(&pipeline);
-    not_ready(port, "SlowDown");
+    not_ready(port, "answers 503 SlowDown");
     proxy.answer(Some(Answer { status: 500, code: "InternalError" }));
-    not_ready(port, "InternalError");
+    not_ready(port, "answers 500 InternalError");
     assert!(proxy.answered() > 1, "it asked again");
     proxy.answer(None);
     all_arrives(&scene, &mut aqueduct);
@@ -88,15 +88,16 @@ fn a_slow_s3_server_makes_it_slow_and_no_more() {
 #[test]
 fn an_upload_cut_in_the_middle_is_done_again() {
     let scene = Scene::new();
-    scene.produce(0..200_000, 0);
+    // One key, so one partition: an object of 24 MB in several parts.
+    scene.kafka.produce(&Load { topic: TOPIC.into(), ids: 0..200_000, keys: 1, rate: 0 });
     let proxy = Toxiproxy::start(scene.s3.port);
-    // Large objects of several parts, so that cuts meet uploads at work.
     let mut pipeline = scene.pipeline();
     pipeline.s3_port = proxy.port;
+    pipeline.compression = "none";
     pipeline.rotate = "{ bytes_max: 64MiB, age_max: 3s }";
     proxy.toxic("upstream", "limit_data", &json!({ "bytes": 100_000 }));
     let (mut aqueduct, port) = scene.run(&pipeline);
-    not_ready(port, "S3");
+    not_ready(port, "cannot be reached: Connection reset");
     for _ in 0..3 {
         proxy.cut();
         std::thread::sleep(Duration::from_millis(300));
@@ -104,6 +105,10 @@ fn an_upload_cut_in_the_middle_is_done_again() {
         std::thread::sleep(Duration::from_millis(700));
     }
     all_arrives(&scene, &mut aqueduct);
+    let object = scene.s3.bucket(BUCKET).join(TOPIC);
+    let sizes =
+        fs::read_dir(object).expect("objects").flatten().map(|entry| entry.metadata().expect("a size").len());
+    assert!(sizes.max() > Some(10_000_000), "no object was large enough for several parts");
 }
 
 #[test]
@@ -113,7 +118,7 @@ fn a_wrong_secret_is_an_error_that_names_bucket_and_key_but_no_secret() {
     let mut pipeline = scene.pipeline();
     pipeline.secret = "not-the-secret";
     let (mut aqueduct, _) = scene.run(&pipeline);
-    aqueduct.says("SignatureDoesNotMatch", SOON);
+    aqueduct.says("says that the secret of the access key `test` is wrong", SOON);
     assert_eq!(aqueduct.wait(SOON).code(), Some(1));
     assert!(!aqueduct.output().contains("not-the-secret"), "the secret is printed");
     let (mut aqueduct, _) = scene.run(&scene.pipeline());

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # kafka_tool.sh CLASS ARGUMENTS...: one of Kafka's own command line tools, for example
-# kafka_tool.sh org.apache.kafka.tools.ConsoleConsumer --bootstrap-server localhost:9092 --topic shop.orders --from-beginning
+# kafka_tool.sh org.apache.kafka.tools.consumer.ConsoleConsumer --bootstrap-server localhost:9092 --topic shop.orders --from-beginning
 set -euo pipefail
 . "$(dirname "$0")/cache.sh"
 kafka_libs
