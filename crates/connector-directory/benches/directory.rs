@@ -41,8 +41,8 @@ fn batches() -> impl Iterator<Item = Arc<Batch>> {
     })
 }
 
-/// Processor time of all threads so far: other work on the machine does not count. In steps of 10 ms, so batches are
-/// made outside the loop that is measured.
+/// Processor time of all threads so far: other work on the machine does not count. In steps of 10 ms, so
+/// batches are made outside the loop that is measured.
 fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<i64> =
@@ -75,7 +75,8 @@ fn main() {
     }
 }
 
-/// The lines of each partition, in pieces of 128 KiB, through zstd with the level and window of the sink, into nothing.
+/// The lines of each partition, in pieces of 128 KiB, through zstd with the level and window of the sink,
+/// into nothing.
 fn compressor_alone() -> (Duration, usize) {
     let encoder = || {
         let mut encoder = zstd::Encoder::new(std::io::sink(), 3).unwrap();

@@ -12,8 +12,8 @@ use serde::Deserialize;
 pub struct Config {
     /// The folder; it is made when missing.
     pub folder: String,
-    /// The name of each file below the folder, as in `{topic}/{partition}-{start_offset}`; names topic, partition and
-    /// start offset, so that each file has its own.
+    /// The name of each file below the folder, as in `{topic}/{partition}-{start_offset}`; names topic,
+    /// partition and start offset, so that each file has its own.
     pub path: Template,
     /// How records are written: `lines` or `json_lines`, with `compression` and `level`.
     pub format: Format,

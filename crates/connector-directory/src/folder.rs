@@ -1,5 +1,6 @@
-//! A folder as a store of objects. A file is written under a hidden temporary name, synced, and linked to its own name,
-//! which fails if that exists; then the folder is synced. So at any moment a file is there whole, or not at all.
+//! A folder as a store of objects. A file is written under a hidden temporary name, synced, and linked to its
+//! own name, which fails if that exists; then the folder is synced. So at any moment a file is there whole,
+//! or not at all.
 
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -173,8 +174,8 @@ fn look(path: &Path) -> io::Result<Found> {
     Ok(Found { bytes, tail: tail.into() })
 }
 
-/// Removes temporary files of these leftovers; `level` is where they are, below the folder. Where the start offset
-/// names a folder they are inside it.
+/// Removes temporary files of these leftovers; `level` is where they are, below the folder. Where the start
+/// offset names a folder they are inside it.
 fn sweep(folder: &Path, level: &str, leftovers: &Leftovers<'_>) -> io::Result<()> {
     let entries = match fs::read_dir(folder.join(level)) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -198,8 +199,8 @@ fn sweep(folder: &Path, level: &str, leftovers: &Leftovers<'_>) -> io::Result<()
     Ok(())
 }
 
-/// `.NAME.UNIQUE.part` beside the file: hidden, on the same file system, and never that of another writer, be it in
-/// another container with the same process id.
+/// `.NAME.UNIQUE.part` beside the file: hidden, on the same file system, and never that of another writer, be
+/// it in another container with the same process id.
 fn temporary_name(path: &Path) -> PathBuf {
     let name = path.file_name().map_or_else(Default::default, |name| name.to_string_lossy().into_owned());
     let unique = RandomState::new().build_hasher().finish();

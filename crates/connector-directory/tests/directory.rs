@@ -233,12 +233,14 @@ async fn a_file_of_somebody_else_is_never_taken_for_ours() {
         (
             &b"something else"[..],
             json!("lines"),
-            "and its 14 bytes do not end where a record does; it was written with other transforms or by another program: move it away, or change `path`",
+            "and its 14 bytes do not end where a record does; it was written with other transforms or by \
+             another program: move it away, or change `path`",
         ),
         (
             b"",
             json!("lines"),
-            "and it is empty, so this pipeline did not write it; move it away, or change `path` so that names do not meet",
+            "and it is empty, so this pipeline did not write it; move it away, or change `path` so that \
+             names do not meet",
         ),
     ] {
         fs::write(&file, content).unwrap();

@@ -1,5 +1,5 @@
-//! A bucket as a store of objects. An object is created on the condition that there is none of its name, so of two
-//! writers one learns that it was late.
+//! A bucket as a store of objects. An object is created on the condition that there is none of its name, so
+//! of two writers one learns that it was late.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,8 +30,8 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    /// Connects, and asks something that needs no more than the bucket: so that a wrong name or secret is said at the
-    /// start, and not when the first object is full.
+    /// Connects, and asks something that needs no more than the bucket: so that a wrong name or secret is
+    /// said at the start, and not when the first object is full.
     pub(crate) async fn open(
         config: Arc<Config>,
         condition: Condition,

@@ -25,7 +25,8 @@ const SDK_TRIES: u32 = 2;
 pub(crate) async fn connect(connection: &Connection) -> Result<Client> {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     let region = connection.region.clone().or_else(|| {
-        // At an endpoint nobody asks Amazon's machines where they are, which takes seconds where there are none.
+        // At an endpoint nobody asks Amazon's machines where they are, which takes seconds where there are
+        // none.
         let known = || std::env::var("AWS_REGION").unwrap_or_else(|_| "us-east-1".into());
         connection.endpoint.is_some().then(known)
     });
@@ -86,8 +87,8 @@ impl Place {
         }
     }
 
-    /// What an error means: worth another try, a wrong configuration, or the end of this run. `doing` completes the
-    /// sentence "may not ...".
+    /// What an error means: worth another try, a wrong configuration, or the end of this run. `doing`
+    /// completes the sentence "may not ...".
     pub(crate) fn classify<E>(&self, doing: &str, error: SdkError<E>) -> Error
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
@@ -112,8 +113,8 @@ impl Place {
             .remedy("it is tried again by itself; a slow line may need a longer `connection.timeouts.answer`")
     }
 
-    /// A request that did not leave, or came to nothing: for want of credentials, or of a server. Credentials may be
-    /// there in a minute as well: a machine's role takes its time.
+    /// A request that did not leave, or came to nothing: for want of credentials, or of a server. Credentials
+    /// may be there in a minute as well: a machine's role takes its time.
     fn not_sent(&self, error: &(dyn StdError + 'static)) -> Error {
         let mut cause = Some(error);
         while let Some(error) = cause {
@@ -137,27 +138,36 @@ impl Place {
         match (status, code.unwrap_or_default()) {
             (_, "NoSuchBucket") => Error::config(format!("the bucket `{bucket}` does not exist at {server}"))
                 .remedy("create it, or correct `connection.bucket`"),
-            (_, "InvalidAccessKeyId" | "XAdminUserNotFound") => Error::config(format!("{server} does not know {key}"))
-                .remedy("correct `connection.access_key`, or the environment it comes from"),
-            (_, "SignatureDoesNotMatch") => Error::config(format!("{server} says that the secret of {key} is wrong"))
-                .remedy("correct `connection.secret_key`, or the environment it comes from"),
-            (301 | 307, _) | (_, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
+            (_, "InvalidAccessKeyId" | "XAdminUserNotFound") => {
+                Error::config(format!("{server} does not know {key}"))
+                    .remedy("correct `connection.access_key`, or the environment it comes from")
+            }
+            (_, "SignatureDoesNotMatch") => {
+                Error::config(format!("{server} says that the secret of {key} is wrong"))
+                    .remedy("correct `connection.secret_key`, or the environment it comes from")
+            }
+            (301 | 307, _) | (_, "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
                 Error::config(format!("the bucket `{bucket}` is not in the region `{region}`"))
                     .remedy("correct `connection.region`")
             }
-            (_, "RequestTimeTooSkewed") => Error::transient(format!("{server} says that the clock here is wrong"))
-                .remedy("set it; it is tried again by itself"),
+            (_, "RequestTimeTooSkewed") => {
+                Error::transient(format!("{server} says that the clock here is wrong"))
+                    .remedy("set it; it is tried again by itself")
+            }
             (_, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => {
                 Error::transient(format!("the session of {key} has expired at {server}"))
                     .remedy("renew it; it is tried again by itself")
             }
             (403, _) => Error::fatal(format!("{key} may not {doing} in the bucket `{bucket}`")).remedy(
-                "allow s3:GetObject, s3:PutObject, s3:AbortMultipartUpload, s3:ListBucket and s3:ListBucketMultipartUploads",
+                "allow s3:GetObject, s3:PutObject, s3:AbortMultipartUpload, s3:ListBucket and \
+                 s3:ListBucketMultipartUploads",
             ),
             // 400 RequestTimeout: the body came too slowly. 409: a request for the same name is under way.
-            (408 | 409 | 429 | 500 | 502.., code) | (_, code @ ("RequestTimeout" | "SlowDown" | "BadDigest")) => {
+            (408 | 409 | 429 | 500 | 502.., code)
+            | (_, code @ ("RequestTimeout" | "SlowDown" | "BadDigest")) => {
                 let code = if code.is_empty() { String::new() } else { format!(" {code}") };
-                Error::transient(format!("{server} answers {status}{code}")).remedy("it is tried again by itself")
+                Error::transient(format!("{server} answers {status}{code}"))
+                    .remedy("it is tried again by itself")
             }
             (_, code) => Error::fatal(format!(
                 "{server} refuses to {doing} in the bucket `{bucket}`: {status} {code}: {}",

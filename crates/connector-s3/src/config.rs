@@ -22,8 +22,8 @@ const BUFFER_BYTES_MIN: u64 = 10 << 20;
 pub struct Config {
     /// The bucket, and how to reach it; the name of a shared connection will do.
     pub connection: Connection,
-    /// The name of each object, as in `{topic}/{partition}-{start_offset}`; names topic, partition and start offset, so
-    /// that each object has its own.
+    /// The name of each object, as in `{topic}/{partition}-{start_offset}`; names topic, partition and start
+    /// offset, so that each object has its own.
     pub path: Template,
     /// How records are written: `lines` or `json_lines`, with `compression` and `level`.
     pub format: Format,
@@ -137,8 +137,8 @@ impl Config {
         self.storage_class.as_ref().map(|class| StorageClass::from(class.to_uppercase().as_str()))
     }
 
-    /// The length of a part: the least one, unless objects are so large that their parts would be too many. 128 MiB
-    /// take 26 parts of 5 MiB; up to 44 GiB a part stays 5 MiB, and 5 TiB need 583 MiB.
+    /// The length of a part: the least one, unless objects are so large that their parts would be too many.
+    /// 128 MiB take 26 parts of 5 MiB; up to 44 GiB a part stays 5 MiB, and 5 TiB need 583 MiB.
     pub(crate) fn part_bytes(&self) -> usize {
         let bytes = self.rotate.bytes_max.0.div_ceil(PARTS_MAX).max(PART_BYTES_MIN);
         usize::try_from(bytes).unwrap_or(usize::MAX)

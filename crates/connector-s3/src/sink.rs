@@ -11,7 +11,8 @@ use tokio::sync::Semaphore;
 use crate::bucket::{Bucket, BucketStore};
 use crate::config::Config;
 
-/// Requests with a body under way at most, each of a part: two hide the latency of each other, and hold 10 MiB.
+/// Requests with a body under way at most, each of a part: two hide the latency of each other, and hold 10
+/// MiB.
 const REQUESTS_MAX: usize = 2;
 
 /// Objects of records in a bucket.

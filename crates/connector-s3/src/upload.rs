@@ -1,4 +1,5 @@
-//! One object on its way into a bucket: a single request if it is small, else parts that are sent while it grows.
+//! One object on its way into a bucket: a single request if it is small, else parts that are sent while it
+//! grows.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! The memory of the sink at full speed does not depend on the size of its objects. Alone in its process, to be measured.
+//! The memory of the sink at full speed does not depend on the size of its objects. Alone in its process, to
+//! be measured.
 
 #![allow(clippy::unwrap_used)]
 

@@ -221,7 +221,8 @@ async fn of_two_writers_the_late_one_learns_it() {
             // Beginning an object aborts older uploads of it: whoever begins last is the owner.
             other.write(&batch(0, first, 1, 1_000)).await.unwrap();
             let error = one.flush().await.unwrap_err();
-            let says = "is gone: another writer has taken its place, or a rule of the bucket; starting again from the stored offsets";
+            let says = "is gone: another writer has taken its place, or a rule of the bucket; starting again \
+                        from the stored offsets";
             assert_eq!(error.to_string(), format!("the upload of `{}` {says}", name(first, ".txt")));
             other.flush().await.unwrap();
         } else {

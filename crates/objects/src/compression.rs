@@ -9,8 +9,8 @@ use crate::config::{Compression, Lines};
 
 const GZIP_LEVEL: i32 = 6;
 const ZSTD_LEVEL: i32 = 3;
-/// At level 3 a window of 512 KiB instead of 2 MiB makes lines of JSON 4 % larger, and is a quarter faster; an open
-/// object then takes 1.6 MB of memory instead of 3.3 MB.
+/// At level 3 a window of 512 KiB instead of 2 MiB makes lines of JSON 4 % larger, and is a quarter faster;
+/// an open object then takes 1.6 MB of memory instead of 3.3 MB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 19;
 /// Above this level the user pays for size with time, so the window is left as large as the level has it.
 const ZSTD_SMALL_WINDOW_LEVEL_MAX: i32 = 9;

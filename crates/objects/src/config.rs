@@ -194,7 +194,8 @@ pub fn check(path: &Template, format: &Format, rotate: &Rotate) -> Vec<Problem> 
     problems
 }
 
-/// Two objects must never share a name: each path below is read back without doubt into topic, partition and offset.
+/// Two objects must never share a name: each path below is read back without doubt into topic, partition and
+/// offset.
 fn check_path(path: &Template) -> Vec<Problem> {
     const EXAMPLE: &str = "as in \"{topic}/{partition}-{start_offset}\"";
     let mut problems = Vec::new();
@@ -219,7 +220,9 @@ fn check_path(path: &Template) -> Vec<Problem> {
         let foreign = |piece: &Piece| matches!(piece, Piece::Timestamp(_) | Piece::Key | Piece::Header(_));
         if level.contains(&Piece::Topic) && level.iter().any(foreign) {
             say(
-                "{topic} shares its folder level with a part of the record, so two topics could meet in one name".into(),
+                "{topic} shares its folder level with a part of the record, so two topics could meet in \
+                 one name"
+                    .into(),
                 "put {topic} in a level of its own, as in \"{topic}/{key}/{partition}-{start_offset}\"",
             );
         }
@@ -327,7 +330,8 @@ mod tests {
             ),
             (
                 "{topic}-{key}/{partition}-{start_offset}",
-                "{topic} shares its folder level with a part of the record, so two topics could meet in one name",
+                "{topic} shares its folder level with a part of the record, so two topics could meet in \
+                 one name",
             ),
             (
                 "{topic}{partition}-{start_offset}",

@@ -1,6 +1,6 @@
-//! How an object says where it ends. A compressed one carries a footer that every decoder skips: a skippable frame of
-//! Zstandard (RFC 8878, 3.1.2), an empty member of gzip (RFC 1952, 2.3.1.1). An uncompressed one has no room for that
-//! and needs none: the records that a replay brings again add up to its length.
+//! How an object says where it ends. A compressed one carries a footer that every decoder skips: a skippable
+//! frame of Zstandard (RFC 8878, 3.1.2), an empty member of gzip (RFC 1952, 2.3.1.1). An uncompressed one has
+//! no room for that and needs none: the records that a replay brings again add up to its length.
 
 use aqueduct_api::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -77,8 +77,8 @@ pub(crate) fn read(compression: Compression, tail: &[u8]) -> Option<Footprint> {
     serde_json::from_slice(&rest[body..]).ok()
 }
 
-/// How far an object that was there already reaches. One that is not of this group is refused: taken for ours, it would
-/// lose records.
+/// How far an object that was there already reaches. One that is not of this group is refused: taken for
+/// ours, it would lose records.
 pub(crate) fn adopt(compression: Compression, name: &str, found: &Found, ours: &Footprint) -> Result<Until> {
     let refuse = |why: String| {
         Error::config(format!("`{name}` exists already, and {why}"))

@@ -1,9 +1,9 @@
 //! From when on a batch is durable: at the cuts, where no object is half-way. Pure; the clock is given.
 //!
-//! Offsets that are stored must be such that a replay from there opens objects at the very same records. They are, if
-//! every object that was opened before is finished: a *cut*. What lies between two cuts of the same partitions is an
-//! *epoch*: it takes batches as long as one of its objects is open, and its batches count, all at once, when all its
-//! objects are finished. A batch of several partitions joins their epochs into one.
+//! Offsets that are stored must be such that a replay from there opens objects at the very same records. They
+//! are, if every object that was opened before is finished: a *cut*. What lies between two cuts of the same
+//! partitions is an *epoch*: it takes batches as long as one of its objects is open, and its batches count,
+//! all at once, when all its objects are finished. A batch of several partitions joins their epochs into one.
 
 use aqueduct_api::BatchId;
 use tokio::time::{Duration, Instant};

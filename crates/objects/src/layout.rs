@@ -1,5 +1,5 @@
-//! Which group a record belongs to. A group is what shares objects: one topic, one partition, one rendered path.
-//! The name of an object is its group's path with the offset of its first record.
+//! Which group a record belongs to. A group is what shares objects: one topic, one partition, one rendered
+//! path. The name of an object is its group's path with the offset of its first record.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,8 @@ const LEVEL_BYTES_MAX: usize = 230;
 /// Bytes of a whole name at most, as in S3.
 const NAME_BYTES_MAX: usize = 1024;
 
-/// Maps records to groups; remembers the last answer of each partition, so that most records cost a comparison.
+/// Maps records to groups; remembers the last answer of each partition, so that most records cost a
+/// comparison.
 pub(crate) struct Layout {
     head: Template,
     tail: Template,
@@ -90,8 +91,8 @@ impl Layout {
         })
     }
 
-    /// The partition of a record. Offsets only ever grow there; where they go back, the partition was given up and came
-    /// again, and what is buffered of it is void.
+    /// The partition of a record. Offsets only ever grow there; where they go back, the partition was given
+    /// up and came again, and what is buffered of it is void.
     pub(crate) fn stream(&mut self, record: &Record) -> Result<usize> {
         let origin = record.origin;
         let same = |stream: &Stream| {
@@ -207,8 +208,8 @@ pub(crate) fn unfit(name: &str) -> Option<String> {
     })
 }
 
-/// Text of a record as part of a name: percent-encoded so that it is never a separator, never `..`, never empty, and
-/// two texts never look alike.
+/// Text of a record as part of a name: percent-encoded so that it is never a separator, never `..`, never
+/// empty, and two texts never look alike.
 fn escape(text: &str, out: &mut String) {
     use std::fmt::Write;
     if text.is_empty() {

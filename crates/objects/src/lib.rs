@@ -1,5 +1,6 @@
-//! What every sink of files shares: which record goes into which object, what the object is called, when it is
-//! finished, and from when on its batches are durable. The stores themselves (S3, a folder) stand elsewhere.
+//! What every sink of files shares: which record goes into which object, what the object is called, when it
+//! is finished, and from when on its batches are durable. The stores themselves (S3, a folder) stand
+//! elsewhere.
 
 mod compression;
 pub mod config;

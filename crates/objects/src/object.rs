@@ -20,8 +20,9 @@ pub(crate) struct Group {
     /// Records and bytes of it in the batch that is being taken.
     pub(crate) incoming_records: u64,
     pub(crate) incoming_bytes: u64,
-    /// Resolves when its last sealed object is finished. Objects of a group are finished in order: so those that stand
-    /// in the store are always the first ones, and a replay finds each by the end of the one before.
+    /// Resolves when its last sealed object is finished. Objects of a group are finished in order: so those
+    /// that stand in the store are always the first ones, and a replay finds each by the end of the one
+    /// before.
     pub(crate) before: Option<oneshot::Receiver<()>>,
     /// Whether leftovers of runs that died were removed.
     pub(crate) swept: bool,
@@ -73,7 +74,8 @@ pub(crate) struct Adopted {
 }
 
 impl Adopted {
-    /// Whether it holds this record, whose line is so long. An object whose length ends within a line is not ours.
+    /// Whether it holds this record, whose line is so long. An object whose length ends within a line is not
+    /// ours.
     pub(crate) fn holds(&mut self, offset: i64, line_bytes: u64) -> Result<bool> {
         match self.until {
             Until::Offset(last) => Ok(offset <= last),
@@ -87,7 +89,10 @@ impl Adopted {
                     "`{}` exists already, and its {bytes} bytes do not end where a record does",
                     self.name
                 ))
-                .remedy("it was written with other transforms or by another program: move it away, or change `path`"))
+                .remedy(
+                    "it was written with other transforms or by another program: move it away, or \
+                     change `path`",
+                ))
             }
         }
     }
@@ -177,8 +182,8 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
-    /// Makes it visible and durable. One that stands there already is as good if it holds the same records: then the
-    /// answer to our own request was lost, or a writer that lost the partition was as far.
+    /// Makes it visible and durable. One that stands there already is as good if it holds the same records:
+    /// then the answer to our own request was lost, or a writer that lost the partition was as far.
     pub(crate) async fn finish(self, store: &dyn Store, compression: Compression) -> Result<ObjectId> {
         let Self { id, name, footprint, bytes, upload } = self;
         if upload.finish(&footprint).await? == Finished::Refused {

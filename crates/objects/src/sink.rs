@@ -57,8 +57,8 @@ pub struct ObjectsSink {
 }
 
 impl ObjectsSink {
-    /// A sink on a store. `slots` bounds how many objects are being finished at a time; a store that uploads parts takes
-    /// a slot for each as well, so that it bounds the memory of both.
+    /// A sink on a store. `slots` bounds how many objects are being finished at a time; a store that uploads
+    /// parts takes a slot for each as well, so that it bounds the memory of both.
     pub fn new(
         store: Arc<dyn Store>,
         settings: Settings,
@@ -129,8 +129,8 @@ impl ObjectsSink {
         Ok(route)
     }
 
-    /// Seals what this batch would fill beyond its bounds. Only here, between batches, is an object ever sealed by its
-    /// size: so that its end is a cut.
+    /// Seals what this batch would fill beyond its bounds. Only here, between batches, is an object ever
+    /// sealed by its size: so that its end is a cut.
     async fn make_room(&mut self, route: &Route) -> Result<()> {
         let records_max = self.settings.rotate.records_max.unwrap_or(u64::MAX);
         let bytes_max = self.settings.rotate.bytes_max.0;
@@ -404,8 +404,8 @@ impl Sink for ObjectsSink {
         Ok(self.report(Vec::new()))
     }
 
-    /// Batches within an object of an earlier run stay unreported: an offset stored there would not be a cut. They are
-    /// read again, by whoever comes next, until the end of that object is passed.
+    /// Batches within an object of an earlier run stay unreported: an offset stored there would not be a cut.
+    /// They are read again, by whoever comes next, until the end of that object is passed.
     async fn flush(&mut self) -> Result<Written> {
         self.begin_call()?;
         self.seal_all().await?;

@@ -11,11 +11,12 @@ use tracing::{info, warn};
 
 use crate::footer::Footprint;
 
-/// How much of the end of an object [`Store::find`] brings: room for a footer with the longest topic and pipeline.
+/// How much of the end of an object [`Store::find`] brings: room for a footer with the longest topic and
+/// pipeline.
 pub const TAIL_BYTES: usize = 2048;
 
-/// A place where objects stand under names. Trouble that passes is waited out inside (see [`persist`]), so an error of
-/// any of these calls is final.
+/// A place where objects stand under names. Trouble that passes is waited out inside (see [`persist`]), so an
+/// error of any of these calls is final.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Looks an object up.
@@ -59,8 +60,8 @@ pub enum Finished {
     Refused,
 }
 
-/// Names of objects half-way that no living writer needs: those of one group from one offset on. A group has one
-/// writer, and it finishes objects in order; whoever begins at this offset is that writer now.
+/// Names of objects half-way that no living writer needs: those of one group from one offset on. A group has
+/// one writer, and it finishes objects in order; whoever begins at this offset is that writer now.
 #[derive(Clone, Copy, Debug)]
 pub struct Leftovers<'a> {
     /// What the names begin with; 20 digits of the start offset follow.
@@ -80,8 +81,8 @@ impl Leftovers<'_> {
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// Repeats an attempt for as long as it fails in a way that passes, with growing pauses, and says meanwhile what is
-/// being waited for. Any other error is final.
+/// Repeats an attempt for as long as it fails in a way that passes, with growing pauses, and says meanwhile
+/// what is being waited for. Any other error is final.
 pub async fn persist<T, F>(condition: &Condition, mut attempt: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,

@@ -1,5 +1,6 @@
-//! The sink of files against an obvious model, by the thousand: random batches, random bounds, kills at any await, lost
-//! answers, and writers that lost their partitions and do not know it. `SEEDS=n` runs more, `SEED=n` one.
+//! The sink of files against an obvious model, by the thousand: random batches, random bounds, kills at any
+//! await, lost answers, and writers that lost their partitions and do not know it. `SEEDS=n` runs more,
+//! `SEED=n` one.
 
 #![allow(clippy::unwrap_used)]
 
@@ -264,8 +265,8 @@ impl World {
         task.batches.insert(batch.id, Taken { ends: ends.into_iter().collect() });
     }
 
-    /// What the engine does with an answer: set aside first, then move the offsets over the batches that are reported
-    /// without a gap.
+    /// What the engine does with an answer: set aside first, then move the offsets over the batches that are
+    /// reported without a gap.
     fn settle(&mut self, task: &mut Task, written: Written, owner: bool) {
         for rejected in written.rejected {
             let origin = rejected.record.origin;
