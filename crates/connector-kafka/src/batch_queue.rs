@@ -74,6 +74,11 @@ pub(crate) struct Room(Vec<*mut rd::rd_kafka_message_t>);
 pub(crate) struct Messages<'a>(&'a mut Vec<*mut rd::rd_kafka_message_t>);
 
 impl Messages<'_> {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// All of them, in the order in which they arrived.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Message<'_>> {
         // SAFETY: the pointers are the library's and valid until `drop`.
@@ -137,6 +142,11 @@ impl<'a> Message<'a> {
     /// The value, if there is one.
     pub(crate) fn value(self) -> Option<&'a [u8]> {
         bytes(self.0.payload, self.0.len)
+    }
+
+    /// Bytes of key and value.
+    pub(crate) fn payload_bytes(self) -> usize {
+        self.0.key_len + self.0.len
     }
 
     /// Milliseconds since 1970, if the record has a time.

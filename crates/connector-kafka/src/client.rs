@@ -15,8 +15,12 @@ use crate::config::{Connection, Isolation, Properties, SinkConfig, SourceConfig}
 
 /// Memory that librdkafka may fill with records ahead of the engine (it counts uncompressed bytes, over all partitions).
 const PREFETCH_KIBIBYTES: &str = "16384";
-/// One answer of a broker; it comes on top of what is prefetched already.
-const FETCH_BYTES_MAX: &str = "8388608";
+/// The same as records: each costs some 350 bytes beside its payload, which the bound in bytes does not count.
+const PREFETCH_RECORDS: &str = "10000";
+/// One answer of a broker, compressed; it comes on top of what is prefetched already.
+const FETCH_BYTES_MAX: &str = "1048576";
+/// The share of one partition in it, so that one that is behind does not fill the whole of it.
+const PARTITION_FETCH_BYTES_MAX: &str = "262144";
 /// Memory for records that the broker has not acknowledged yet.
 const UNACKNOWLEDGED_KIBIBYTES: &str = "32768";
 /// The same as records: each costs some 200 bytes beside its payload.
@@ -33,7 +37,11 @@ pub(crate) fn consumer_config(config: &SourceConfig, group: &str, client_id: &st
     // With the default of a second a reader a little slower than the fetcher falls to a tenth of its speed.
     client.set("fetch.queue.backoff.ms", "10");
     client.set("queued.max.messages.kbytes", PREFETCH_KIBIBYTES);
+    client.set("queued.min.messages", PREFETCH_RECORDS);
     client.set("fetch.max.bytes", FETCH_BYTES_MAX);
+    // A small record costs the library half a kilobyte beside its bytes.
+    client.set("queued.min.messages", "30000");
+    client.set("max.partition.fetch.bytes", PARTITION_FETCH_BYTES_MAX);
     // Also how often new topics of a pattern are looked for.
     client.set(REFRESH, "30000");
     overlay(&mut client, &[&config.connection.client, &config.client]);

@@ -1,6 +1,7 @@
 //! Kafka topics as source and sink, on librdkafka.
 
 mod batch_queue;
+pub mod bench;
 mod client;
 mod config;
 mod sink;

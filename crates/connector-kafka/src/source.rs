@@ -2,6 +2,7 @@
 
 mod handoff;
 mod member;
+mod pile;
 mod start;
 mod threads;
 
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 
 use self::handoff::{Batch, Ending, Given, Handoff, Signal};
 use self::member::{GroupConsumer, Member};
-use self::threads::Bounds;
+use self::pile::Bounds;
 use crate::batch_queue::watermarks;
 use crate::client::{REFRESH, Troubles, consumer_config};
 use crate::config::SourceConfig;

@@ -1,20 +1,20 @@
 //! The two threads of a source. The event thread serves the group whatever the engine does, so that a pipeline that
-//! waits for hours stays a member; the data thread turns what librdkafka has fetched into batches of one partition.
+//! waits for hours stays a member; the data thread takes what librdkafka has fetched.
 
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use aqueduct_api::{Error, Origin, Payload, Record};
-use bytes::Bytes;
+use aqueduct_api::Error;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::handoff::{Batch, Ending, Handoff, Ownership, name_of};
-use super::member::GroupConsumer;
+use super::handoff::{Ending, Handoff, name_of};
+use super::member::{GroupConsumer, Member};
+use super::pile::{Bounds, Pile};
 use crate::batch_queue::{BatchQueue, Message, Room};
 use crate::client::{LOOK_AGAIN, Trouble, is_passing, no_broker, no_topic, refused};
 use crate::config::TopicSelection;
@@ -23,13 +23,8 @@ use crate::config::TopicSelection;
 const EVENT_WAIT: Duration = Duration::from_millis(100);
 /// How long the data thread waits for a record; a rebalance waits as long at most.
 const DATA_WAIT_MS: i32 = 100;
-
-/// The bounds of a batch.
-#[derive(Clone, Copy)]
-pub(crate) struct Bounds {
-    pub(crate) records_max: usize,
-    pub(crate) bytes_max: usize,
-}
+/// Records that are taken at once: few enough to be still in the cache when they are given back.
+const CALL_RECORDS_MAX: usize = 128;
 
 /// Starts both; the answer comes when both have ended and the group is left.
 pub(crate) fn start(
@@ -179,11 +174,34 @@ impl Events {
     }
 }
 
-fn read(queue: &BatchQueue<super::member::Member>, handoff: &Handoff, bounds: Bounds) {
+fn read(queue: &BatchQueue<Member>, handoff: &Handoff, bounds: Bounds) {
     let mut room = Room::default();
+    let mut room_bytes = 0;
     while handoff.begin_read() {
-        let messages = queue.take(&mut room, bounds.records_max, DATA_WAIT_MS);
-        let mut groups: Vec<Group<'_>> = Vec::new();
+        let piles = take(queue, handoff, &mut room, bounds, room_bytes);
+        let owners = handoff.end_read(piles.iter().map(|pile| name_of(&pile.topic, pile.partition)));
+        room_bytes = piles.iter().map(Pile::bytes).max().unwrap_or(room_bytes);
+        for (pile, from) in piles.into_iter().zip(owners) {
+            if let Some(from) = from {
+                handoff.push(pile.into_batch(from));
+            }
+        }
+    }
+}
+
+/// Waits for a record, and takes it with what is there already, as much as one batch may hold.
+fn take(
+    queue: &BatchQueue<Member>,
+    handoff: &Handoff,
+    room: &mut Room,
+    bounds: Bounds,
+    room_bytes: usize,
+) -> Vec<Pile> {
+    let mut piles: Vec<Pile> = Vec::new();
+    let (mut left, mut wait_ms) = (bounds.records_max, DATA_WAIT_MS);
+    while left > 0 {
+        let asked = left.min(CALL_RECORDS_MAX);
+        let messages = queue.take(room, asked, wait_ms);
         for message in messages.iter() {
             if let Some((code, says)) = message.error() {
                 if let Some(error) = read_error(message, code, &says) {
@@ -191,84 +209,22 @@ fn read(queue: &BatchQueue<super::member::Member>, handoff: &Handoff, bounds: Bo
                 }
                 continue;
             }
-            let id = (message.topic_id(), message.partition());
-            match groups.iter_mut().rev().find(|group| group.id == id) {
-                Some(group) => group.messages.push(message),
-                None => groups.push(Group { id, messages: vec![message] }),
+            match piles.iter_mut().rev().find(|pile| pile.takes(message, bounds)) {
+                Some(pile) => pile.add(message),
+                None => {
+                    let mut pile = Pile::new(message, bounds, room_bytes);
+                    pile.add(message);
+                    piles.push(pile);
+                }
             }
         }
-        let names =
-            groups.iter().map(|group| name_of(group.messages[0].topic(), group.messages[0].partition()));
-        let owners = handoff.end_read(names);
-        let mut batches = Vec::new();
-        for (group, from) in groups.iter().zip(owners) {
-            let Some(from) = from else { continue };
-            let mut rest = &group.messages[..];
-            while !rest.is_empty() {
-                let (batch, after) = rest.split_at(fitting(rest, bounds));
-                batches.push(make_batch(from.clone(), batch));
-                rest = after;
-            }
+        if messages.len() < asked {
+            break;
         }
-        // The library gets its memory back before anything is waited for.
-        drop(groups);
-        drop(messages);
-        batches.into_iter().for_each(|batch| handoff.push(batch));
+        left -= asked;
+        wait_ms = 0;
     }
-}
-
-/// The records of one partition in one call.
-struct Group<'a> {
-    id: (usize, i32),
-    messages: Vec<Message<'a>>,
-}
-
-/// How many of these fit a batch; one always does.
-fn fitting(messages: &[Message<'_>], bounds: Bounds) -> usize {
-    let mut bytes = 0;
-    let fits = |message: &&Message<'_>| {
-        bytes += payload_bytes(**message);
-        bytes <= bounds.bytes_max
-    };
-    messages.iter().take(bounds.records_max).take_while(fits).count().max(1)
-}
-
-fn payload_bytes(message: Message<'_>) -> usize {
-    message.key().map_or(0, <[u8]>::len) + message.value().map_or(0, <[u8]>::len)
-}
-
-/// Copies keys and values of a batch into one piece of memory that its records share.
-fn make_batch(from: Ownership, messages: &[Message<'_>]) -> Batch {
-    let mut arena = Vec::with_capacity(messages.iter().copied().map(payload_bytes).sum());
-    for payload in messages.iter().flat_map(|message| [message.key(), message.value()]).flatten() {
-        arena.extend_from_slice(payload);
-    }
-    let arena = Bytes::from(arena);
-    // The name is the batch's own: a counter shared by all batches would be fought over by the threads.
-    let topic: Arc<str> = messages.first().map_or("", |message| message.topic()).into();
-    let mut end = 0;
-    let mut payload = |bytes: Option<&[u8]>| {
-        bytes.map_or(Payload::Absent, |bytes| {
-            let start = end;
-            end += bytes.len();
-            Payload::Raw(arena.slice(start..end))
-        })
-    };
-    let record = |message: &Message<'_>| {
-        let mut record = Record {
-            topic: topic.clone(),
-            origin: Origin { partition: message.partition(), offset: message.offset() },
-            key: payload(message.key()),
-            value: payload(message.value()),
-            headers: Default::default(),
-            timestamp_us: message.timestamp_ms().map(|ms| ms.saturating_mul(1_000)),
-        };
-        message.headers(|name, value| record.headers.push(name, value.map(Bytes::copy_from_slice)));
-        record
-    };
-    let records: Vec<Record> = messages.iter().map(record).collect();
-    let next = records.last().map_or(0, |record| record.origin.offset + 1);
-    Batch { from, records, next }
+    piles
 }
 
 /// What a partition reports in place of a record; `None` for what passes by itself.

@@ -1,0 +1,136 @@
+//! What `aqueduct bench` measures the source against: the fastest loop over librdkafka that does nothing but count.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_api::{Error, Result};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::time::Instant;
+
+use crate::batch_queue::{BatchQueue, Room};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const RECORDS_PER_CALL: usize = 1_000;
+
+/// What a loop read.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counted {
+    /// Records.
+    pub records: u64,
+    /// Bytes of keys and values.
+    pub bytes: u64,
+    /// From the first record to the last.
+    pub seconds: f64,
+}
+
+/// Reads a topic once from its beginning to its present end and counts; `properties` are librdkafka's. It blocks.
+///
+/// # Errors
+/// When the cluster does not answer or the topic cannot be read.
+pub fn bare_loop(brokers: &str, topic: &str, properties: &[(&str, &str)]) -> Result<Counted> {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", brokers);
+    client.set("group.id", "aqueduct-bench");
+    client.set("enable.auto.commit", "false");
+    client.set("enable.auto.offset.store", "false");
+    client.set("fetch.queue.backoff.ms", "10");
+    for (name, value) in properties {
+        client.set(*name, *value);
+    }
+    let consumer: Arc<BaseConsumer> = Arc::new(client.create().map_err(failed)?);
+    let queue = BatchQueue::new(consumer.clone());
+    let mut left = 0;
+    let mut assignment = TopicPartitionList::new();
+    let cluster = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(failed)?;
+    for partition in cluster.topics().iter().flat_map(|topic| topic.partitions()) {
+        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), PATIENCE).map_err(failed)?;
+        left += u64::try_from(high - low).unwrap_or(0);
+        queue.attach(topic, partition.id());
+        assignment.add_partition_offset(topic, partition.id(), Offset::Beginning).map_err(failed)?;
+    }
+    consumer.assign(&assignment).map_err(failed)?;
+    let mut room = Room::default();
+    let mut counted = Counted::default();
+    let (mut begin, deadline) = (None, Instant::now() + 5 * PATIENCE);
+    while counted.records < left {
+        if Instant::now() > deadline {
+            return Err(Error::transient("the topic was not read to its end in time").with("topic", topic));
+        }
+        let messages = queue.take(&mut room, RECORDS_PER_CALL, 100);
+        for message in messages.iter() {
+            if let Some((_, says)) = message.error() {
+                return Err(Error::fatal(says).with("topic", topic));
+            }
+            counted.bytes += message.key().map_or(0, <[u8]>::len) as u64;
+            counted.bytes += message.value().map_or(0, <[u8]>::len) as u64;
+            counted.records += 1;
+        }
+        if counted.records > 0 {
+            begin.get_or_insert_with(Instant::now);
+        }
+    }
+    counted.seconds = begin.map_or(0.0, |begin| begin.elapsed().as_secs_f64());
+    Ok(counted)
+}
+
+/// Makes a topic and puts that many orders of some 131 bytes into it, with keys, lz4, and times a millisecond apart.
+///
+/// # Errors
+/// When the topic exists already, or the cluster does not take it.
+pub async fn fill(brokers: &str, topic: &str, partitions: i32, records: u64) -> Result<()> {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", brokers);
+    client.set("compression.type", "lz4");
+    client.set("linger.ms", "50");
+    client.set("enable.idempotence", "true");
+    client.set("queue.buffering.max.messages", "100000");
+    let admin: AdminClient<DefaultClientContext> = client.create().map_err(failed)?;
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    for made in admin.create_topics([&new], &options).await.map_err(failed)? {
+        made.map_err(|(name, code)| Error::fatal(format!("cannot create topic `{name}`: {code}")))?;
+    }
+    let topic = topic.to_owned();
+    let produce = move || produce(&client, &topic, records);
+    tokio::task::spawn_blocking(produce)
+        .await
+        .map_err(|error| Error::fatal("the producer panicked").caused_by(error))?
+}
+
+fn produce(client: &ClientConfig, topic: &str, records: u64) -> Result<()> {
+    let producer: ThreadedProducer<DefaultProducerContext> = client.create().map_err(failed)?;
+    // The last one is of now: a broker refuses what is more than an hour in the future.
+    let first_ms = jiff::Timestamp::now().as_millisecond() - i64::try_from(records).unwrap_or(0);
+    let mut seed = 1_u64;
+    for id in 0..records {
+        // A linear congruential generator will do: the fields have to differ, not to be random.
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let customer = (seed >> 33) % 100_000;
+        let (amount, cents) = ((seed >> 20) % 1_000, (seed >> 40) % 100);
+        let key = format!("order-{id:010}");
+        let value = format!(
+            r#"{{"id":{id:>10},"customer":"customer-{customer:05}","amount":"{amount:03}.{cents:02}","currency":"EUR","code":"{seed:016x}"}}"#
+        );
+        let timestamp = first_ms + i64::try_from(id).unwrap_or(0);
+        let mut record = BaseRecord::to(topic).key(&key).payload(&value).timestamp(timestamp);
+        loop {
+            match producer.send(record) {
+                Ok(()) => break,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => record = back,
+                Err((error, _)) => return Err(failed(error)),
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    producer.flush(5 * PATIENCE).map_err(failed)
+}
+
+fn failed(error: KafkaError) -> Error {
+    Error::transient("the bench cannot use the cluster").caused_by(error)
+}
