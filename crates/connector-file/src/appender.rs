@@ -41,18 +41,11 @@ impl Appender {
                 .remedy("name a file, `-` for standard output, or use the sink `discard`"));
         }
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(path)
-            .map_err(failed)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
         // The name of a new file is durable when its folder is.
         let path = fs::canonicalize(path).map_err(failed)?;
         if let Some(folder) = path.parent() {
-            File::open(folder)
-                .and_then(|folder| folder.sync_all())
-                .map_err(failed)?;
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
         }
         if let Some(other) = open.get(&path).and_then(Weak::upgrade) {
             if other.pipeline == *pipeline {
@@ -77,11 +70,7 @@ impl Appender {
         }
         mend(&mut file, &path)?;
         let state = Mutex::new(State { file, failed: false });
-        let appender = Arc::new(Self {
-            path: path.clone(),
-            pipeline: Arc::clone(pipeline),
-            state,
-        });
+        let appender = Arc::new(Self { path: path.clone(), pipeline: Arc::clone(pipeline), state });
         open.retain(|_, appender| appender.strong_count() > 0);
         open.insert(path, Arc::downgrade(&appender));
         Ok(appender)
@@ -107,9 +96,7 @@ impl Appender {
         state.file.sync_data().map_err(|error| {
             // The system may have dropped what it could not write; to sync again would only seem to succeed.
             state.failed = true;
-            Error::fatal("cannot sync the file")
-                .with("path", self.path.display())
-                .caused_by(error)
+            Error::fatal("cannot sync the file").with("path", self.path.display()).caused_by(error)
         })
     }
 }
@@ -134,21 +121,15 @@ fn mend(file: &mut File, path: &Path) -> Result<()> {
     if rest.is_empty() {
         return Ok(());
     }
-    let defaults = Defaults {
-        topic: "".into(),
-        partition: 0,
-        offset: 0,
-    };
+    let defaults = Defaults { topic: "".into(), partition: 0, offset: 0 };
     if record_line::read(&rest, defaults).is_ok() {
         return file.write_all(b"\n").map_err(failed);
     }
     const BEGINS: &[u8] = br#"{"topic":"#;
     if !rest.starts_with(&BEGINS[..rest.len().min(BEGINS.len())]) {
-        return Err(
-            Error::config("the file ends in something that is not the line of a record")
-                .with("path", path.display())
-                .remedy("name another file, or end that line with a newline if it may stay"),
-        );
+        return Err(Error::config("the file ends in something that is not the line of a record")
+            .with("path", path.display())
+            .remedy("name another file, or end that line with a newline if it may stay"));
     }
     warn!(path = %path.display(), bytes = rest.len(), "cut off the line that a crash has left unfinished");
     file.set_len(keep).map_err(failed)

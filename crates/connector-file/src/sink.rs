@@ -28,11 +28,7 @@ impl SinkConnector for Lines {
     }
 
     fn traits(_: &SinkConfig) -> SinkTraits {
-        SinkTraits {
-            lanes: 1,
-            batch_records_max: None,
-            repeats: Repeats::Visible,
-        }
+        SinkTraits { lanes: 1, batch_records_max: None, repeats: Repeats::Visible }
     }
 
     fn describe(config: &SinkConfig) -> String {
@@ -47,10 +43,7 @@ impl SinkConnector for Lines {
             return Ok(Box::new(Stdout));
         }
         let appender = blocking(move || Appender::open(config.path.as_ref(), &context.pipeline)).await?;
-        Ok(Box::new(LineSink {
-            appender,
-            unsynced_since: None,
-        }))
+        Ok(Box::new(LineSink { appender, unsynced_since: None }))
     }
 }
 
@@ -67,19 +60,11 @@ impl Sink for LineSink {
         let (appender, lines) = (Arc::clone(&self.appender), lines(batch));
         blocking(move || appender.append(&lines)).await?;
         let since = *self.unsynced_since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= SYNC_EVERY {
-            self.flush().await
-        } else {
-            Ok(Written::nothing())
-        }
+        if since.elapsed() >= SYNC_EVERY { self.flush().await } else { Ok(Written::nothing()) }
     }
 
     async fn tick(&mut self) -> Result<Written> {
-        if self.unsynced_since.is_some() {
-            self.flush().await
-        } else {
-            Ok(Written::nothing())
-        }
+        if self.unsynced_since.is_some() { self.flush().await } else { Ok(Written::nothing()) }
     }
 
     async fn flush(&mut self) -> Result<Written> {
@@ -99,16 +84,11 @@ impl Sink for Stdout {
         let lines = lines(batch);
         let write = move || {
             let mut stdout = io::stdout().lock();
-            stdout
-                .write_all(&lines)
-                .and_then(|()| stdout.flush())
-                .map_err(|error| {
-                    let says = "cannot write to standard output";
-                    // Whoever read it has gone, and nobody else can come.
-                    Error::config(says)
-                        .remedy("start again with a reader, or name a file")
-                        .caused_by(error)
-                })
+            stdout.write_all(&lines).and_then(|()| stdout.flush()).map_err(|error| {
+                let says = "cannot write to standard output";
+                // Whoever read it has gone, and nobody else can come.
+                Error::config(says).remedy("start again with a reader, or name a file").caused_by(error)
+            })
         };
         blocking(write).await?;
         Ok(Written::all())
@@ -120,13 +100,7 @@ impl Sink for Stdout {
 }
 
 fn lines(batch: &Batch) -> Vec<u8> {
-    let mut lines = Vec::with_capacity(
-        batch
-            .records
-            .iter()
-            .map(|record| record.memory_bytes() + 64)
-            .sum(),
-    );
+    let mut lines = Vec::with_capacity(batch.records.iter().map(|record| record.memory_bytes() + 64).sum());
     for record in &batch.records {
         record_line::write(record, &mut lines);
     }

@@ -34,11 +34,7 @@ impl SourceConnector for Lines {
     }
 
     fn traits(config: &SourceConfig) -> SourceTraits {
-        SourceTraits {
-            keeps_offsets: false,
-            tasks_max: Some(1),
-            finite: !config.follow,
-        }
+        SourceTraits { keeps_offsets: false, tasks_max: Some(1), finite: !config.follow }
     }
 
     fn describe(config: &SourceConfig, _: &str) -> String {
@@ -50,11 +46,7 @@ impl SourceConnector for Lines {
     }
 
     async fn open(config: Arc<SourceConfig>, context: SourceContext) -> Result<Box<dyn Source>> {
-        let place = match context
-            .resume
-            .get(&*config.path)
-            .filter(|_| config.path != STANDARD)
-        {
+        let place = match context.resume.get(&*config.path).filter(|_| config.path != STANDARD) {
             Some(at) => Place::read(at).ok_or_else(|| {
                 Error::fatal(format!("`{at}` is no place in a file"))
                     .with("path", &config.path)
@@ -111,10 +103,7 @@ struct Place {
 impl Place {
     fn read(position: &str) -> Option<Self> {
         let (byte, line) = position.split_once('@')?;
-        Some(Self {
-            byte: byte.parse().ok()?,
-            line: line.parse().ok()?,
-        })
+        Some(Self { byte: byte.parse().ok()?, line: line.parse().ok()? })
     }
 }
 
@@ -175,10 +164,7 @@ impl LineSource {
             records.extend(record);
             self.buffer.advance(len);
             self.searched = 0;
-            self.place = Place {
-                byte: self.place.byte + len as u64,
-                line: self.place.line + 1,
-            };
+            self.place = Place { byte: self.place.byte + len as u64, line: self.place.line + 1 };
         }
         Ok(records)
     }
@@ -189,9 +175,7 @@ impl LineSource {
         let len = newline.unwrap_or(self.buffer.len());
         if len as u64 > self.config.line_max.0 {
             let error = Error::fatal(format!("a line is longer than {}", self.config.line_max));
-            return Err(self
-                .at(error)
-                .remedy("raise `line_max`, or name a file that has one record a line"));
+            return Err(self.at(error).remedy("raise `line_max`, or name a file that has one record a line"));
         }
         match newline {
             Some(at) => {
@@ -207,11 +191,7 @@ impl LineSource {
     }
 
     fn defaults(&self) -> Defaults {
-        Defaults {
-            topic: Arc::clone(&self.topic),
-            partition: 0,
-            offset: self.place.line as i64,
-        }
+        Defaults { topic: Arc::clone(&self.topic), partition: 0, offset: self.place.line as i64 }
     }
 
     fn refuse(&self, error: Error) -> Error {
@@ -277,10 +257,8 @@ impl Input {
     fn stdin() -> Result<Self> {
         static TAKEN: AtomicBool = AtomicBool::new(false);
         if TAKEN.swap(true, Ordering::AcqRel) {
-            return Err(
-                Error::config("standard input was read already and cannot be read again")
-                    .remedy("give the records in a file, from which a pipeline can resume"),
-            );
+            return Err(Error::config("standard input was read already and cannot be read again")
+                .remedy("give the records in a file, from which a pipeline can resume"));
         }
         // A thread of its own, which nobody waits for when the process stops: a terminal may never give a
         // line.

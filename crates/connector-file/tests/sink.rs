@@ -13,15 +13,8 @@ use ends::{batch, folder, read_all, records, sink, source};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 async fn read(path: &Path) -> Vec<Record> {
-    let mut source = source(serde_json::json!({ "path": path }), Offsets::new())
-        .await
-        .expect("it opens");
-    read_all(&mut *source)
-        .await
-        .expect("whole lines")
-        .into_iter()
-        .flat_map(|(records, _)| records)
-        .collect()
+    let mut source = source(serde_json::json!({ "path": path }), Offsets::new()).await.expect("it opens");
+    read_all(&mut *source).await.expect("whole lines").into_iter().flat_map(|(records, _)| records).collect()
 }
 
 #[tokio::test]
@@ -30,19 +23,12 @@ async fn what_is_written_reads_back_and_is_reported_when_synced() {
     let mut file = sink(&path, "p").await.unwrap();
     for from in [0, 100, 200] {
         assert_eq!(
-            file.write(&batch(records(from..from + 100)))
-                .await
-                .unwrap()
-                .durable,
+            file.write(&batch(records(from..from + 100))).await.unwrap().durable,
             Durable::Batches(vec![])
         );
     }
     assert_eq!(file.tick().await.unwrap().durable, Durable::All);
-    assert_eq!(
-        file.tick().await.unwrap().durable,
-        Durable::Batches(vec![]),
-        "nothing is new"
-    );
+    assert_eq!(file.tick().await.unwrap().durable, Durable::Batches(vec![]), "nothing is new");
     assert_eq!(file.flush().await.unwrap().durable, Durable::All);
     drop(file);
     assert_eq!(read(&path).await, records(0..300));
@@ -57,10 +43,7 @@ async fn what_is_written_reads_back_and_is_reported_when_synced() {
 async fn a_busy_sink_reports_all_the_same() {
     let mut file = sink(&folder("busy").join("out.jsonl"), "p").await.unwrap();
     let batch = batch(records(1..2));
-    assert_eq!(
-        file.write(&batch).await.unwrap().durable,
-        Durable::Batches(vec![])
-    );
+    assert_eq!(file.write(&batch).await.unwrap().durable, Durable::Batches(vec![]));
     tokio::time::sleep(Duration::from_millis(1_050)).await;
     assert_eq!(file.write(&batch).await.unwrap().durable, Durable::All);
 }
@@ -73,30 +56,17 @@ async fn a_line_that_a_crash_left_unfinished_is_cut_off() {
     file.flush().await.unwrap();
     drop(file);
     let whole = fs::read(&path).unwrap();
-    let last = whole[..whole.len() - 1]
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .unwrap()
-        + 1;
+    let last = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
     for cut in last..=whole.len() {
         fs::write(&path, &whole[..cut]).unwrap();
         let mut file = sink(&path, "p").await.unwrap();
         file.write(&batch(records(10..11))).await.unwrap();
         file.flush().await.unwrap();
         drop(file);
-        let seen: Vec<_> = read(&path)
-            .await
-            .iter()
-            .map(|record| record.origin.offset)
-            .collect();
+        let seen: Vec<_> = read(&path).await.iter().map(|record| record.origin.offset).collect();
         // All of a line but its newline is a whole record, and stays.
         let kept = if cut < whole.len() - 1 { 9 } else { 10 };
-        assert_eq!(
-            seen,
-            (0..kept).chain([10]).collect::<Vec<_>>(),
-            "cut at {cut} of {}",
-            whole.len()
-        );
+        assert_eq!(seen, (0..kept).chain([10]).collect::<Vec<_>>(), "cut at {cut} of {}", whole.len());
     }
 }
 
@@ -107,16 +77,12 @@ async fn a_file_of_another_kind_is_left_alone() {
     let error = sink(&path, "p").await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(
-        error
-            .to_string()
-            .starts_with("the file ends in something that is not the line of a record"),
+        error.to_string().starts_with("the file ends in something that is not the line of a record"),
         "{error}"
     );
     assert_eq!(fs::read(&path).unwrap(), b"first\nsecond, without an end");
-    for (path, says) in [
-        ("/dev/null", "this is not a regular file"),
-        ("/proc", "this is not a regular file"),
-    ] {
+    for (path, says) in [("/dev/null", "this is not a regular file"), ("/proc", "this is not a regular file")]
+    {
         let error = sink(path.as_ref(), "p").await.err().unwrap();
         assert_eq!((error.kind(), error.says()), (ErrorKind::Config, says));
     }
@@ -141,26 +107,13 @@ async fn the_tasks_of_one_pipeline_share_a_file_and_nobody_else_does() {
     for task in tasks.collect::<Vec<_>>() {
         open.push(task.await.unwrap());
     }
-    let mut seen: Vec<_> = read(&path)
-        .await
-        .iter()
-        .map(|record| record.origin.offset)
-        .collect();
+    let mut seen: Vec<_> = read(&path).await.iter().map(|record| record.origin.offset).collect();
     for task in 0..8 {
-        let own: Vec<_> = seen
-            .iter()
-            .copied()
-            .filter(|offset| offset / 1_000 == task)
-            .collect();
+        let own: Vec<_> = seen.iter().copied().filter(|offset| offset / 1_000 == task).collect();
         assert!(own.is_sorted(), "the order of a task is kept");
     }
     seen.sort_unstable();
-    assert_eq!(
-        seen,
-        (0..8)
-            .flat_map(|task| task * 1_000..task * 1_000 + 200)
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(seen, (0..8).flat_map(|task| task * 1_000..task * 1_000 + 200).collect::<Vec<_>>());
 
     let error = sink(&path, "q").await.err().unwrap();
     assert_eq!(error.says(), "the pipeline `p` writes to this file already");
@@ -169,10 +122,7 @@ async fn the_tasks_of_one_pipeline_share_a_file_and_nobody_else_does() {
     let elsewhere = File::open(&path).unwrap();
     elsewhere.lock().unwrap();
     let error = sink(&path, "q").await.err().unwrap();
-    assert_eq!(
-        (error.kind(), error.says()),
-        (ErrorKind::Transient, "another process writes to this file")
-    );
+    assert_eq!((error.kind(), error.says()), (ErrorKind::Transient, "another process writes to this file"));
     elsewhere.unlock().unwrap();
     assert!(sink(&path, "q").await.is_ok());
 }
@@ -203,21 +153,13 @@ async fn no_room_waits_and_leaves_no_part_of_a_line() {
     let before = fs::read(&path).unwrap();
 
     let limit = getrlimit(Resource::Fsize);
-    let little = Rlimit {
-        current: Some(before.len() as u64 + 1_000),
-        maximum: limit.maximum,
-    };
+    let little = Rlimit { current: Some(before.len() as u64 + 1_000), maximum: limit.maximum };
     setrlimit(Resource::Fsize, little).unwrap();
     let more = batch(records(10..100));
     for _ in 0..3 {
         let error = file.write(&more).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Transient);
-        assert!(
-            error
-                .to_string()
-                .starts_with("cannot write to the file: File too large"),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("cannot write to the file: File too large"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), before);
     }
     assert_eq!(file.flush().await.unwrap().durable, Durable::All);

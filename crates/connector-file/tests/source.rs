@@ -24,9 +24,8 @@ async fn reads_every_record_and_resumes_after_each_batch() {
     let end = lines.trim_ascii_end().len();
     fs::write(&path, &lines[..end]).unwrap();
 
-    let batches = read_all(&mut *source(json!({ "path": path }), Offsets::new()).await.unwrap())
-        .await
-        .unwrap();
+    let batches =
+        read_all(&mut *source(json!({ "path": path }), Offsets::new()).await.unwrap()).await.unwrap();
     assert!(batches.iter().all(|(records, _)| records.len() <= 100));
     let read: Vec<_> = batches.iter().flat_map(|(records, _)| records.clone()).collect();
     assert_eq!(read, expected);
@@ -35,12 +34,7 @@ async fn reads_every_record_and_resumes_after_each_batch() {
     for (records, resume_at) in batches {
         before += records.len();
         let mut again = source(json!({ "path": path }), resume_at).await.unwrap();
-        let rest: Vec<_> = read_all(&mut *again)
-            .await
-            .unwrap()
-            .into_iter()
-            .flat_map(|(r, _)| r)
-            .collect();
+        let rest: Vec<_> = read_all(&mut *again).await.unwrap().into_iter().flat_map(|(r, _)| r).collect();
         assert_eq!(rest, expected[before..], "after {before}");
     }
 }
@@ -55,40 +49,21 @@ async fn lines_that_say_little_get_the_name_of_the_file_and_the_number_of_the_li
     .unwrap();
     let seen = |topic: &str| {
         let config = json!({ "path": path, "topic": topic });
-        let config = if topic.is_empty() {
-            json!({ "path": path })
-        } else {
-            config
-        };
+        let config = if topic.is_empty() { json!({ "path": path }) } else { config };
         async move {
-            let batches = read_all(&mut *source(config, Offsets::new()).await.unwrap())
-                .await
-                .unwrap();
+            let batches = read_all(&mut *source(config, Offsets::new()).await.unwrap()).await.unwrap();
             let records = batches.into_iter().flat_map(|(records, _)| records);
-            records
-                .map(|record| (record.topic.to_string(), record.origin.offset))
-                .collect::<Vec<_>>()
+            records.map(|record| (record.topic.to_string(), record.origin.offset)).collect::<Vec<_>>()
         }
     };
-    assert_eq!(
-        seen("").await,
-        [
-            ("shop".to_owned(), 0),
-            ("shop".to_owned(), 70),
-            ("t".to_owned(), 3)
-        ]
-    );
+    assert_eq!(seen("").await, [("shop".to_owned(), 0), ("shop".to_owned(), 70), ("t".to_owned(), 3)]);
     assert_eq!(seen("shop.orders").await[0], ("shop.orders".to_owned(), 0));
 }
 
 #[tokio::test]
 async fn a_line_that_is_no_record_is_named_after_all_before_it_were_given() {
     let path = folder("bad").join("in.jsonl");
-    fs::write(
-        &path,
-        "{\"value\":1}\n{\"value\":2}\n{\"vlaue\":3}\n{\"value\":4}\n",
-    )
-    .unwrap();
+    fs::write(&path, "{\"value\":1}\n{\"value\":2}\n{\"vlaue\":3}\n{\"value\":4}\n").unwrap();
     let mut source = source(json!({ "path": path }), Offsets::new()).await.unwrap();
     let Polled::Batch { records, resume_at } = source.poll(Duration::from_secs(5)).await.unwrap() else {
         panic!("no batch");
@@ -101,10 +76,7 @@ async fn a_line_that_is_no_record_is_named_after_all_before_it_were_given() {
             let error = source.poll(Duration::from_secs(5)).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Fatal);
             let text = error.to_string();
-            assert!(
-                text.starts_with("not a record line: unknown field `vlaue`"),
-                "{text}"
-            );
+            assert!(text.starts_with("not a record line: unknown field `vlaue`"), "{text}");
             assert!(text.contains(&format!("(file={}:3)", path.display())), "{text}");
         }
     }
@@ -114,9 +86,7 @@ async fn a_line_that_is_no_record_is_named_after_all_before_it_were_given() {
 async fn follows_a_file_and_waits_for_the_rest_of_a_line() {
     let path = folder("follow").join("in.jsonl");
     fs::write(&path, "{\"value\":1}\n{\"val").unwrap();
-    let mut source = source(json!({ "path": path, "follow": true }), Offsets::new())
-        .await
-        .unwrap();
+    let mut source = source(json!({ "path": path, "follow": true }), Offsets::new()).await.unwrap();
     let next = async |source: &mut dyn aqueduct_api::Source| {
         for _ in 0..100 {
             match source.poll(Duration::from_millis(20)).await.unwrap() {
@@ -128,16 +98,8 @@ async fn follows_a_file_and_waits_for_the_rest_of_a_line() {
         panic!("nothing came")
     };
     assert_eq!(next(&mut *source).await.len(), 1);
-    assert!(matches!(
-        source.poll(Duration::from_millis(20)).await,
-        Ok(Polled::Idle)
-    ));
-    OpenOptions::new()
-        .append(true)
-        .open(&path)
-        .unwrap()
-        .write_all(b"ue\":2}\n")
-        .unwrap();
+    assert!(matches!(source.poll(Duration::from_millis(20)).await, Ok(Polled::Idle)));
+    OpenOptions::new().append(true).open(&path).unwrap().write_all(b"ue\":2}\n").unwrap();
     let records = next(&mut *source).await;
     assert_eq!(records[0].value.bytes().unwrap(), &b"2"[..]);
 }
@@ -145,11 +107,8 @@ async fn follows_a_file_and_waits_for_the_rest_of_a_line() {
 #[tokio::test]
 async fn says_what_is_wrong_with_the_file() {
     let folder = folder("wrong");
-    let (cut, long, short) = (
-        folder.join("cut.jsonl"),
-        folder.join("long.jsonl"),
-        folder.join("short.jsonl"),
-    );
+    let (cut, long, short) =
+        (folder.join("cut.jsonl"), folder.join("long.jsonl"), folder.join("short.jsonl"));
     fs::write(&cut, "{\"value\":1}\n{\"value\":\"ab").unwrap();
     fs::write(&long, format!("{{\"value\":\"{}\"}}\n", "x".repeat(2_000_000))).unwrap();
     fs::write(&short, "{\"value\":1}\n").unwrap();
@@ -161,18 +120,8 @@ async fn says_what_is_wrong_with_the_file() {
             ErrorKind::Config,
             "cannot open the file: No such file",
         ),
-        (
-            json!({ "path": folder }),
-            Offsets::new(),
-            ErrorKind::Config,
-            "this is a folder, not a file (path=",
-        ),
-        (
-            json!({ "path": short }),
-            behind,
-            ErrorKind::Fatal,
-            "the file is shorter than what was read of it",
-        ),
+        (json!({ "path": folder }), Offsets::new(), ErrorKind::Config, "this is a folder, not a file (path="),
+        (json!({ "path": short }), behind, ErrorKind::Fatal, "the file is shorter than what was read of it"),
         (
             json!({ "path": long, "line_max": "1MiB" }),
             Offsets::new(),

@@ -24,24 +24,14 @@ async fn input_passes_to_output() {
         .unwrap();
     let expected = records(0..2_000);
     let mut lines = Vec::new();
-    expected
-        .iter()
-        .for_each(|record| record_line::write(record, &mut lines));
+    expected.iter().for_each(|record| record_line::write(record, &mut lines));
     let mut stdin = child.stdin.take().unwrap();
     let feed = std::thread::spawn(move || stdin.write_all(&lines));
     let output = child.wait_with_output().unwrap();
     feed.join().unwrap().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 
-    let defaults = Defaults {
-        topic: "".into(),
-        partition: 0,
-        offset: 0,
-    };
+    let defaults = Defaults { topic: "".into(), partition: 0, offset: 0 };
     // The frame of the test prints there too, before the first line.
     let lines = output.stdout.split(|byte| *byte == b'\n');
     let read = lines.filter_map(|line| {
@@ -54,22 +44,11 @@ async fn input_passes_to_output() {
 async fn copy() {
     // What an earlier process left says nothing of this input.
     let stored = Offsets::from([("-".into(), "999@9".into())]);
-    let mut stdin = source(serde_json::json!({ "path": "-" }), stored)
-        .await
-        .expect("it opens");
+    let mut stdin = source(serde_json::json!({ "path": "-" }), stored).await.expect("it opens");
     let mut stdout = sink("-".as_ref(), "p").await.expect("it opens");
     for (records, _) in read_all(&mut *stdin).await.expect("whole lines") {
-        assert_eq!(
-            stdout
-                .write(&batch(records))
-                .await
-                .expect("it is written")
-                .durable,
-            Durable::All
-        );
+        assert_eq!(stdout.write(&batch(records)).await.expect("it is written").durable, Durable::All);
     }
-    let again = source(serde_json::json!({ "path": "-" }), Offsets::new())
-        .await
-        .err();
+    let again = source(serde_json::json!({ "path": "-" }), Offsets::new()).await.err();
     assert_eq!(again.map(|error| error.kind()), Some(ErrorKind::Config));
 }

@@ -14,38 +14,34 @@ use aqueduct_connector_file::Lines;
 use serde_json::Value;
 
 pub(crate) async fn source(config: Value, resume: Offsets) -> Result<Box<dyn Source>> {
+    source_of(config, resume, 100).await
+}
+
+pub(crate) async fn source_of(
+    config: Value,
+    resume: Offsets,
+    batch_records_max: usize,
+) -> Result<Box<dyn Source>> {
     let context = SourceContext {
         pipeline: "p".into(),
         task: 0,
         tasks: 1,
         resume,
-        batch_records_max: 100,
+        batch_records_max,
         batch_bytes_max: 1 << 20,
         drain_timeout: Duration::from_secs(1),
         condition: Condition::default(),
     };
     let catalog = Catalog::default().source::<Lines>();
-    catalog.sources["file"]
-        .configure(config)
-        .unwrap_or_else(|p| panic!("{p:?}"))
-        .open(context)
-        .await
+    catalog.sources["file"].configure(config).unwrap_or_else(|p| panic!("{p:?}")).open(context).await
 }
 
 pub(crate) async fn sink(path: &Path, pipeline: &str) -> Result<Box<dyn Sink>> {
     let config = serde_json::json!({ "path": path });
-    let context = SinkContext {
-        pipeline: pipeline.into(),
-        task: 0,
-        lane: 0,
-        condition: Condition::default(),
-    };
+    let context =
+        SinkContext { pipeline: pipeline.into(), task: 0, lane: 0, condition: Condition::default() };
     let catalog = Catalog::default().sink::<Lines>();
-    catalog.sinks["file"]
-        .configure(config)
-        .unwrap_or_else(|p| panic!("{p:?}"))
-        .open(context)
-        .await
+    catalog.sinks["file"].configure(config).unwrap_or_else(|p| panic!("{p:?}")).open(context).await
 }
 
 /// All records up to the end, and the place to resume after each batch.
@@ -70,15 +66,8 @@ pub(crate) fn records(offsets: std::ops::Range<i64>) -> Vec<Record> {
         }
         Record {
             topic: "shop.orders".into(),
-            origin: Origin {
-                partition: (offset % 4) as i32,
-                offset,
-            },
-            key: if offset % 5 == 0 {
-                Default::default()
-            } else {
-                format!("key \"{offset}\"\n").into()
-            },
+            origin: Origin { partition: (offset % 4) as i32, offset },
+            key: if offset % 5 == 0 { Default::default() } else { format!("key \"{offset}\"\n").into() },
             value: if offset % 7 == 0 {
                 Default::default()
             } else {

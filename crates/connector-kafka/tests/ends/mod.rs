@@ -21,6 +21,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+/// How long a revoked partition may be drained.
+pub const DRAIN: Duration = Duration::from_secs(5);
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The broker that the tests of a binary share; it ends with the last of them.
@@ -71,6 +73,17 @@ pub async fn committed(kafka: &Kafka, group: &str, topic: &str, partitions: i32)
     tokio::task::spawn_blocking(ask).await.unwrap()
 }
 
+/// How many records a topic has.
+pub async fn end_of(kafka: &Kafka, topic: &str, partitions: i32) -> usize {
+    let consumer: BaseConsumer = client(kafka, &[]).create().unwrap();
+    let topic = topic.to_owned();
+    let ask = move || {
+        let end = |partition| consumer.fetch_watermarks(&topic, partition, PATIENCE).unwrap().1;
+        (0..partitions).map(end).sum::<i64>() as usize
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
+}
+
 /// A source as the runner opens it.
 pub struct Reader {
     pub source: Box<dyn Source>,
@@ -83,6 +96,15 @@ pub fn with(mut config: Value, more: Value) -> Value {
 }
 
 pub async fn open_source(brokers: &str, pipeline: &str, config: Value) -> Reader {
+    open_source_with(brokers, pipeline, config, 1_000).await
+}
+
+pub async fn open_source_with(
+    brokers: &str,
+    pipeline: &str,
+    config: Value,
+    batch_records_max: usize,
+) -> Reader {
     let config = with(json!({ "connection": { "brokers": brokers } }), config);
     let configured = Catalog::default().source::<Topics>().sources["kafka"].configure(config).unwrap();
     let condition = Condition::default();
@@ -91,9 +113,9 @@ pub async fn open_source(brokers: &str, pipeline: &str, config: Value) -> Reader
         task: 0,
         tasks: 1,
         resume: Offsets::new(),
-        batch_records_max: 1_000,
+        batch_records_max,
         batch_bytes_max: 1 << 20,
-        drain_timeout: Duration::from_secs(5),
+        drain_timeout: DRAIN,
         condition: condition.clone(),
     };
     Reader { source: configured.open(context).await.unwrap(), condition }
