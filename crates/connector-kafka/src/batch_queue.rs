@@ -1,5 +1,6 @@
-//! The one file with unsafe code: records by the hundred from a queue of librdkafka, and the four calls beside it
-//! that the wrapper does not have. Pointers of the library stay inside; what comes out borrows from what owns them.
+//! The one file with unsafe code: records by the hundred from a queue of librdkafka, and the four calls
+//! beside it that the wrapper does not have. Pointers of the library stay inside; what comes out borrows from
+//! what owns them.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -36,15 +37,16 @@ impl<C: ConsumerContext> BatchQueue<C> {
         forward(&self.consumer, topic, partition, self.queue);
     }
 
-    /// Waits up to `wait_ms` for a record and takes it with all that are there already, `records_max` at most.
+    /// Waits up to `wait_ms` for a record and takes it with all that are there already, `records_max` at
+    /// most.
     pub(crate) fn take<'a>(&self, room: &'a mut Room, records_max: usize, wait_ms: i32) -> Messages<'a> {
         room.0.clear();
         room.0.reserve(records_max);
         // A call returns when the room is full or the time is over, so the wait is for the first record only.
         for (count_max, wait_ms) in [(1, wait_ms), (records_max.saturating_sub(1), 0)] {
             let taken = room.0.len();
-            // SAFETY: the room has capacity for `records_max` pointers, of which `taken` are set; the call writes at
-            // most `count_max` behind them and says how many.
+            // SAFETY: the room has capacity for `records_max` pointers, of which `taken` are set; the call
+            // writes at most `count_max` behind them and says how many.
             let count = unsafe {
                 let room = room.0.as_mut_ptr().add(taken);
                 rd::rd_kafka_consume_batch_queue(self.queue, wait_ms, room, count_max)
@@ -183,7 +185,8 @@ fn bytes<'a>(start: *const c_void, length: usize) -> Option<&'a [u8]> {
     if start.is_null() {
         return None;
     }
-    // SAFETY: the library gives a start with its length, valid as long as the message that the caller borrows from.
+    // SAFETY: the library gives a start with its length, valid as long as the message that the caller borrows
+    // from.
     Some(unsafe { std::slice::from_raw_parts(start.cast(), length) })
 }
 
@@ -197,8 +200,8 @@ unsafe fn text(start: *const c_char) -> String {
     unsafe { CStr::from_ptr(start) }.to_string_lossy().into_owned()
 }
 
-/// Records of this partition arrive nowhere from now on; those that were forwarded and not taken are discarded by the
-/// library once the partition is unassigned.
+/// Records of this partition arrive nowhere from now on; those that were forwarded and not taken are
+/// discarded by the library once the partition is unassigned.
 pub(crate) fn detach<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str, partition: i32) {
     forward(consumer, topic, partition, ptr::null_mut());
 }
@@ -210,8 +213,8 @@ fn forward<C: ConsumerContext>(
     to: *mut rd::rd_kafka_queue_t,
 ) {
     let Ok(topic) = CString::new(topic) else { return };
-    // SAFETY: the client is alive, the name a C string; the partition's queue is a reference of ours, given back here;
-    // `to` is null or a live queue of the same client.
+    // SAFETY: the client is alive, the name a C string; the partition's queue is a reference of ours, given
+    // back here; `to` is null or a live queue of the same client.
     unsafe {
         let queue =
             rd::rd_kafka_queue_get_partition(consumer.client().native_ptr(), topic.as_ptr(), partition);
@@ -222,14 +225,15 @@ fn forward<C: ConsumerContext>(
     }
 }
 
-/// Starts a commit; its outcome comes to `ConsumerContext::commit_callback` of whoever polls the consumer. The
-/// wrapper's own asynchronous commit tells nobody how it ended.
+/// Starts a commit; its outcome comes to `ConsumerContext::commit_callback` of whoever polls the consumer.
+/// The wrapper's own asynchronous commit tells nobody how it ended.
 pub(crate) fn commit<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     offsets: &TopicPartitionList,
 ) -> Result<(), RDKafkaErrorCode> {
     let client = consumer.client().native_ptr();
-    // SAFETY: client and list are alive; the list is copied by the call; the reference to the queue is given back.
+    // SAFETY: client and list are alive; the list is copied by the call; the reference to the queue is given
+    // back.
     let code = unsafe {
         let queue = rd::rd_kafka_queue_get_consumer(client);
         if queue.is_null() {

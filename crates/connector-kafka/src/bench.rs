@@ -1,4 +1,5 @@
-//! What `aqueduct bench` measures the source against: the fastest loop over librdkafka that does nothing but count.
+//! What `aqueduct bench` measures the source against: the fastest loop over librdkafka that does nothing but
+//! count.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,8 @@ pub struct Counted {
     pub seconds: f64,
 }
 
-/// Reads a topic once from its beginning to its present end and counts; `properties` are librdkafka's. It blocks.
+/// Reads a topic once from its beginning to its present end and counts; `properties` are librdkafka's. It
+/// blocks.
 ///
 /// # Errors
 /// When the cluster does not answer or the topic cannot be read.
@@ -79,7 +81,8 @@ pub fn bare_loop(brokers: &str, topic: &str, properties: &[(&str, &str)]) -> Res
     Ok(counted)
 }
 
-/// Makes a topic and puts that many orders of some 131 bytes into it, with keys, lz4, and times a millisecond apart.
+/// Makes a topic and puts that many orders of some 131 bytes into it, with keys, lz4, and times a millisecond
+/// apart.
 ///
 /// # Errors
 /// When the topic exists already, or the cluster does not take it.

@@ -1,4 +1,5 @@
-//! What consumers and producers share: their properties, what they are waiting for, and what an error code means.
+//! What consumers and producers share: their properties, what they are waiting for, and what an error code
+//! means.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +14,11 @@ use rdkafka::metadata::Metadata;
 
 use crate::config::{Connection, Isolation, Properties, SinkConfig, SourceConfig};
 
-/// Memory that librdkafka may fill with records ahead of the engine (it counts uncompressed bytes, over all partitions).
+/// Memory that librdkafka may fill with records ahead of the engine (it counts uncompressed bytes, over all
+/// partitions).
 const PREFETCH_KIBIBYTES: &str = "16384";
-/// The same as records: each costs some 350 bytes beside its payload, which the bound in bytes does not count.
+/// The same as records: each costs some 350 bytes beside its payload, which the bound in bytes does not
+/// count.
 const PREFETCH_RECORDS: &str = "10000";
 /// One answer of a broker, compressed; it comes on top of what is prefetched already.
 const FETCH_BYTES_MAX: &str = "1048576";
@@ -65,7 +68,8 @@ pub(crate) fn producer_config(config: &SinkConfig, client_id: &str) -> ClientCon
     let mut client = common(&config.connection, client_id);
     client.set("queue.buffering.max.messages", UNACKNOWLEDGED_RECORDS_MAX);
     client.set("queue.buffering.max.kbytes", UNACKNOWLEDGED_KIBIBYTES);
-    // The broker judges what is too large, with the limit of the topic; the library's own would refuse what it takes.
+    // The broker judges what is too large, with the limit of the topic; the library's own would refuse what
+    // it takes.
     client.set("message.max.bytes", "100000000");
     client.set("batch.size", PRODUCER_BATCH_BYTES);
     // How long a topic may be unknown, a just created one for example, before that is an error.
@@ -136,12 +140,14 @@ impl Troubles {
         Self { condition, now: Mutex::default(), suspected: AtomicBool::new(false) }
     }
 
-    /// A connection failed. One broker of many, or all? The library does not always say, so somebody has to ask.
+    /// A connection failed. One broker of many, or all? The library does not always say, so somebody has to
+    /// ask.
     pub(crate) fn suspect(&self) {
         self.suspected.store(true, Ordering::Release);
     }
 
-    /// Whether to ask if a broker answers: because none did, or because of a suspicion, which is taken back by this.
+    /// Whether to ask if a broker answers: because none did, or because of a suspicion, which is taken back
+    /// by this.
     pub(crate) fn to_ask(&self) -> bool {
         self.suspected.swap(false, Ordering::AcqRel) || self.has(Trouble::Brokers)
     }
@@ -194,7 +200,8 @@ pub(crate) fn is_connection(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Whether the trouble is on the way to the brokers, or theirs for the moment: the library itself tries again.
+/// Whether the trouble is on the way to the brokers, or theirs for the moment: the library itself tries
+/// again.
 pub(crate) fn is_passing(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     is_connection(code)

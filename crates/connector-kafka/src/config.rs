@@ -1,4 +1,5 @@
-//! What a pipeline file says of Kafka: the connection, the source and the sink. Read and checked without the network.
+//! What a pipeline file says of Kafka: the connection, the source and the sink. Read and checked without the
+//! network.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

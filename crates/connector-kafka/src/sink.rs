@@ -1,4 +1,5 @@
-//! The sink: records go to an idempotent producer as fast as it takes them, and count when all replicas have them.
+//! The sink: records go to an idempotent producer as fast as it takes them, and count when all replicas have
+//! them.
 
 mod deliveries;
 mod producer;
@@ -108,7 +109,8 @@ impl TopicsSink {
         }
     }
 
-    /// A request is refused as a whole when one record in it is: the others go again, and with them what followed.
+    /// A request is refused as a whole when one record in it is: the others go again, and with them what
+    /// followed.
     async fn send_again(&mut self) -> Result<()> {
         while self.deliveries.again() {
             while !self.deliveries.all_answered() {

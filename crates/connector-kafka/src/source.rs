@@ -87,7 +87,8 @@ impl Source for TopicsSource {
         }
     }
 
-    /// Returns when the commit is on its way; the event thread sees to it that it arrives, and repeats it if not.
+    /// Returns when the commit is on its way; the event thread sees to it that it arrives, and repeats it if
+    /// not.
     async fn release(&mut self, offsets: &Offsets) -> Result<()> {
         self.handoff.release(offsets)?;
         if let Some(consumer) = self.consumer.upgrade() {

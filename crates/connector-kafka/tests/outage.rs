@@ -82,7 +82,8 @@ async fn both_ends_wait_for_a_broker_that_is_away() {
     writing.await.unwrap();
     let read = reading.await.unwrap();
     assert_all_in_order(read.iter().map(|record| text(&record.value).parse().unwrap()), BATCHES * 100);
-    // A broker that forgets its group has the source read again what was not committed; the sink writes nothing twice.
+    // A broker that forgets its group has the source read again what was not committed; the sink writes
+    // nothing twice.
     let stored: BTreeMap<_, _> = read.iter().map(|record| (record.origin, text(&record.value))).collect();
     assert_eq!(stored.values().collect::<BTreeSet<_>>().len(), stored.len());
     let committed = ends::committed(&kafka, "outage", "outage", 2).await;

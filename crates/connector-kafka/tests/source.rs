@@ -3,10 +3,12 @@
 
 mod ends;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aqueduct_api::{ErrorKind, Offsets, Polled};
+use aqueduct_api::{ErrorKind, Offsets, Origin, Polled, Record};
 use aqueduct_tests::{Kafka, Load};
 use ends::{broker, by_partition, committed, create, open_sink, open_source, record, text};
 use serde_json::json;
@@ -15,7 +17,8 @@ use tokio::time::Instant;
 async fn fill(kafka: &Kafka, topic: &str, values: std::ops::Range<usize>, timestamp_ms: i64) {
     let mut writer = open_sink(&kafka.brokers(), json!({ "topic": topic })).await;
     let records = values.map(|value| {
-        let mut record = record(topic, None, &value.to_string());
+        let value = value.to_string();
+        let mut record = record(topic, Some(&value), &value);
         record.timestamp_us = Some(timestamp_ms * 1_000);
         record
     });
@@ -104,43 +107,56 @@ async fn resumes_where_it_was_released() {
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
 }
 
-/// Reads as an engine does: what was read is released with the next poll but one, and a revocation is drained first.
-async fn consume(
-    mut reader: ends::Reader,
-    seen: std::sync::Arc<std::sync::Mutex<HashMap<(i32, i64), usize>>>,
-    until: impl Fn(usize) -> bool,
-) {
-    let mut held: Option<Offsets> = None;
+/// What two members of a group have read.
+#[derive(Default)]
+struct Share {
+    times: Mutex<HashMap<Origin, usize>>,
+    of: [AtomicUsize; 2],
+}
+
+impl Share {
+    /// The second one has got something.
+    fn is_shared(&self) -> bool {
+        self.of[1].load(Ordering::Relaxed) >= 5_000
+    }
+
+    fn add(&self, member: usize, records: &[Record]) {
+        let mut times = self.times.lock().unwrap();
+        records.iter().for_each(|record| *times.entry(record.origin).or_default() += 1);
+        self.of[member].fetch_add(records.len(), Ordering::Relaxed);
+    }
+}
+
+/// Reads as an engine does: what was read is released a good while later, and a revocation is drained first.
+/// The first member takes its time until the second has got something.
+async fn consume(mut reader: ends::Reader, member: usize, share: Arc<Share>, until: impl Fn(&Share) -> bool) {
+    let mut held: VecDeque<Offsets> = VecDeque::new();
     let deadline = Instant::now() + ends::PATIENCE;
-    loop {
+    while !until(&share) {
+        assert!(Instant::now() < deadline, "{:?}, {:?}", share.of, reader.condition.reason());
         match reader.source.poll(Duration::from_millis(100)).await.unwrap() {
             Polled::Batch { records, resume_at } => {
-                for record in &records {
-                    let at = (record.origin.partition, record.origin.offset);
-                    *seen.lock().unwrap().entry(at).or_default() += 1;
-                }
-                if let Some(done) = held.replace(resume_at) {
+                share.add(member, &records);
+                held.push_back(resume_at);
+                if held.len() > 40
+                    && let Some(done) = held.pop_front()
+                {
                     reader.source.release(&done).await.unwrap();
                 }
-                // A pace at which the others get their share.
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                let hurry = member == 1 || share.is_shared() || share.of[0].load(Ordering::Relaxed) < 50_000;
+                tokio::time::sleep(Duration::from_millis(if hurry { 1 } else { 200 })).await;
             }
             Polled::Revoked { partitions } => {
                 assert!(!partitions.is_empty());
                 tokio::time::sleep(Duration::from_millis(200)).await;
-                if let Some(done) = held.take() {
+                for done in held.drain(..) {
                     reader.source.release(&done).await.unwrap();
                 }
             }
             _ => {}
         }
-        let read = seen.lock().unwrap().len();
-        if until(read) {
-            break;
-        }
-        assert!(Instant::now() < deadline, "{read} records, {:?}", reader.condition.reason());
     }
-    if let Some(done) = held {
+    for done in held {
         reader.source.release(&done).await.unwrap();
     }
     reader.source.close().await.unwrap();
@@ -155,26 +171,25 @@ async fn partitions_change_hands_without_loss_or_repeats() {
     let filler = kafka.clone();
     tokio::task::spawn_blocking(move || filler.produce(&load)).await.unwrap();
     for (group, client) in [
-        ("hands-cooperative", json!({})),
-        ("hands-eager", json!({ "partition.assignment.strategy": "range" })),
+        ("hands-cooperative", json!({ "heartbeat.interval.ms": 300 })),
+        ("hands-eager", json!({ "partition.assignment.strategy": "range", "heartbeat.interval.ms": 300 })),
         ("hands-kip848", json!({ "group.protocol": "consumer" })),
     ] {
-        let seen = std::sync::Arc::new(std::sync::Mutex::new(HashMap::new()));
+        let share = Arc::new(Share::default());
         let config = json!({ "topics": ["hands"], "client": client, "session_timeout": "6s" });
         let first = open_source(&kafka.brokers(), group, config.clone()).await;
-        let first = tokio::spawn(consume(first, seen.clone(), |read| read == RECORDS));
-        while seen.lock().unwrap().len() < 20_000 {
+        let all = |share: &Share| share.times.lock().unwrap().len() == RECORDS;
+        let first = tokio::spawn(consume(first, 0, share.clone(), all));
+        while share.of[0].load(Ordering::Relaxed) < 20_000 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let joined = seen.lock().unwrap().len();
+        // The second joins, reads a part, and leaves its partitions to the first again.
         let second = open_source(&kafka.brokers(), group, config.clone()).await;
-        let second = tokio::spawn(consume(second, seen.clone(), move |read| read > joined + 80_000));
-        second.await.unwrap();
+        tokio::spawn(consume(second, 1, share.clone(), Share::is_shared)).await.unwrap();
         first.await.unwrap();
-        let seen = std::mem::take(&mut *seen.lock().unwrap());
-        assert_eq!(seen.len(), RECORDS, "{group}");
-        let again = seen.values().filter(|times| **times > 1).count();
-        assert_eq!(again, 0, "{group}: {again} records came again");
+        let times = std::mem::take(&mut *share.times.lock().unwrap());
+        let again = times.values().filter(|times| **times > 1).count();
+        assert_eq!(again, 0, "{group}: {again} records came again, read were {:?}", share.of);
         let committed = committed(&kafka, group, "hands", 8).await;
         assert_eq!(committed.iter().map(|end| end.unwrap()).sum::<i64>(), RECORDS as i64, "{group}");
     }
@@ -185,15 +200,16 @@ async fn a_revocation_does_not_wait_for_ever() {
     let kafka = broker();
     create(&kafka, "stuck", 2, &[]).await;
     fill(&kafka, "stuck", 0..1_000, 1_000).await;
-    let topics = json!({ "topics": ["stuck"] });
+    let topics = json!({ "topics": ["stuck"], "client": { "heartbeat.interval.ms": 300 } });
     let mut first = open_source(&kafka.brokers(), "stuck", topics.clone()).await;
     let (_, resume) = first.read(1_000).await;
-    // The first does not poll any more; the second gets its half all the same, after the drain's time is over.
+    // The first does not poll any more; the second gets its half all the same, after the drain's time is
+    // over.
     let begin = Instant::now();
     let mut second = open_source(&kafka.brokers(), "stuck", topics).await;
     let (records, _) = second.read(1).await;
     let waited = begin.elapsed();
-    assert!(waited > Duration::from_secs(4) && waited < Duration::from_secs(20), "{waited:?}");
+    assert!(waited > ends::DRAIN && waited < ends::DRAIN * 3, "{waited:?}");
     // What the first releases now is fenced off: the partition is not its own any more.
     let moved = records[0].origin.partition;
     first.source.release(&resume).await.unwrap();

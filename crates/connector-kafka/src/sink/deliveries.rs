@@ -1,6 +1,6 @@
-//! What was given to the producer and is not reported yet: a count per batch, no state per record. Batches are
-//! reported in the order in which they came, so that whatever has to be sent again is still here with all that
-//! followed it (invariant 7).
+//! What was given to the producer and is not reported yet: a count per batch, no state per record. Batches
+//! are reported in the order in which they came, so that whatever has to be sent again is still here with all
+//! that followed it (invariant 7).
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -156,8 +156,9 @@ impl Deliveries {
         self.state().open.iter().all(|open| open.unanswered == 0)
     }
 
-    /// Everything from the first unsent record on, for one more pass in the same order: the producer carries a key's
-    /// later records again behind the earlier one. All must be answered. Each batch is held open until `all_given`.
+    /// Everything from the first unsent record on, for one more pass in the same order: the producer carries
+    /// a key's later records again behind the earlier one. All must be answered. Each batch is held open
+    /// until `all_given`.
     pub(crate) fn take_unsent(&self) -> Vec<(usize, Arc<Batch>, Vec<usize>)> {
         let mut state = self.state();
         state.again = false;

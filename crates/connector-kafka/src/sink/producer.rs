@@ -1,4 +1,5 @@
-//! The producer with its thread, which serves delivery reports whatever the engine does, and what its answers mean.
+//! The producer with its thread, which serves delivery reports whatever the engine does, and what its answers
+//! mean.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -168,8 +169,8 @@ impl Judge {
         }
     }
 
-    /// A record that travelled alone is meant by the refusal. A smaller one may have been in the company of others,
-    /// and the topic takes smaller requests than the producer makes.
+    /// A record that travelled alone is meant by the refusal. A smaller one may have been in the company of
+    /// others, and the topic takes smaller requests than the producer makes.
     fn too_large(&self, topic: &str, record_bytes: usize) -> Answer {
         if record_bytes > self.alone_above {
             let says = format!("the record of {record_bytes} bytes is too large for topic `{topic}`");

@@ -1,5 +1,6 @@
-//! What the threads of a source and the engine's side of it share: which partitions are owned, the batches that wait
-//! for a poll, and how far offsets are committed. A state machine behind one lock; it calls no library.
+//! What the threads of a source and the engine's side of it share: which partitions are owned, the batches
+//! that wait for a poll, and how far offsets are committed. A state machine behind one lock; it calls no
+//! library.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -47,7 +48,8 @@ pub(crate) struct Owned {
     pub(crate) topic: String,
     /// The partition.
     pub(crate) partition: i32,
-    /// Differs each time the partition is assigned, so that what was read under an earlier one is known as such.
+    /// Differs each time the partition is assigned, so that what was read under an earlier one is known as
+    /// such.
     ownership: u64,
     /// The offset after the last record that was given to the engine.
     given: Option<i64>,
@@ -165,8 +167,8 @@ impl Handoff {
         Some(Given::Batch(batch))
     }
 
-    /// Everything before these offsets is done. A partition that is not ours any more is left alone (invariant 9),
-    /// and no offset moves back.
+    /// Everything before these offsets is done. A partition that is not ours any more is left alone
+    /// (invariant 9), and no offset moves back.
     pub(crate) fn release(&self, offsets: &Offsets) -> Result<(), Error> {
         let mut state = self.state();
         for (name, position) in offsets {
@@ -206,8 +208,8 @@ impl Handoff {
         state.reading
     }
 
-    /// A call is over; says which of the partitions it read are owned. Asked in the same breath: between the call and
-    /// the question nothing could be taken away and given back.
+    /// A call is over; says which of the partitions it read are owned. Asked in the same breath: between the
+    /// call and the question nothing could be taken away and given back.
     pub(crate) fn end_read(&self, names: impl Iterator<Item = Partition>) -> Vec<Option<Ownership>> {
         let mut state = self.state();
         state.reading = false;
@@ -220,8 +222,8 @@ impl Handoff {
             .collect()
     }
 
-    /// Gives a batch to the next poll, and waits for room. What was read under an ownership that is over is dropped:
-    /// nothing of it was released, so whoever owns the partition now reads it again.
+    /// Gives a batch to the next poll, and waits for room. What was read under an ownership that is over is
+    /// dropped: nothing of it was released, so whoever owns the partition now reads it again.
     pub(crate) fn push(&self, batch: Batch) {
         let mut state = self.state();
         while state.batches.len() >= BATCHES_READY_MAX && state.ending.is_none() && state.holds(&batch.from) {
@@ -279,7 +281,8 @@ impl Handoff {
         state.owned.insert(name_of(topic, partition), owned);
     }
 
-    /// The group has nothing for this partition yet, and it begins at `offset`: that is committed like a release.
+    /// The group has nothing for this partition yet, and it begins at `offset`: that is committed like a
+    /// release.
     pub(crate) fn begin_at(&self, topic: &str, partition: i32, offset: i64) {
         if let Some(owned) = self.state().owned.get_mut(&name_of(topic, partition)) {
             owned.released = Some(offset);
@@ -287,8 +290,8 @@ impl Handoff {
         }
     }
 
-    /// Nothing more of these is given out, and the engine is told with its next poll. `at_once`: they are lost, there
-    /// is nothing to drain or commit.
+    /// Nothing more of these is given out, and the engine is told with its next poll. `at_once`: they are
+    /// lost, there is nothing to drain or commit.
     pub(crate) fn revoke(&self, names: &[Partition], at_once: bool) {
         let mut state = self.state();
         for name in names {

@@ -1,5 +1,5 @@
-//! A member of the group: takes partitions over, gives them up drained, and commits. Everything here runs on the
-//! event thread, but for `commit`, which any thread may call.
+//! A member of the group: takes partitions over, gives them up drained, and commits. Everything here runs on
+//! the event thread, but for `commit`, which any thread may call.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -59,7 +59,8 @@ impl Member {
         }
     }
 
-    /// Commits until nothing is left, or until the time is over: what is left then is read again by the next owner.
+    /// Commits until nothing is left, or until the time is over: what is left then is read again by the next
+    /// owner.
     pub(crate) fn commit_last(&self, consumer: &GroupConsumer, of_all: bool) {
         let deadline = Instant::now() + LAST_COMMIT_TIMEOUT;
         while self.handoff.uncommitted(of_all) && self.handoff.ending() != Some(Ending::Abandon) {

@@ -1,5 +1,5 @@
-//! Records of one partition on their way into a batch. A record of librdkafka is looked at once, while it is warm in
-//! the cache, and given back; the batch is made afterwards from what was noted of it.
+//! Records of one partition on their way into a batch. A record of librdkafka is looked at once, while it is
+//! warm in the cache, and given back; the batch is made afterwards from what was noted of it.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Where reading begins in partitions that were just assigned: at what the group has committed, or where `start` says.
+//! Where reading begins in partitions that were just assigned: at what the group has committed, or where
+//! `start` says.
 
 use aqueduct_api::{Error, Result};
 use rdkafka::consumer::Consumer;
@@ -17,13 +18,13 @@ pub(crate) struct Placed {
     pub(crate) offset: Offset,
     /// What the group has.
     pub(crate) committed: Option<i64>,
-    /// Resolved by a question that may be answered differently next time, so it is committed at once: a crash before
-    /// the first settled batch would otherwise skip what came in between.
+    /// Resolved by a question that may be answered differently next time, so it is committed at once: a crash
+    /// before the first settled batch would otherwise skip what came in between.
     pub(crate) commit_now: Option<i64>,
 }
 
-/// Asks the group, and the cluster where the group has nothing. Waits for a broker that is away; a partition is left
-/// out when the source ends or loses its assignment meanwhile.
+/// Asks the group, and the cluster where the group has nothing. Waits for a broker that is away; a partition
+/// is left out when the source ends or loses its assignment meanwhile.
 pub(crate) fn place(
     member: &Member,
     consumer: &GroupConsumer,
@@ -96,7 +97,8 @@ fn resolve(member: &Member, consumer: &GroupConsumer, list: TopicPartitionList) 
     Ok(placed)
 }
 
-/// Asks until there is an answer for each partition; `None` when the source ends or loses its assignment meanwhile.
+/// Asks until there is an answer for each partition; `None` when the source ends or loses its assignment
+/// meanwhile.
 fn insist(
     member: &Member,
     consumer: &GroupConsumer,

@@ -1,5 +1,5 @@
-//! The two threads of a source. The event thread serves the group whatever the engine does, so that a pipeline that
-//! waits for hours stays a member; the data thread takes what librdkafka has fetched.
+//! The two threads of a source. The event thread serves the group whatever the engine does, so that a
+//! pipeline that waits for hours stays a member; the data thread takes what librdkafka has fetched.
 
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;

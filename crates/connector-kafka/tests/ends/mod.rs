@@ -1,4 +1,5 @@
-//! What the tests of this crate share: one broker, ends opened as the runner opens them, and an engine's manners.
+//! What the tests of this crate share: one broker, ends opened as the runner opens them, and an engine's
+//! manners.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
