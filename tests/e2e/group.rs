@@ -31,3 +31,20 @@ fn runners_come_and_go_and_nothing_is_lost_or_doubled() {
     });
     scene.check().assert_exact();
 }
+
+#[test]
+fn tasks_of_one_process_share_the_topic() {
+    let scene = Scene::new();
+    let text = scene.pipeline().text() + "tasks: 3\n";
+    std::thread::scope(|scope| {
+        scope.spawn(|| scene.produce(0..40_000, 8_000));
+        let (mut aqueduct, _) = scene.run_text(&text);
+        sleep(Duration::from_secs(6));
+        // Killed in the middle: three members of the group die at once.
+        aqueduct.kill();
+    });
+    let (mut aqueduct, _) = scene.run_text(&text);
+    scene.until_done(Duration::from_secs(60));
+    aqueduct.stop();
+    scene.check().assert_exact();
+}

@@ -41,6 +41,18 @@ fn a_finite_source_ends_the_process() {
 }
 
 #[test]
+fn tasks_share_the_source_and_nothing_is_left_out_or_doubled() {
+    let text = FINITE.replace("pipeline: finite", "pipeline: finite\ntasks: 3");
+    let folder = Folder::new().with("a.yaml", &text);
+    let ended = folder.aqueduct(&["run", "a.yaml"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let mut all = offsets(&folder);
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!((all.len(), lines(&folder)), (5_000, 5_000));
+}
+
+#[test]
 fn logs_are_json_where_the_settings_say_so_and_hold_no_payload() {
     let folder = Folder::new().with("a.yaml", FINITE).with("aqueduct.yaml", "runtime: { log: json }\n");
     let ended = folder.aqueduct(&["run", "a.yaml"]);
