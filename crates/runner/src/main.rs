@@ -62,6 +62,8 @@ impl From<bool> for Exit {
 }
 
 fn main() -> ExitCode {
+    process::use_small_pages();
+    process::end_quietly_without_reader();
     let exit = match CommandLine::parse().command {
         Command::Run(arguments) => within_runtime(commands::run::run(arguments)),
         Command::Check(arguments) => commands::check::run(&arguments),

@@ -1,18 +1,43 @@
-//! What this process uses: memory and CPU time, as the kernel tells it. Only Linux does; elsewhere nothing is said.
+//! This process and the kernel: what it uses of memory and CPU time, and how. Only Linux tells; elsewhere nothing is
+//! said.
 
 use std::fs;
 
 /// Clock ticks a second in `/proc`: the kernel's user interface has it fixed at 100 on every architecture we build for.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// Asks for small pages: one live record would hold a huge one, which takes tens of MiB and makes nothing faster
+/// (`docs/decisions/2026-11-21-allocator.md`). Must run before there are threads, which inherit it (prctl(2),
+/// `PR_SET_THP_DISABLE`).
+pub(crate) fn use_small_pages() {
+    #[cfg(target_os = "linux")]
+    rustix::thread::disable_transparent_huge_pages(true).ok();
+}
+
+/// Ends without a word when nobody reads what is printed any more, as in `aqueduct connectors | head`.
+pub(crate) fn end_quietly_without_reader() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload_as_str().is_some_and(|says| says.starts_with("failed printing to stdout")) {
+            std::process::exit(0);
+        }
+        report(panic);
+    }));
+}
+
 /// Memory in use now, in bytes.
 pub(crate) fn resident_bytes() -> Option<u64> {
     status_kib("VmRSS:")
 }
 
-/// The most memory that was ever in use, in bytes.
+/// The most memory that was in use at once, in bytes.
 pub(crate) fn resident_peak_bytes() -> Option<u64> {
     status_kib("VmHWM:")
+}
+
+/// From now on the peak is counted anew (proc(5), `/proc/self/clear_refs`); where that is not allowed, it goes on.
+pub(crate) fn reset_peak() {
+    fs::write("/proc/self/clear_refs", "5").ok();
 }
 
 /// CPU time of all threads so far, user and system, in seconds (proc(5), `/proc/self/stat`, fields 14 and 15).

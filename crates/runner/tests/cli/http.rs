@@ -114,7 +114,9 @@ fn partitions_of_kafka_have_offsets_and_lag() {
     let running = folder.start(&["run", "a.yaml"]);
     let told = eventually(|| {
         let page = get(&address, "/metrics")?.1;
-        let tells = |name| page.contains(&format!("aqueduct_{name}{{pipeline=\"good\",partition=\"shop.orders/5\"}} "));
+        let tells = |name| {
+            page.contains(&format!("aqueduct_{name}{{pipeline=\"good\",partition=\"shop.orders/5\"}} "))
+        };
         ["committed_offset", "lag_records", "lag_seconds"].into_iter().all(tells).then_some(())
     });
     told.expect("offset and lag of a partition");
