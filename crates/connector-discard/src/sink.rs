@@ -23,11 +23,7 @@ impl SinkConnector for Nothing {
     }
 
     fn traits(_: &Config) -> SinkTraits {
-        SinkTraits {
-            lanes: 1,
-            batch_records_max: None,
-            repeats: Repeats::Absorbed("nothing is kept"),
-        }
+        SinkTraits { lanes: 1, batch_records_max: None, repeats: Repeats::Absorbed("nothing is kept") }
     }
 
     fn describe(_: &Config) -> String {

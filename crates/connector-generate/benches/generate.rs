@@ -15,20 +15,12 @@ use tokio::time::Instant;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     for batch_records_max in [500, 1_000, 4_000, 16_000] {
         for discard in [false, true] {
-            let best = (0..5)
-                .map(|_| runtime.block_on(run(batch_records_max, discard)))
-                .max_by(f64::total_cmp);
-            let what = if discard {
-                "generate -> discard"
-            } else {
-                "generate"
-            };
+            let best =
+                (0..5).map(|_| runtime.block_on(run(batch_records_max, discard))).max_by(f64::total_cmp);
+            let what = if discard { "generate -> discard" } else { "generate" };
             println!(
                 "{what:<20} {batch_records_max:>6} a batch: {:6.2} M records/s",
                 best.unwrap_or_default()
@@ -50,17 +42,9 @@ async fn run(batch_records_max: usize, discard: bool) -> f64 {
         drain_timeout: Duration::from_secs(1),
         condition: Condition::default(),
     };
-    let config = Arc::new(Config {
-        count: Some(RECORDS),
-        ..Config::default()
-    });
+    let config = Arc::new(Config { count: Some(RECORDS), ..Config::default() });
     let mut source = Orders::open(config, context).await.expect("a source");
-    let context = SinkContext {
-        pipeline: "bench".into(),
-        task: 0,
-        lane: 0,
-        condition: Condition::default(),
-    };
+    let context = SinkContext { pipeline: "bench".into(), task: 0, lane: 0, condition: Condition::default() };
     let mut sink = Nothing::open(Arc::default(), context).await.expect("a sink");
     let begin = Instant::now();
     let mut batches = 0;

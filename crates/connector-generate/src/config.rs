@@ -90,11 +90,7 @@ impl Config {
 
     /// `start` in microseconds since 1970.
     pub(crate) fn start_us(&self) -> Option<i64> {
-        self.start
-            .as_ref()?
-            .parse::<Timestamp>()
-            .ok()
-            .map(Timestamp::as_microsecond)
+        self.start.as_ref()?.parse::<Timestamp>().ok().map(Timestamp::as_microsecond)
     }
 }
 

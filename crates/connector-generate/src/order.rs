@@ -22,16 +22,10 @@ impl Customers {
     /// Those of each partition.
     pub(crate) fn shared_out(partitions: u32, seed: u64) -> Vec<Self> {
         let seed_of = |partition| scramble(seed ^ scramble(u64::from(partition) + 1));
-        let mut all: Vec<Self> = (0..partitions)
-            .map(|p| Self {
-                numbers: Vec::new(),
-                seed: seed_of(p),
-            })
-            .collect();
+        let mut all: Vec<Self> =
+            (0..partitions).map(|p| Self { numbers: Vec::new(), seed: seed_of(p) }).collect();
         for number in 0..CUSTOMERS {
-            all[partition_for_key(key(number), partitions) as usize]
-                .numbers
-                .push(number);
+            all[partition_for_key(key(number), partitions) as usize].numbers.push(number);
         }
         all
     }
@@ -40,10 +34,7 @@ impl Customers {
     ///
     /// `id` is its number, `offset` its place in the partition.
     pub(crate) fn order(&self, id: u64, offset: u64, created_at: &[u8; 27], out: &mut BytesMut) -> Bytes {
-        let dice = scramble(
-            self.seed
-                .wrapping_add((offset + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
-        );
+        let dice = scramble(self.seed.wrapping_add((offset + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         let number = self.numbers[(((dice & 0xffff_ffff) * self.numbers.len() as u64) >> 32) as usize];
         let customer = key(number);
         let basket = &BASKETS[(dice >> 32) as usize % BASKETS.len()];
@@ -72,10 +63,7 @@ pub(crate) struct Clock {
 
 impl Default for Clock {
     fn default() -> Self {
-        Self {
-            second: 0,
-            text: *b"1970-01-01T00:00:00.000000Z",
-        }
+        Self { second: 0, text: *b"1970-01-01T00:00:00.000000Z" }
     }
 }
 
@@ -85,9 +73,7 @@ impl Clock {
         let second = at_us.div_euclid(1_000_000);
         if second != self.second {
             self.second = second;
-            let text = Timestamp::from_second(second)
-                .unwrap_or(Timestamp::MAX)
-                .to_string();
+            let text = Timestamp::from_second(second).unwrap_or(Timestamp::MAX).to_string();
             self.text[..19].copy_from_slice(&text.as_bytes()[..19]);
         }
         self.text[20..26].copy_from_slice(&digits::<6>(at_us.rem_euclid(1_000_000) as u32));
@@ -140,26 +126,17 @@ fn basket(number: u64) -> String {
         let (quantity, price) = (1 + roll(3), 195 + 50 * roll(200));
         total += quantity * price;
         let sku = format!("{product}-{}", 100 + roll(900));
-        items.push(format!(
-            r#"{{"sku":"{sku}","quantity":{quantity},"price":{}}}"#,
-            money(price)
-        ));
+        items.push(format!(r#"{{"sku":"{sku}","quantity":{quantity},"price":{}}}"#, money(price)));
     }
     // Numbers from 4000 0000 0000 are given to nobody.
-    format!(
-        r#"{},"items":[{}],"card_number":"400000000000"#,
-        money(total),
-        items.join(",")
-    )
+    format!(r#"{},"items":[{}],"card_number":"400000000000"#, money(total), items.join(","))
 }
 
 fn money(cents: u64) -> String {
     format!("{}.{:02}", cents / 100, cents % 100)
 }
 
-const PRODUCTS: [&str; 8] = [
-    "tea", "mug", "kettle", "honey", "filter", "grinder", "scale", "press",
-];
+const PRODUCTS: [&str; 8] = ["tea", "mug", "kettle", "honey", "filter", "grinder", "scale", "press"];
 
 const COUNTRIES: [&[u8]; 8] = [
     br#"","country":"SE","currency":"SEK""#,
@@ -205,11 +182,7 @@ mod tests {
             + longest(&mut STATES.iter().map(|text| text.len()))
             + longest(&mut BASKETS.iter().map(String::len));
         assert!(most <= ORDER_BYTES_MAX, "{most}");
-        assert!(
-            Customers::shared_out(1_000, 1)
-                .iter()
-                .all(|customers| !customers.numbers.is_empty())
-        );
+        assert!(Customers::shared_out(1_000, 1).iter().all(|customers| !customers.numbers.is_empty()));
     }
 
     #[test]

@@ -18,10 +18,7 @@ const BEHIND_MAX: Duration = Duration::from_secs(1);
 impl Pace {
     /// That many records a second, beginning now.
     pub(crate) fn new(per_second: f64) -> Self {
-        Self {
-            per_second,
-            next: Instant::now(),
-        }
+        Self { per_second, next: Instant::now() }
     }
 
     /// Waits, no longer than `wait`, until records are due; the answer is how many.

@@ -39,14 +39,8 @@ impl SourceConnector for Orders {
 
     fn describe(config: &Config, _: &str) -> String {
         let count = config.count.map(|count| format!("{count} ")).unwrap_or_default();
-        let rate = config
-            .rate
-            .map(|rate| format!(", {rate} a second"))
-            .unwrap_or_default();
-        format!(
-            "generate {count}orders to {}, {} partitions{rate}",
-            config.topic, config.partitions
-        )
+        let rate = config.rate.map(|rate| format!(", {rate} a second")).unwrap_or_default();
+        format!("generate {count}orders to {}, {} partitions{rate}", config.topic, config.partitions)
     }
 
     async fn open(config: Arc<Config>, context: SourceContext) -> Result<Box<dyn Source>> {
@@ -87,9 +81,7 @@ impl Generator {
         let resume = Resume::read(config, &context.resume)?;
         let customers = (0..).zip(Customers::shared_out(config.partitions, config.seed));
         let mine = customers.filter(|(partition, _)| *partition as usize % context.tasks == context.task);
-        let lanes: Vec<Lane> = mine
-            .map(|(partition, customers)| resume.lane(partition, customers))
-            .collect();
+        let lanes: Vec<Lane> = mine.map(|(partition, customers)| resume.lane(partition, customers)).collect();
         let share = lanes.len() as f64 / f64::from(config.partitions);
         Ok(Self {
             topic: config.topic.as_str().into(),
@@ -97,10 +89,7 @@ impl Generator {
             turn: 0,
             batch_records_max: (context.batch_bytes_max / (ORDER_BYTES_MAX + 136))
                 .clamp(1, context.batch_records_max.max(1)),
-            pace: config
-                .rate
-                .filter(|_| share > 0.0)
-                .map(|rate| Pace::new(rate as f64 * share)),
+            pace: config.rate.filter(|_| share > 0.0).map(|rate| Pace::new(rate as f64 * share)),
             step_us: match (config.timestamp_step, config.rate) {
                 (Some(step), _) => (step.0.as_micros() as u64, 1),
                 (None, Some(rate)) => (1_000_000, rate),
@@ -108,10 +97,7 @@ impl Generator {
                 (None, None) => (1, 20),
             },
             clock: Clock::default(),
-            lanes: lanes
-                .into_iter()
-                .filter(|lane| lane.end.is_none_or(|end| lane.next < end))
-                .collect(),
+            lanes: lanes.into_iter().filter(|lane| lane.end.is_none_or(|end| lane.next < end)).collect(),
         })
     }
 
@@ -128,18 +114,11 @@ impl Generator {
             // Over all partitions, so that the records of a topic have consecutive numbers and times.
             let index = offset * u64::from(self.partitions) + u64::from(lane.partition);
             let (step_us, per) = self.step_us;
-            let timestamp_us = lane
-                .start_us
-                .saturating_add_unsigned(index.saturating_mul(step_us) / per);
-            let key = lane
-                .customers
-                .order(index + 1, offset, self.clock.at(timestamp_us), &mut memory);
+            let timestamp_us = lane.start_us.saturating_add_unsigned(index.saturating_mul(step_us) / per);
+            let key = lane.customers.order(index + 1, offset, self.clock.at(timestamp_us), &mut memory);
             records.push(Record {
                 topic: Arc::clone(&self.topic),
-                origin: Origin {
-                    partition: lane.partition as i32,
-                    offset: offset as i64,
-                },
+                origin: Origin { partition: lane.partition as i32, offset: offset as i64 },
                 key: key.into(),
                 value: memory.split().freeze().into(),
                 headers: Headers::default(),
@@ -180,10 +159,7 @@ impl Source for Generator {
     fn lag(&self) -> Vec<Lag> {
         let lag = |lane: &Lane| {
             let records = (lane.end? - lane.next) as i64;
-            Some(Lag {
-                partition: Arc::clone(&lane.name),
-                records,
-            })
+            Some(Lag { partition: Arc::clone(&lane.name), records })
         };
         self.lanes.iter().filter_map(lag).collect()
     }
@@ -201,39 +177,24 @@ impl<'a> Resume<'a> {
         let mut earlier_us = None;
         for (partition, at) in stored {
             let Some((_, start_us)) = read_position(at) else {
-                return Err(
-                    Error::fatal(format!("`{at}` is no position of a generated partition"))
-                        .with("partition", partition)
-                        .remedy("delete the stored offsets of this pipeline to begin anew"),
-                );
+                return Err(Error::fatal(format!("`{at}` is no position of a generated partition"))
+                    .with("partition", partition)
+                    .remedy("delete the stored offsets of this pipeline to begin anew"));
             };
             earlier_us = Some(start_us);
         }
         let now_us = || Timestamp::now().as_microsecond();
         let start_us = config.start_us().or(earlier_us).unwrap_or_else(now_us);
-        Ok(Self {
-            config,
-            stored,
-            start_us,
-        })
+        Ok(Self { config, stored, start_us })
     }
 
     fn lane(&self, partition: u32, customers: Customers) -> Lane {
-        let Config {
-            topic,
-            partitions,
-            count,
-            ..
-        } = self.config;
+        let Config { topic, partitions, count, .. } = self.config;
         let name: Partition = format!("{topic}/{partition}").into();
         Lane {
             partition,
             customers,
-            next: self
-                .stored
-                .get(&name)
-                .and_then(|at| read_position(at))
-                .map_or(0, |(next, _)| next),
+            next: self.stored.get(&name).and_then(|at| read_position(at)).map_or(0, |(next, _)| next),
             // The first partitions have one more where the count does not divide.
             end: count.map(|count| {
                 let partitions = u64::from(*partitions);

@@ -15,9 +15,7 @@ const START: &str = "2026-01-01T00:00:00Z";
 
 fn configured(config: Value) -> std::sync::Arc<dyn ConfiguredSource> {
     let catalog = Catalog::default().source::<Orders>();
-    catalog.sources["generate"]
-        .configure(config)
-        .unwrap_or_else(|problems| panic!("{problems:?}"))
+    catalog.sources["generate"].configure(config).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 async fn open(config: Value, task: usize, tasks: usize, resume: Offsets) -> Box<dyn Source> {
@@ -51,23 +49,16 @@ async fn read(source: &mut dyn Source, batches: usize) -> (Vec<Record>, Offsets)
 
 fn by_place(records: Vec<Record>) -> BTreeMap<(i32, i64), Record> {
     let count = records.len();
-    let map: BTreeMap<_, _> = records
-        .into_iter()
-        .map(|r| ((r.origin.partition, r.origin.offset), r))
-        .collect();
+    let map: BTreeMap<_, _> =
+        records.into_iter().map(|r| ((r.origin.partition, r.origin.offset), r)).collect();
     assert_eq!(map.len(), count, "a record came twice");
     map
 }
 
 #[tokio::test]
 async fn orders_are_realistic_and_in_the_partition_of_their_key() {
-    let mut source = open(
-        json!({ "count": 10_000, "start": START, "rate": 1_000_000 }),
-        0,
-        1,
-        Offsets::new(),
-    )
-    .await;
+    let mut source =
+        open(json!({ "count": 10_000, "start": START, "rate": 1_000_000 }), 0, 1, Offsets::new()).await;
     let (records, _) = read(&mut *source, 10_000).await;
     assert!(matches!(source.poll(Duration::ZERO).await, Ok(Polled::End)));
     let (mut ids, mut refunds, mut next) = (vec![false; 10_001], 0, [0; 6]);
@@ -83,10 +74,7 @@ async fn orders_are_realistic_and_in_the_partition_of_their_key() {
         let order: Value = serde_json::from_slice(value).unwrap();
         assert_eq!(order["customer_id"], std::str::from_utf8(key).unwrap());
         let id = order["id"].as_u64().unwrap();
-        assert!(
-            !std::mem::replace(&mut ids[id as usize], true),
-            "id {id} came twice"
-        );
+        assert!(!std::mem::replace(&mut ids[id as usize], true), "id {id} came twice");
         let sum: f64 = (order["items"].as_array().unwrap().iter())
             .map(|item| item["price"].as_f64().unwrap() * item["quantity"].as_f64().unwrap())
             .sum();
@@ -124,12 +112,7 @@ async fn the_same_seed_makes_the_same_records_and_another_one_others() {
 #[tokio::test]
 async fn resumes_where_it_stopped_with_the_same_records() {
     let config = || json!({ "count": 2_003, "partitions": 4 });
-    let whole = open(
-        json!({ "count": 2_003, "partitions": 4, "start": START }),
-        0,
-        1,
-        Offsets::new(),
-    );
+    let whole = open(json!({ "count": 2_003, "partitions": 4, "start": START }), 0, 1, Offsets::new());
     let (whole, _) = read(&mut *whole.await, 1_000).await;
     for cut in [0, 1, 5, 17, 40] {
         // Without a start it begins now; the positions remember when that was.
@@ -139,19 +122,11 @@ async fn resumes_where_it_stopped_with_the_same_records() {
         let all = by_place(before.into_iter().chain(after).collect());
         assert_eq!(all.len(), 2_003);
         let keys = |record: &Record| (record.key.clone(), record.origin);
-        assert!(
-            all.values()
-                .map(keys)
-                .eq(by_place(whole.clone()).values().map(keys)),
-            "cut at {cut}"
-        );
+        assert!(all.values().map(keys).eq(by_place(whole.clone()).values().map(keys)), "cut at {cut}");
         let start =
             |r: &Record| r.timestamp_us.unwrap() - (r.origin.offset * 4 + i64::from(r.origin.partition)) / 20;
         if cut > 0 {
-            assert!(
-                all.values().all(|record| start(record) == start(&all[&(0, 0)])),
-                "cut at {cut}"
-            );
+            assert!(all.values().all(|record| start(record) == start(&all[&(0, 0)])), "cut at {cut}");
         }
     }
 }
@@ -193,37 +168,22 @@ async fn keeps_to_the_rate() {
     let mut slow = open(json!({ "rate": 1, "start": START }), 0, 1, Offsets::new()).await;
     let begin = Instant::now();
     assert_eq!(read(&mut *slow, 1).await.0.len(), 1);
-    assert!(matches!(
-        slow.poll(Duration::from_millis(100)).await,
-        Ok(Polled::Idle)
-    ));
-    assert!(
-        begin.elapsed() < Duration::from_millis(150),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert!(matches!(slow.poll(Duration::from_millis(100)).await, Ok(Polled::Idle)));
+    assert!(begin.elapsed() < Duration::from_millis(150), "{:?}", begin.elapsed());
 }
 
 #[test]
 fn the_block_reads_as_people_write_it() {
     let config = Config::named("orders").unwrap();
-    assert_eq!(
-        (&*config.topic, config.partitions, config.seed),
-        ("shop.orders", 6, 1)
-    );
+    assert_eq!((&*config.topic, config.partitions, config.seed), ("shop.orders", 6, 1));
     assert!(Config::named("order").is_err());
     let written = configured(json!({ "kind": "orders", "rate": 1_000, "count": 200_000, "seed": 7 }));
     assert!(written.traits().finite && !written.traits().keeps_offsets);
-    assert_eq!(
-        written.describe("p"),
-        "generate 200000 orders to shop.orders, 6 partitions, 1000 a second"
-    );
+    assert_eq!(written.describe("p"), "generate 200000 orders to shop.orders, 6 partitions, 1000 a second");
 
     let entry = Catalog::default().source::<Orders>().sources["generate"].clone();
-    let problems = entry
-        .configure(json!({ "partitions": 0, "rate": 0, "start": "now", "topic": "" }))
-        .err()
-        .unwrap();
+    let problems =
+        entry.configure(json!({ "partitions": 0, "rate": 0, "start": "now", "topic": "" })).err().unwrap();
     let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
     assert_eq!(paths, ["topic", "partitions", "rate", "start"]);
 }

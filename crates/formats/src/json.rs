@@ -40,14 +40,8 @@ mod tests {
             assert!(Json.check(&text.into()).is_ok(), "{text}");
         }
         for (bytes, says) in [
-            (
-                &b""[..],
-                "not valid JSON: EOF while parsing a value at line 1 column 0",
-            ),
-            (
-                b"{\"id\":1,\n \"b\"}",
-                "not valid JSON: expected `:` at line 2 column 5",
-            ),
+            (&b""[..], "not valid JSON: EOF while parsing a value at line 1 column 0"),
+            (b"{\"id\":1,\n \"b\"}", "not valid JSON: expected `:` at line 2 column 5"),
             (b"1 2", "not valid JSON: trailing characters at line 1 column 3"),
             (b"\"\xff\"", "byte 2 of 3, 0xff, is not UTF-8 text"),
         ] {

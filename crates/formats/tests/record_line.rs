@@ -8,20 +8,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 fn defaults() -> Defaults {
-    Defaults {
-        topic: "cases".into(),
-        partition: 7,
-        offset: 70,
-    }
+    Defaults { topic: "cases".into(), partition: 7, offset: 70 }
 }
 
 fn bytes() -> impl Strategy<Value = Bytes> {
     let json = Just(Bytes::from_static(br#"{"base64":"AAAA"}"#));
-    prop_oneof![
-        vec(any::<u8>(), 0..40).prop_map(Bytes::from),
-        any::<String>().prop_map(Bytes::from),
-        json
-    ]
+    prop_oneof![vec(any::<u8>(), 0..40).prop_map(Bytes::from), any::<String>().prop_map(Bytes::from), json]
 }
 
 fn payload() -> impl Strategy<Value = Payload> {
@@ -29,10 +21,8 @@ fn payload() -> impl Strategy<Value = Payload> {
 }
 
 fn header() -> impl Strategy<Value = Header> {
-    (any::<String>(), proptest::option::of(bytes())).prop_map(|(name, value)| Header {
-        name: name.into(),
-        value,
-    })
+    (any::<String>(), proptest::option::of(bytes()))
+        .prop_map(|(name, value)| Header { name: name.into(), value })
 }
 
 prop_compose! {
@@ -72,10 +62,7 @@ proptest! {
 fn is_written_as_the_page_says() {
     let mut record = Record {
         topic: "shop.orders".into(),
-        origin: Origin {
-            partition: 3,
-            offset: 17,
-        },
+        origin: Origin { partition: 3, offset: 17 },
         key: Bytes::from_static(b"c-1").into(),
         value: Bytes::from_static(b"{\"id\":1}").into(),
         headers: Headers::default(),
@@ -95,26 +82,11 @@ fn is_written_as_the_page_says() {
 
 #[test]
 fn people_may_write_less() {
-    let record = read(
-        br#"{ "key": "a", "value": { "b": 1.50, "a": [ 1, "x \" }" ] } }"#,
-        defaults(),
-    )
-    .unwrap();
-    assert_eq!(
-        (&*record.topic, record.origin),
-        (
-            "cases",
-            Origin {
-                partition: 7,
-                offset: 70
-            }
-        )
-    );
+    let record =
+        read(br#"{ "key": "a", "value": { "b": 1.50, "a": [ 1, "x \" }" ] } }"#, defaults()).unwrap();
+    assert_eq!((&*record.topic, record.origin), ("cases", Origin { partition: 7, offset: 70 }));
     assert_eq!(record.key, Bytes::from_static(b"a").into());
-    assert_eq!(
-        record.value,
-        Bytes::from_static(br#"{"b":1.50,"a":[1,"x \" }"]}"#).into()
-    );
+    assert_eq!(record.value, Bytes::from_static(br#"{"b":1.50,"a":[1,"x \" }"]}"#).into());
     assert_eq!(record.timestamp_us, None);
 
     for (written, bytes) in [
@@ -123,19 +95,13 @@ fn people_may_write_less() {
         ("[]", b"[]"),
         (r#""""#, b""),
         (r#"{"base64": "AP8="}"#, b"\x00\xff"),
-        (
-            r#"{"base64": "AP8=", "more": 1}"#,
-            br#"{"base64":"AP8=","more":1}"#,
-        ),
+        (r#"{"base64": "AP8=", "more": 1}"#, br#"{"base64":"AP8=","more":1}"#),
         (r#""{\"base64\": 1}""#, br#"{"base64": 1}"#),
     ] {
         let record = read(format!(r#"{{"value": {written}}}"#).as_bytes(), defaults()).unwrap();
         assert_eq!(record.value.bytes().unwrap(), bytes, "{written}");
     }
-    assert_eq!(
-        read(br#"{"key":null,"value":null}"#, defaults()).unwrap().value,
-        Payload::Absent
-    );
+    assert_eq!(read(br#"{"key":null,"value":null}"#, defaults()).unwrap().value, Payload::Absent);
 }
 
 #[test]
@@ -143,15 +109,7 @@ fn headers_may_be_a_map() {
     let line = br#"{"value":null,"headers":{"a":"1","b":null,"a":{"base64":"/w=="},"c":3}}"#;
     let headers = read(line, defaults()).unwrap().headers;
     let seen: Vec<_> = headers.iter().map(|h| (&*h.name, h.value.as_deref())).collect();
-    assert_eq!(
-        seen,
-        [
-            ("a", Some(&b"1"[..])),
-            ("b", None),
-            ("a", Some(b"\xff")),
-            ("c", Some(b"3"))
-        ]
-    );
+    assert_eq!(seen, [("a", Some(&b"1"[..])), ("b", None), ("a", Some(b"\xff")), ("c", Some(b"3"))]);
 }
 
 #[test]
@@ -162,11 +120,7 @@ fn times_are_read_with_any_offset() {
         (r#"{"us": -62167219200000001}"#, -62_167_219_200_000_001),
     ] {
         let line = format!(r#"{{"timestamp":{written},"value":null}}"#);
-        assert_eq!(
-            read(line.as_bytes(), defaults()).unwrap().timestamp_us,
-            Some(us),
-            "{written}"
-        );
+        assert_eq!(read(line.as_bytes(), defaults()).unwrap().timestamp_us, Some(us), "{written}");
     }
 }
 
@@ -175,18 +129,9 @@ fn says_which_field_is_wrong() {
     for (line, says) in [
         ("", "not a record line: a record is a JSON object"),
         (r#"["a"]"#, "not a record line: a record is a JSON object"),
-        (
-            r#"{"value":"a"#,
-            "not a record line: `value`: EOF while parsing a string at column 11",
-        ),
-        (
-            r#"{"value":1} x"#,
-            "not a record line: something follows the JSON object",
-        ),
-        (
-            r#"{"key":"a"}"#,
-            "the record has no `value`; write `\"value\": null` for a tombstone",
-        ),
+        (r#"{"value":"a"#, "not a record line: `value`: EOF while parsing a string at column 11"),
+        (r#"{"value":1} x"#, "not a record line: something follows the JSON object"),
+        (r#"{"key":"a"}"#, "the record has no `value`; write `\"value\": null` for a tombstone"),
         (
             r#"{"value":1,"vlaue":2}"#,
             "not a record line: unknown field `vlaue`, expected one of `topic`, `partition`, `offset`, `timestamp`, `key`, `value`, `headers` at column 18",
@@ -207,10 +152,7 @@ fn says_which_field_is_wrong() {
             r#"{"value":{"base64":"A"}}"#,
             "`value`: Invalid input length: 1; write standard base64 with padding (RFC 4648), or the JSON text as a string",
         ),
-        (
-            r#"{"value":{"base64":1}}"#,
-            "`value`: invalid type: integer `1`, expected a string",
-        ),
+        (r#"{"value":{"base64":1}}"#, "`value`: invalid type: integer `1`, expected a string"),
         (
             r#"{"value":1,"timestamp":1767225600}"#,
             "`timestamp`: 1767225600 is no time; write RFC 3339, as in \"2026-01-01T00:00:00.250Z\"",

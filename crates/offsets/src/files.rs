@@ -37,10 +37,7 @@ impl OffsetStoreKind for Files {
         blocking(move || {
             fs::create_dir_all(&path)
                 .map_err(|error| failed("make the folder of the offset store", &path, error))?;
-            Ok(Arc::new(Files(Arc::new(Folder {
-                path,
-                saving: Mutex::new(()),
-            }))) as Arc<dyn OffsetStore>)
+            Ok(Arc::new(Files(Arc::new(Folder { path, saving: Mutex::new(()) }))) as Arc<dyn OffsetStore>)
         })
         .await
     }
@@ -87,8 +84,7 @@ impl Folder {
         let path = self.file(&pipeline);
         let json = serde_json::to_vec_pretty(&Kept { pipeline, offsets })
             .map_err(|error| Error::fatal("cannot write offsets as JSON").caused_by(error))?;
-        self.replace(&path, &json)
-            .map_err(|error| failed("write offsets", &path, error))
+        self.replace(&path, &json).map_err(|error| failed("write offsets", &path, error))
     }
 
     fn read(&self, pipeline: &str) -> Result<Offsets> {
@@ -106,10 +102,7 @@ impl Folder {
         let kept: Kept = serde_json::from_slice(&json)
             .map_err(|error| damaged("the file of offsets is damaged".to_owned()).caused_by(error))?;
         if kept.pipeline != pipeline {
-            return Err(damaged(format!(
-                "the file of offsets is that of the pipeline `{}`",
-                kept.pipeline
-            )));
+            return Err(damaged(format!("the file of offsets is that of the pipeline `{}`", kept.pipeline)));
         }
         Ok(kept.offsets)
     }

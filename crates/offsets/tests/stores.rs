@@ -85,10 +85,7 @@ async fn a_crash_while_saving_leaves_the_old_offsets() {
     fs::write(folder.join("orders.json.new"), "{\"pipeline\":\"ord").unwrap();
     let store = open(&folder).await;
     assert_eq!(store.load("orders").await.unwrap(), moved);
-    store
-        .save("orders", &Offsets::from([("t/1".into(), "8".into())]))
-        .await
-        .unwrap();
+    store.save("orders", &Offsets::from([("t/1".into(), "8".into())])).await.unwrap();
     assert_eq!(store.load("orders").await.unwrap().len(), 2);
 }
 
@@ -102,30 +99,20 @@ async fn a_damaged_file_is_named_and_never_overwritten() {
     let whole = fs::read(&path).unwrap();
     for cut in [0, 1, whole.len() / 2, whole.len() - 1] {
         fs::write(&path, &whole[..cut]).unwrap();
-        for error in [
-            store.load("orders").await.unwrap_err(),
-            store.save("orders", &moved).await.unwrap_err(),
-        ] {
+        for error in
+            [store.load("orders").await.unwrap_err(), store.save("orders", &moved).await.unwrap_err()]
+        {
             assert_eq!(error.kind(), ErrorKind::Fatal);
             let text = error.to_string();
-            assert!(
-                text.starts_with("the file of offsets is damaged: EOF while parsing"),
-                "{text}"
-            );
+            assert!(text.starts_with("the file of offsets is damaged: EOF while parsing"), "{text}");
             assert!(text.contains(&format!("path={}", path.display())), "{text}");
-            assert!(
-                text.ends_with("or delete it to read the source from its beginning"),
-                "{text}"
-            );
+            assert!(text.ends_with("or delete it to read the source from its beginning"), "{text}");
         }
         assert_eq!(fs::read(&path).unwrap(), &whole[..cut]);
     }
     fs::write(folder.join("copy.json"), &whole).unwrap();
     let error = store.load("copy").await.unwrap_err();
-    assert_eq!(
-        error.says(),
-        "the file of offsets is that of the pipeline `orders`"
-    );
+    assert_eq!(error.says(), "the file of offsets is that of the pipeline `orders`");
 }
 
 #[tokio::test]
@@ -137,11 +124,7 @@ async fn a_path_that_is_a_file_is_a_mistake_of_the_configuration() {
 }
 
 async fn open(folder: &Path) -> Arc<dyn OffsetStore> {
-    Files::open(&FilesConfig {
-        path: folder.to_owned(),
-    })
-    .await
-    .expect("the folder opens")
+    Files::open(&FilesConfig { path: folder.to_owned() }).await.expect("the folder opens")
 }
 
 fn folder(name: &str) -> PathBuf {

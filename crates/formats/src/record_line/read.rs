@@ -30,10 +30,7 @@ pub fn read(line: &[u8], defaults: Defaults) -> Result<Record> {
     let mut headers = Vec::with_capacity(line.headers.0.len());
     for (name, value) in line.headers.0 {
         let value = payload(value, "headers")?.bytes().cloned();
-        headers.push(Header {
-            name: name.as_ref().into(),
-            value,
-        });
+        headers.push(Header { name: name.as_ref().into(), value });
     }
     Ok(Record {
         topic: match line.topic {
@@ -153,9 +150,7 @@ fn payload(raw: Option<&RawValue>, field: &'static str) -> Result<Payload> {
     match text.as_bytes().first() {
         Some(b'n') => Ok(Payload::Absent),
         Some(b'"') => {
-            let text: Cow<'_, str> = serde_json::from_str::<Name<'_>>(text)
-                .map_err(|e| bad(field, &e))?
-                .0;
+            let text: Cow<'_, str> = serde_json::from_str::<Name<'_>>(text).map_err(|e| bad(field, &e))?.0;
             Ok(Bytes::from(text.into_owned()).into())
         }
         Some(b'{') if is_encoded(text) => {
@@ -188,9 +183,7 @@ fn is_encoded(object: &str) -> bool {
     }
     // Most objects are data and never name it.
     object.contains("base64")
-        && serde_json::Deserializer::from_str(object)
-            .deserialize_map(Fields)
-            .unwrap_or(false)
+        && serde_json::Deserializer::from_str(object).deserialize_map(Fields).unwrap_or(false)
 }
 
 /// JSON text without the whitespace between its tokens.
@@ -216,9 +209,7 @@ fn timestamp_us(raw: &RawValue) -> Result<i64> {
             .remedy("write RFC 3339, as in \"2026-01-01T00:00:00.250Z\"")
     };
     if raw.get().starts_with('{') {
-        return serde_json::from_str(raw.get())
-            .map(|Microseconds { us }| us)
-            .map_err(|_| refuse());
+        return serde_json::from_str(raw.get()).map(|Microseconds { us }| us).map_err(|_| refuse());
     }
     let text: Name<'_> = serde_json::from_str(raw.get()).map_err(|_| refuse())?;
     let at: Timestamp = text.0.parse().map_err(|_| refuse())?;

@@ -26,21 +26,13 @@ pub fn write(record: &Record, out: &mut Vec<u8>) {
     out.extend_from_slice(br#","value":"#);
     payload(record.value.bytes().map(AsRef::as_ref), out);
     for (index, header) in record.headers.iter().enumerate() {
-        out.extend_from_slice(if index == 0 {
-            br#","headers":[{"name":"#
-        } else {
-            br#",{"name":"#
-        });
+        out.extend_from_slice(if index == 0 { br#","headers":[{"name":"# } else { br#",{"name":"# });
         string(&header.name, out);
         out.extend_from_slice(br#","value":"#);
         payload(header.value.as_deref(), out);
         out.push(b'}');
     }
-    out.extend_from_slice(if record.headers.is_empty() {
-        b"}\n"
-    } else {
-        b"]}\n"
-    });
+    out.extend_from_slice(if record.headers.is_empty() { b"}\n" } else { b"]}\n" });
 }
 
 fn payload(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
