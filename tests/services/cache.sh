@@ -22,7 +22,7 @@ kafka_libs() {   # the broker's and the console tools' jars, from Maven Central
   need "$java" "Kafka" "apt-get install openjdk-17-jre-headless"
   [ -s "$libs/kafka-tools-$kafka_version.jar" ] && [ -s "$libs/slf4j-simple-1.7.36.jar" ] && return
   need mvn "downloading Kafka" "apt-get install maven"
-  alone kafka mvn -q -B -f "$here/pom-kafka.xml" dependency:copy-dependencies -DoutputDirectory="$libs" < /dev/null
+  alone kafka mvn -q -B -Dstyle.color=never -f "$here/pom-kafka.xml" dependency:copy-dependencies -DoutputDirectory="$libs" < /dev/null
 }
 
 go_tool() {   # name of the binary, package, version; sets $tool
