@@ -13,7 +13,7 @@ pub(crate) const BUCKET: &str = "lake";
 pub(crate) const PIPELINE: &str = "orders-to-lake";
 
 /// A killed member is missed soon, so that the next one need not wait long.
-pub(crate) const GROUP: &str = "session_timeout: 2s, client: { heartbeat.interval.ms: 500 }";
+pub(crate) const GROUP: &str = "session_timeout: 2s";
 
 /// Servers and files.
 pub(crate) struct Scene {

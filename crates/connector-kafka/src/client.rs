@@ -53,7 +53,12 @@ pub(crate) fn consumer_config(config: &SourceConfig, group: &str, client_id: &st
         if client.get("partition.assignment.strategy").is_none() {
             client.set("partition.assignment.strategy", "cooperative-sticky");
         }
-        client.set("session.timeout.ms", config.session_timeout.0.as_millis().to_string());
+        let session_ms = config.session_timeout.0.as_millis();
+        client.set("session.timeout.ms", session_ms.to_string());
+        if client.get("heartbeat.interval.ms").is_none() {
+            // A third of it, as the Java client's documentation asks; the library's default suits long sessions only.
+            client.set("heartbeat.interval.ms", (session_ms / 3).clamp(100, 3_000).to_string());
+        }
     }
     client.set("group.id", group);
     client.set("enable.auto.commit", "false");
