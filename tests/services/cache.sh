@@ -28,7 +28,7 @@ kafka_libs() {   # the broker's and the console tools' jars, from Maven Central
 go_tool() {   # name of the binary, package, version; sets $tool
   tool=$cache/bin/$1-$3
   [ -x "$tool" ] && return
-  need go "building $1" "https://go.dev/dl, version 1.21 or newer"
+  need go "building $1" "Go 1.21 or newer"
   alone "$1" build_go_tool "$@"
 }
 
