@@ -18,7 +18,8 @@ pub trait Source: Send {
     async fn poll(&mut self, wait: Duration) -> Result<Polled>;
 
     /// Tells the source that everything before these positions is done (invariants 4, 5, 6): idempotent, late, and
-    /// possibly skipped. A source that keeps its own offsets stores them here and returns when they are durable.
+    /// possibly skipped. A source that keeps its own offsets stores them here: it may return while that is under way,
+    /// repeats what failed, and waits for the outcome before partitions are given up and in `close`.
     async fn release(&mut self, offsets: &Offsets) -> Result<()> {
         let _ = offsets;
         Ok(())
