@@ -13,8 +13,10 @@ use serde_json::Value;
 
 use crate::condition::Condition;
 use crate::error::Result;
+use crate::finding::Finding;
 use crate::format::Format;
 use crate::offsets::{OffsetStore, Offsets};
+use crate::placement::Placement;
 use crate::problem::Problem;
 use crate::sink::Sink;
 use crate::source::Source;
@@ -52,6 +54,15 @@ pub struct SinkContext {
     pub lane: usize,
     /// Where to say that it is waiting.
     pub condition: Condition,
+}
+
+/// What a probe is told.
+#[derive(Clone, Debug)]
+pub struct ProbeContext {
+    /// The pipeline's name.
+    pub pipeline: Arc<str>,
+    /// How long a question may go without an answer.
+    pub patience: Duration,
 }
 
 /// What the planner has to know of a source.
@@ -106,6 +117,19 @@ pub trait SourceConnector: Send + Sync + 'static {
 
     /// Opens it. Waits for a server that is away no longer than a connection takes; then `Transient`.
     async fn open(config: Arc<Self::Config>, context: SourceContext) -> Result<Box<dyn Source>>;
+
+    /// Asks the real system whether this would work, for `aqueduct check --connect`; a line for each thing that was
+    /// looked at. Changes nothing that stays.
+    async fn probe(config: Arc<Self::Config>, context: ProbeContext) -> Vec<Finding> {
+        let _ = (config, context);
+        Vec::new()
+    }
+
+    /// Shows and moves what it has stored, when it keeps its offsets itself.
+    async fn placement(config: Arc<Self::Config>, pipeline: Arc<str>) -> Result<Option<Box<dyn Placement>>> {
+        let _ = (config, pipeline);
+        Ok(None)
+    }
 }
 
 /// A kind of sink.
@@ -129,6 +153,12 @@ pub trait SinkConnector: Send + Sync + 'static {
 
     /// Opens it; called once per task and lane.
     async fn open(config: Arc<Self::Config>, context: SinkContext) -> Result<Box<dyn Sink>>;
+
+    /// See [`SourceConnector::probe`].
+    async fn probe(config: Arc<Self::Config>, context: ProbeContext) -> Vec<Finding> {
+        let _ = (config, context);
+        Vec::new()
+    }
 }
 
 /// A kind of transform.
@@ -183,6 +213,10 @@ pub trait ConfiguredSource: Send + Sync {
     fn describe(&self, pipeline: &str) -> String;
     /// See [`SourceConnector::open`].
     async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>>;
+    /// See [`SourceConnector::probe`].
+    async fn probe(&self, context: ProbeContext) -> Vec<Finding>;
+    /// See [`SourceConnector::placement`].
+    async fn placement(&self, pipeline: Arc<str>) -> Result<Option<Box<dyn Placement>>>;
 }
 
 /// A sink whose configuration was read and checked.
@@ -194,6 +228,8 @@ pub trait ConfiguredSink: Send + Sync {
     fn describe(&self) -> String;
     /// See [`SinkConnector::open`].
     async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>>;
+    /// See [`SourceConnector::probe`].
+    async fn probe(&self, context: ProbeContext) -> Vec<Finding>;
 }
 
 /// A transform whose configuration was read and checked.
@@ -346,6 +382,12 @@ impl<K: SourceConnector> ConfiguredSource for Configured<K, K::Config> {
     async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>> {
         K::open(Arc::clone(&self.config), context).await
     }
+    async fn probe(&self, context: ProbeContext) -> Vec<Finding> {
+        K::probe(Arc::clone(&self.config), context).await
+    }
+    async fn placement(&self, pipeline: Arc<str>) -> Result<Option<Box<dyn Placement>>> {
+        K::placement(Arc::clone(&self.config), pipeline).await
+    }
 }
 
 #[async_trait]
@@ -358,6 +400,9 @@ impl<K: SinkConnector> ConfiguredSink for Configured<K, K::Config> {
     }
     async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>> {
         K::open(Arc::clone(&self.config), context).await
+    }
+    async fn probe(&self, context: ProbeContext) -> Vec<Finding> {
+        K::probe(Arc::clone(&self.config), context).await
     }
 }
 

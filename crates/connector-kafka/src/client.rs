@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use aqueduct_api::{Condition, Error, Problem};
+use aqueduct_api::{Condition, Error, ErrorKind, Problem};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 
 use crate::config::{Connection, Isolation, Properties, SinkConfig, SourceConfig};
+use crate::diagnosis::TOPIC_MISSING;
 
 /// Memory that librdkafka may fill with records ahead of the engine (it counts uncompressed bytes, over all
 /// partitions).
@@ -270,10 +271,10 @@ pub(crate) fn no_topic(name: &str, brokers: &str, cluster: Option<&Metadata>) ->
     near.sort_unstable();
     let near: Vec<String> = near.iter().take(3).map(|(_, known)| format!("`{known}`")).collect();
     let remedy = match near.as_slice() {
-        [] => "create it, or correct the name".to_owned(),
+        [] => TOPIC_MISSING.remedy.to_owned(),
         near => format!("create it, or did you mean {}", near.join(" or ")),
     };
-    Error::transient(format!("topic `{name}` does not exist on the cluster {brokers}")).remedy(remedy)
+    TOPIC_MISSING.error(ErrorKind::Transient, &[("topic", &name), ("brokers", &brokers)]).remedy(remedy)
 }
 
 /// A line of the library's own log, at most `info` there: what people have to know is said in our own words.

@@ -4,6 +4,7 @@ mod batch_queue;
 pub mod bench;
 mod client;
 mod config;
+pub mod diagnosis;
 mod sink;
 mod source;
 
