@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # kafka.sh DIR PORT [BROKERS]: Apache Kafka (KRaft) on loopback, ready when this returns. Stop with: kill $(cat DIR/*.pid)
-# Broker n (from 0) listens on PORT+10n: plain text (admin), +1 TLS with client certificate, +2 TLS with SCRAM-SHA-512, +3 controller.
-# Called again with the same arguments it starts, on their old data, the brokers that do not run.
+# Broker n (from 0) listens on PORT+10n: plain text (admin), +1 TLS with client certificate, +2 TLS with SCRAM-SHA-512, +3 controller,
+# +5 plain text again, advertised at the n-th port of KAFKA_PROXIED ("19001 19002") if given: where a fault proxy listens.
+# Called again with the same arguments it starts, on their old data, the brokers that do not run; with KAFKA_ONLY=n only that one.
+# KAFKA_CERTIFICATE names the pair in DIR/tls that the brokers present, KAFKA_SETTINGS adds lines to their properties.
 set -euo pipefail
 dir=$(mkdir -p "$1" && cd "$1" && pwd) port=$2 brokers=${3:-1}
 . "$(dirname "$0")/cache.sh"
 kafka_libs
 need openssl "certificates" "apt-get install openssl"
-"$here/certs.sh" "$dir/tls"
+"$here/certs.sh" "$dir/tls" ${KAFKA_CERTIFICATE:+troubles}
 opts=(-Xmx${KAFKA_HEAP:-256m} -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xlog:disable -Xlog:all=error:stderr -Dorg.slf4j.simpleLogger.defaultLogLevel=error)
 cp=$(printf '%s:' "$libs"/*.jar)
 # A class data archive halves the start. It holds for one JVM and one class path, so both are in its name; a broker's
@@ -18,6 +20,7 @@ if [ -s "$archive" ]; then share=(-XX:SharedArchiveFile="$archive"); elif [ -n "
 
 voters=""
 for ((n = 0; n < brokers; n++)); do voters+="${voters:+,}$n@127.0.0.1:$((port + 10 * n + 3))"; done
+read -ra proxied <<< "${KAFKA_PROXIED:-}"
 replicas=$((brokers < 3 ? 1 : 3)) isr=$((brokers < 3 ? 1 : 2))
 
 configure() {   # broker
@@ -27,13 +30,13 @@ process.roles=broker,controller
 node.id=$n
 controller.quorum.voters=$voters
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
 inter.broker.listener.name=PLAINTEXT
-listeners=PLAINTEXT://127.0.0.1:$p,SSL://127.0.0.1:$((p + 1)),SASL_SSL://127.0.0.1:$((p + 2)),CONTROLLER://127.0.0.1:$((p + 3))
-advertised.listeners=PLAINTEXT://127.0.0.1:$p,SSL://localhost:$((p + 1)),SASL_SSL://localhost:$((p + 2))
+listeners=PLAINTEXT://127.0.0.1:$p,SSL://127.0.0.1:$((p + 1)),SASL_SSL://127.0.0.1:$((p + 2)),CONTROLLER://127.0.0.1:$((p + 3)),PROXIED://127.0.0.1:$((p + 5))
+advertised.listeners=PLAINTEXT://127.0.0.1:$p,SSL://localhost:$((p + 1)),SASL_SSL://localhost:$((p + 2)),PROXIED://127.0.0.1:${proxied[n]:-$((p + 5))}
 log.dirs=$b/data
 ssl.keystore.type=PEM
-ssl.keystore.location=$dir/tls/server.pem
+ssl.keystore.location=$dir/tls/${KAFKA_CERTIFICATE:-server}.pem
 ssl.truststore.type=PEM
 ssl.truststore.location=$dir/tls/ca.crt
 listener.name.ssl.ssl.client.auth=required
@@ -61,6 +64,7 @@ group.initial.rebalance.delay.ms=0
 group.consumer.min.session.timeout.ms=3000
 group.min.session.timeout.ms=1000
 log.cleaner.dedupe.buffer.size=8388608
+${KAFKA_SETTINGS:-}
 P
 }
 
@@ -85,12 +89,12 @@ ready() {   # broker
 }
 
 for ((n = 0; n < brokers; n++)); do
-  runs $n && continue
+  if runs "$n" || [ "${KAFKA_ONLY:-$n}" != "$n" ]; then continue; fi
   b=$dir/broker-$n; mkdir -p "$b"
-  for p in 0 1 2 3; do ! tcp_open $((port + 10 * n + p)) || { echo "kafka.sh: port $((port + 10 * n + p)) is taken" >&2; exit 1; }; done
+  for p in 0 1 2 3 5; do ! tcp_open $((port + 10 * n + p)) || { echo "kafka.sh: port $((port + 10 * n + p)) is taken" >&2; exit 1; }; done
   configure $n
   [ -d "$b/data" ] || format $n
   setsid "$java" "${opts[@]}" "${share[@]}" -cp "$cp" kafka.Kafka "$b/server.properties" >> "$b/log" 2>&1 < /dev/null &
   echo $! > "$dir/broker-$n.pid"
 done
-for ((n = 0; n < brokers; n++)); do ready $n; done
+for ((n = 0; n < brokers; n++)); do [ "${KAFKA_ONLY:-$n}" != "$n" ] || ready "$n"; done

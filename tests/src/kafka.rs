@@ -1,203 +1,227 @@
-//! A real Kafka, what a test puts into it, and what it reads from it past the runner.
+//! A real Kafka of one or more brokers: started, killed, frozen, asked. What an administrator does is in `admin`, what is
+//! written and read in `data`.
 
+mod admin;
+mod data;
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfig};
-use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
-use rdkafka::{Message, Offset, TopicPartitionList};
-use rustix::process::Signal;
-use tokio::time::Instant;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::checker::Stored;
+pub use self::data::Load;
 use crate::folder::Folder;
 use crate::server;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// One broker on loopback.
+/// Ports that a broker keeps for itself.
+const PORTS: u16 = 10;
+
+/// Brokers on loopback, numbered from 0. Who comes in plain text may do everything; who comes by TLS or SASL is `User:client`
+/// or the user of the password, and may do what `allow` says (`admin` may do all).
 #[derive(Debug)]
 pub struct Kafka {
     folder: Folder,
-    /// Where it listens in plain text.
+    count: u16,
+    environment: Vec<(&'static str, String)>,
+    /// Where the first broker listens in plain text.
     pub port: u16,
 }
 
-/// What to produce: JSON values `{"id": .., "key": .., ..}` with ids from a range, dealt over keys.
-#[derive(Clone, Debug)]
-pub struct Load {
-    /// Where to.
-    pub topic: String,
-    /// Every id once, in this order.
-    pub ids: std::ops::Range<u64>,
-    /// How many keys there are.
-    pub keys: u64,
-    /// Records a second at the most; 0 is as fast as it goes.
-    pub rate: u64,
-}
-
 impl Kafka {
-    /// A running broker without topics.
+    /// One running broker without topics.
     ///
     /// # Panics
     /// When it cannot be started.
     pub fn start() -> Self {
-        let kafka = Self::new();
+        Self::cluster(1)
+    }
+
+    /// So many running brokers without topics; three keep three copies, of which two have to be there.
+    ///
+    /// # Panics
+    /// When they cannot be started.
+    pub fn cluster(count: u16) -> Self {
+        let kafka = Self::of(count);
         kafka.start_again();
         kafka
     }
 
     /// A place for a broker that does not run yet.
     pub fn new() -> Self {
-        Self { folder: Folder::new("kafka"), port: server::free_ports(4) }
+        Self::of(1)
     }
 
-    /// Starts it again on its old data.
+    /// The same for so many.
+    pub fn of(count: u16) -> Self {
+        let port = server::free_ports(PORTS * count);
+        Self { folder: Folder::new("kafka"), count, environment: Vec::new(), port }
+    }
+
+    /// From the next start on, the addresses of `proxied_brokers` lead through these ports, one for each broker.
+    #[must_use]
+    pub fn advertise(mut self, proxies: &[u16]) -> Self {
+        let ports: Vec<String> = proxies.iter().map(u16::to_string).collect();
+        self.environment.push(("KAFKA_PROXIED", ports.join(" ")));
+        self
+    }
+
+    /// From the next start on, the brokers present this certificate: `server-expired`, `server-future`, `server-elsewhere`.
+    #[must_use]
+    pub fn present(mut self, certificate: &str) -> Self {
+        self.environment.push(("KAFKA_CERTIFICATE", certificate.to_owned()));
+        self
+    }
+
+    /// From the next start on, the brokers have these properties too, one a line.
+    #[must_use]
+    pub fn set(mut self, properties: &str) -> Self {
+        self.environment.push(("KAFKA_SETTINGS", properties.to_owned()));
+        self
+    }
+
+    /// Starts what does not run, on its old data, and waits until the cluster counts all of its brokers.
     ///
     /// # Panics
     /// When it cannot be started.
     pub fn start_again(&self) {
-        server::start("kafka.sh", self.folder.path(), self.port);
+        self.script(&[]);
+        let consumer: BaseConsumer = self.client(&[]);
+        server::until("all brokers are in the cluster", TIMEOUT * 2, || {
+            let metadata = consumer.fetch_metadata(None, TIMEOUT).ok()?;
+            (metadata.brokers().len() == usize::from(self.count)).then_some(())
+        });
     }
 
-    /// Kills it, as a machine that loses power would.
+    /// Starts one broker again on its old data.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_broker(&self, broker: u16) {
+        self.script(&[("KAFKA_ONLY", &broker.to_string())]);
+    }
+
+    fn script(&self, more: &[(&str, &str)]) {
+        let (folder, port) = (self.folder.path().display().to_string(), self.port.to_string());
+        let own = self.environment.iter().map(|(name, value)| (*name, value.as_str()));
+        let environment: Vec<(&str, &str)> = own.chain(more.iter().copied()).collect();
+        server::run("kafka.sh", &[&folder, &port, &self.count.to_string()], &environment);
+    }
+
+    /// Kills all brokers, as machines that lose power would.
     pub fn kill(&self) {
         server::end(self.folder.path(), Signal::KILL);
     }
 
-    /// `bootstrap.servers`.
+    /// Kills one.
+    pub fn kill_broker(&self, broker: u16) {
+        server::end_all(&self.pid(broker).into_iter().collect::<Vec<_>>(), Signal::KILL);
+    }
+
+    /// Stops one in good order: it gives its partitions to others first.
+    pub fn stop_broker(&self, broker: u16) {
+        server::end_all(&self.pid(broker).into_iter().collect::<Vec<_>>(), Signal::TERM);
+    }
+
+    /// One broker does nothing any more, and its connections stay open.
+    pub fn freeze_broker(&self, broker: u16) {
+        self.signal(broker, Signal::STOP);
+    }
+
+    /// It goes on where it was.
+    pub fn thaw_broker(&self, broker: u16) {
+        self.signal(broker, Signal::CONT);
+    }
+
+    fn signal(&self, broker: u16, signal: Signal) {
+        if let Some(pid) = self.pid(broker) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    fn pid(&self, broker: u16) -> Option<Pid> {
+        server::pid_in(&self.folder.path().join(format!("broker-{broker}.pid")))
+    }
+
+    /// How many brokers there are.
+    pub fn count(&self) -> u16 {
+        self.count
+    }
+
+    /// `bootstrap.servers` in plain text.
     pub fn brokers(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.addresses("127.0.0.1", 0)
     }
 
-    /// Makes a topic.
-    ///
-    /// # Panics
-    /// When the broker refuses.
-    pub fn create_topic(&self, name: &str, partitions: i32) {
-        let admin: AdminClient<DefaultClientContext> = self.client(&[]);
-        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
-        let made = runtime.block_on(admin.create_topics([&topic], &options)).expect("an answer");
-        assert!(made.iter().all(Result::is_ok), "topic {name}: {made:?}");
+    /// With TLS; the brokers want a certificate of the client.
+    pub fn tls_brokers(&self) -> String {
+        self.addresses("localhost", 1)
     }
 
-    /// Puts a load into its topic and returns when the broker has it all. It stands broker restarts.
-    ///
-    /// # Panics
-    /// When a record is refused.
-    pub fn produce(&self, load: &Load) {
-        let producer: ThreadedProducer<DefaultProducerContext> = self.client(&[
-            ("enable.idempotence", "true"),
-            ("partitioner", "murmur2_random"),
-            ("message.timeout.ms", "0"),
-            ("linger.ms", "5"),
-        ]);
-        let (begin, mut sent) = (Instant::now(), 0);
-        for id in load.ids.clone() {
-            let key = format!("key-{}", id % load.keys);
-            let value =
-                format!(r#"{{"id":{id},"key":"{key}","note":"{:0>64}"}}"#, id.wrapping_mul(0x9E37_79B9));
-            let mut record = BaseRecord::to(&load.topic).key(&key).payload(&value);
-            while let Err((error, again)) = producer.send(record) {
-                let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
-                assert_eq!(error, full, "record {id} was refused");
-                std::thread::sleep(Duration::from_millis(5));
-                record = again;
+    /// With TLS and SCRAM-SHA-512: user `app`, password `app-secret`, and user `admin`, password `admin-secret`.
+    pub fn sasl_brokers(&self) -> String {
+        self.addresses("localhost", 2)
+    }
+
+    /// In plain text, to listeners that are advertised where `advertise` said. Without proxies they lead to themselves.
+    pub fn proxied_brokers(&self) -> String {
+        let named = self.environment.iter().find(|(name, _)| *name == "KAFKA_PROXIED");
+        match named {
+            Some((_, ports)) => {
+                ports.split(' ').map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>().join(",")
             }
-            sent += 1;
-            let due = Duration::from_secs_f64(sent as f64 / load.rate.max(1) as f64);
-            if load.rate > 0 && sent % 100 == 0 {
-                std::thread::sleep(due.saturating_sub(begin.elapsed()));
-            }
+            None => self.addresses("127.0.0.1", 5),
         }
-        producer.flush(Duration::from_secs(120)).expect("the broker takes every record");
     }
 
-    /// Everything in a topic, partition by partition in order.
+    /// The port of one of a broker's listeners: 0 plain, 1 TLS, 2 SASL, 5 the proxied one.
+    pub fn port_of(&self, broker: u16, listener: u16) -> u16 {
+        self.port + PORTS * broker + listener
+    }
+
+    fn addresses(&self, host: &str, listener: u16) -> String {
+        let address = |broker| format!("{host}:{}", self.port_of(broker, listener));
+        (0..self.count).map(address).collect::<Vec<_>>().join(",")
+    }
+
+    /// A file that `tests/services/certs.sh` makes: `ca.crt`, `client.crt`, `client.key`, or one of its troubles, as
+    /// `ca-other.crt`, `client-expired.crt`, `client-encrypted.key`.
     ///
     /// # Panics
-    /// When it cannot be read, or holds what no `Load` put there.
-    pub fn read(&self, topic: &str) -> Vec<Stored> {
-        let consumer: BaseConsumer<DefaultConsumerContext> =
-            self.client(&[("group.id", "outside-reader"), ("enable.auto.commit", "false")]);
-        let mut stored = Vec::new();
-        for partition in self.partitions(&consumer, topic) {
-            let (low, high) = consumer.fetch_watermarks(topic, partition, TIMEOUT).expect("watermarks");
-            let mut assignment = TopicPartitionList::new();
-            assignment.add_partition_offset(topic, partition, Offset::Offset(low)).expect("an offset");
-            consumer.assign(&assignment).expect("an assignment");
-            let mut next = low;
-            while next < high {
-                let message = consumer.poll(TIMEOUT).expect("a record within 30 s").expect("a record");
-                next = message.offset() + 1;
-                stored.push(Stored::parse(
-                    partition,
-                    message.offset(),
-                    message.payload().unwrap_or_default(),
-                ));
-            }
+    /// When there is none of that name.
+    pub fn certificate(&self, name: &str) -> PathBuf {
+        static MADE_ONCE: Mutex<()> = Mutex::new(());
+        let _alone = MADE_ONCE.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = self.folder.path().join("tls");
+        let path = folder.join(name);
+        if !path.exists() {
+            server::run("certs.sh", &[&folder.display().to_string(), "troubles"], &[]);
         }
-        stored
+        assert!(path.exists(), "certs.sh makes no {name}");
+        path
     }
 
-    /// Records of a topic that a group has not committed yet.
-    ///
-    /// # Panics
-    /// When the broker does not answer.
-    pub fn lag(&self, group: &str, topic: &str) -> i64 {
-        let (committed, end) = self.progress(group, topic);
-        end - committed
+    /// What a broker has on its disk, its log and its data.
+    pub fn folder_of(&self, broker: u16) -> PathBuf {
+        self.folder.path().join(format!("broker-{broker}"))
     }
 
-    /// Records of a topic that a group has committed.
-    ///
-    /// # Panics
-    /// When the broker does not answer.
-    pub fn committed(&self, group: &str, topic: &str) -> i64 {
-        self.progress(group, topic).0
-    }
-
-    /// Committed offsets and ends, summed over the partitions.
-    fn progress(&self, group: &str, topic: &str) -> (i64, i64) {
-        let consumer: BaseConsumer<DefaultConsumerContext> = self.client(&[("group.id", group)]);
-        let mut wanted = TopicPartitionList::new();
-        for partition in self.partitions(&consumer, topic) {
-            wanted.add_partition(topic, partition);
-        }
-        // Just after a start the broker may not know yet who keeps the group's offsets.
-        let ask = || consumer.committed_offsets(wanted.clone(), TIMEOUT).ok();
-        let offsets = server::until("the broker tells committed offsets", TIMEOUT, ask);
-        let (mut committed, mut end) = (0, 0);
-        for element in offsets.elements() {
-            let ends = consumer.fetch_watermarks(topic, element.partition(), TIMEOUT).expect("watermarks");
-            committed += element.offset().to_raw().filter(|offset| *offset >= 0).unwrap_or(ends.0);
-            end += ends.1;
-        }
-        (committed, end)
-    }
-
-    fn partitions(&self, consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
-        let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).expect("metadata");
-        metadata
-            .topics()
-            .iter()
-            .flat_map(|topic| topic.partitions())
-            .map(|partition| partition.id())
-            .collect()
-    }
-
+    /// A client of the plain listeners.
     fn client<T: FromClientConfig>(&self, properties: &[(&str, &str)]) -> T {
+        self.config(properties).create().expect("a client")
+    }
+
+    fn config(&self, properties: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.brokers()).set("log_level", "2");
         for (name, value) in properties {
             config.set(*name, *value);
         }
-        config.create().expect("a client")
+        config
     }
 }
 

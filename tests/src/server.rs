@@ -1,7 +1,7 @@
 //! A server that a script of `tests/services` started: its process ids are the files `*.pid` of its folder.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{fs, process, thread};
@@ -14,29 +14,46 @@ use tokio::time::Instant;
 /// # Panics
 /// When it fails; what it printed says why.
 pub(crate) fn start(script: &str, folder: &Path, port: u16) {
+    run(script, &[&folder.display().to_string(), &port.to_string()], &[]);
+}
+
+/// Runs a script of `tests/services` to its end: what it printed.
+///
+/// # Panics
+/// When it fails; what it printed says why.
+pub(crate) fn run(script: &str, arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("services").join(script);
     let done = Command::new(&path)
-        .arg(folder)
-        .arg(port.to_string())
+        .args(arguments)
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .output()
         .unwrap_or_else(|error| panic!("cannot run {}: {error}", path.display()));
-    assert!(done.status.success(), "{script} failed:\n{}", String::from_utf8_lossy(&done.stderr));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (said, complained) = (text(&done.stdout), text(&done.stderr));
+    assert!(done.status.success(), "{script} {arguments:?} failed:\n{said}{complained}");
+    said
 }
 
 /// Ends every process named in the folder and waits until they are gone.
 pub(crate) fn end(folder: &Path, signal: Signal) {
     let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let pids: Vec<Pid> = files
-        .filter(|path| path.extension().is_some_and(|extension| extension == "pid"))
-        .filter_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok())
-        .filter_map(Pid::from_raw)
-        .collect();
-    for pid in &pids {
+    let named = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "pid");
+    end_all(&files.filter(named).filter_map(|path| pid_in(&path)).collect::<Vec<_>>(), signal);
+}
+
+/// The process that a file names.
+pub(crate) fn pid_in(file: &Path) -> Option<Pid> {
+    Pid::from_raw(fs::read_to_string(file).ok()?.trim().parse().ok()?)
+}
+
+/// Ends processes and waits until they are gone.
+pub(crate) fn end_all(pids: &[Pid], signal: Signal) {
+    for pid in pids {
         let _ = kill_process(*pid, signal);
     }
     let deadline = Instant::now() + Duration::from_secs(20);
-    for pid in pids {
+    for &pid in pids {
         while alive(pid) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(20));
         }
@@ -61,7 +78,7 @@ pub fn free_ports(count: u16) -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let bound = |port: u16| TcpListener::bind(("127.0.0.1", port)).ok();
     for _ in 0..500 {
-        let turn = NEXT.fetch_add(1, Ordering::Relaxed);
+        let turn = NEXT.fetch_add(u32::from(count).div_ceil(10), Ordering::Relaxed);
         let first = 12_000 + ((process::id().wrapping_mul(370) + turn * 10) % 18_000) as u16;
         // Held all at once, so that the ports of one server do not overlap.
         if (first..first + count).map(bound).collect::<Option<Vec<_>>>().is_some() {
