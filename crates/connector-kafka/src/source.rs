@@ -67,9 +67,9 @@ impl Source for TopicsSource {
         self.handoff.polled();
         loop {
             match self.handoff.take() {
-                Some(Given::Batch(Batch { from, records, next })) => {
+                Some(Given::Batch(Batch { from, pile, next })) => {
                     let resume_at = Offsets::from([(from.name, next.to_string().into())]);
-                    return Ok(Polled::Batch { records, resume_at });
+                    return Ok(Polled::Batch { records: pile.into_records(), resume_at });
                 }
                 Some(Given::Signal(Signal::Revoked(partitions))) => {
                     return Ok(Polled::Revoked { partitions });

@@ -4,6 +4,7 @@ use aqueduct_api::{Error, Payload, Record, Result};
 use serde::de::IgnoredAny;
 
 use crate::config::{Format, OnNullValue};
+use crate::json_line::is_json_line;
 
 /// Writes values as lines.
 pub(crate) struct LineWriter {
@@ -27,17 +28,20 @@ impl LineWriter {
                 }
             };
         };
-        let newline = memchr::memchr(b'\n', value);
         if self.json {
-            serde_json::from_slice::<IgnoredAny>(value)
-                .map_err(|error| Error::bad_record("the value is not JSON").caused_by(error))?;
-            // In valid JSON a line break only ever stands between tokens.
-            if newline.is_some() || value.contains(&b'\r') {
-                compact(value, out);
-            } else {
+            if is_json_line(value) {
                 out.extend_from_slice(value);
+            } else {
+                serde_json::from_slice::<IgnoredAny>(value)
+                    .map_err(|error| Error::bad_record("the value is not JSON").caused_by(error))?;
+                // In valid JSON a line break only ever stands between tokens.
+                if memchr::memchr2(b'\n', b'\r', value).is_some() {
+                    compact(value, out);
+                } else {
+                    out.extend_from_slice(value);
+                }
             }
-        } else if let Some(at) = newline {
+        } else if let Some(at) = memchr::memchr(b'\n', value) {
             return Err(Error::bad_record(format!(
                 "the value has a newline at byte {at}, so it is not one line"
             ))

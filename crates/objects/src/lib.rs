@@ -7,6 +7,7 @@ pub mod config;
 mod footer;
 mod format;
 mod frontier;
+mod json_line;
 mod layout;
 mod object;
 mod sink;

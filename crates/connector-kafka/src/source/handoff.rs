@@ -6,9 +6,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aqueduct_api::{Error, Offsets, Partition, Record};
+use aqueduct_api::{Error, Offsets, Partition};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use super::pile::Pile;
 
 /// Batches that wait for a poll; beyond that the data thread waits.
 const BATCHES_READY_MAX: usize = 4;
@@ -64,8 +66,8 @@ pub(crate) struct Owned {
 pub(crate) struct Batch {
     /// Of which ownership.
     pub(crate) from: Ownership,
-    /// In offset order.
-    pub(crate) records: Vec<Record>,
+    /// Its records, in offset order.
+    pub(crate) pile: Pile,
     /// The offset after the last.
     pub(crate) next: i64,
 }
@@ -407,11 +409,11 @@ mod tests {
         assert!(read(&handoff).is_none());
         handoff.forget(&[name_of("t", 0)]);
         handoff.own("t", 0, Some(5));
-        handoff.push(Batch { from: early, records: Vec::new(), next: 100 });
+        handoff.push(Batch { from: early, pile: Pile::default(), next: 100 });
         assert!(matches!(handoff.take(), Some(Given::Signal(Signal::Revoked(_)))));
         assert!(handoff.take().is_none());
         let now = read(&handoff).unwrap();
-        handoff.push(Batch { from: now, records: Vec::new(), next: 6 });
+        handoff.push(Batch { from: now, pile: Pile::default(), next: 6 });
         assert!(matches!(handoff.take(), Some(Given::Batch(batch)) if batch.next == 6));
     }
 

@@ -1,12 +1,11 @@
 //! Records of one partition on their way into a batch. A record of librdkafka is looked at once, while it is
-//! warm in the cache, and given back; the batch is made afterwards from what was noted of it.
+//! warm in the cache, and given back; the records are made afterwards from what was noted of it.
 
 use std::sync::Arc;
 
 use aqueduct_api::{Headers, Origin, Payload, Record};
 use bytes::Bytes;
 
-use super::handoff::{Batch, Ownership};
 use crate::batch_queue::Message;
 
 /// The bounds of a batch.
@@ -17,6 +16,7 @@ pub(crate) struct Bounds {
 }
 
 /// See the file's header.
+#[derive(Default)]
 pub(crate) struct Pile {
     /// The library's topic, which is not freed while ownership stands still, and the partition.
     id: (usize, i32),
@@ -79,13 +79,17 @@ impl Pile {
         self.arena.len()
     }
 
-    /// The batch, for whoever owns the partition.
-    pub(crate) fn into_batch(self, from: Ownership) -> Batch {
+    /// The offset after the last record.
+    pub(crate) fn next(&self) -> i64 {
+        self.rows.last().map_or(0, |row| row.offset + 1)
+    }
+
+    /// The records. They are made where they are used: what crosses from one core to the other is the pile.
+    pub(crate) fn into_records(self) -> Vec<Record> {
         let Self { partition, rows, headers, .. } = self;
         let arena = Bytes::from(self.arena);
         // The name is the batch's own: a counter shared by all batches would be fought over by the threads.
         let topic: Arc<str> = self.topic.into();
-        let next = rows.last().map_or(0, |row| row.offset + 1);
         let mut headers = headers.into_iter().peekable();
         let mut end = 0;
         let mut payload = |bytes: Option<u32>| {
@@ -103,7 +107,6 @@ impl Pile {
             headers: headers.next_if(|(of, _)| *of == index).map(|(_, headers)| headers).unwrap_or_default(),
             timestamp_us: row.timestamp_ms.map(|ms| ms.saturating_mul(1_000)),
         };
-        let records = rows.into_iter().enumerate().map(record).collect();
-        Batch { from, records, next }
+        rows.into_iter().enumerate().map(record).collect()
     }
 }

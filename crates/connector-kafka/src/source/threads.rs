@@ -12,7 +12,7 @@ use rdkafka::metadata::Metadata;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::handoff::{Ending, Handoff, name_of};
+use super::handoff::{Batch, Ending, Handoff, name_of};
 use super::member::{GroupConsumer, Member};
 use super::pile::{Bounds, Pile};
 use crate::batch_queue::{BatchQueue, Message, Room};
@@ -183,7 +183,7 @@ fn read(queue: &BatchQueue<Member>, handoff: &Handoff, bounds: Bounds) {
         room_bytes = piles.iter().map(Pile::bytes).max().unwrap_or(room_bytes);
         for (pile, from) in piles.into_iter().zip(owners) {
             if let Some(from) = from {
-                handoff.push(pile.into_batch(from));
+                handoff.push(Batch { from, next: pile.next(), pile });
             }
         }
     }
