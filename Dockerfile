@@ -1,4 +1,5 @@
-# The image: one binary, no shell needed, not root. Pipelines are mounted or copied to /pipelines.
+# The image: one binary, no shell needed, not root. Pipelines are mounted or copied to /pipelines; what they keep in files
+# goes to /state, the only place that has to be writable.
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
@@ -11,7 +12,8 @@ FROM debian:bookworm-slim
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /usr/local/bin/aqueduct /usr/local/bin/aqueduct
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin aqueduct \
-    && mkdir /pipelines
+    && mkdir /pipelines \
+    && install --directory --owner=aqueduct --group=aqueduct /state
 USER 10001:10001
 WORKDIR /pipelines
 # Asks /livez where runtime.listen of /pipelines/aqueduct.yaml says.
