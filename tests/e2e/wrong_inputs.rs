@@ -25,7 +25,7 @@ fn a_broker_that_is_away_is_waited_for() {
     scene.produce(0..5_000, 0);
     scene.kafka.kill();
     let (mut aqueduct, port) = scene.run(&scene.pipeline());
-    not_ready(port, &format!("no broker of {} answers: waiting for one", scene.kafka.brokers()));
+    not_ready(port, &format!("nothing listens at {}: the connection was refused", scene.kafka.brokers()));
     scene.kafka.start_again();
     all_arrives(&scene, &mut aqueduct);
 }

@@ -1,19 +1,31 @@
 //! What consumers and producers share: their properties, what they are waiting for, and what an error code
 //! means.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+pub(crate) mod credentials;
+mod diagnose;
+pub(crate) mod knock;
+mod names;
+mod properties;
+mod tokens;
+mod troubles;
+
 use std::time::Duration;
 
-use aqueduct_api::{Condition, Error, ErrorKind, Problem};
+use aqueduct_api::config::Secret;
+use aqueduct_api::{Error, ErrorKind};
 use rdkafka::ClientConfig;
+use rdkafka::admin::AdminClient;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 
-use crate::config::{Connection, Isolation, Properties, SinkConfig, SourceConfig};
-use crate::diagnosis::TOPIC_MISSING;
+pub(crate) use self::diagnose::Deed;
+pub(crate) use self::properties::check as check_properties;
+use self::tokens::Tokens;
+pub(crate) use self::troubles::{Trouble, Troubles};
+use crate::config::{Connection, Isolation, Properties, Sasl, SinkConfig, SourceConfig};
+use crate::diagnosis::{NO_BROKER, TOPIC_MISSING};
 
 /// Memory that librdkafka may fill with records ahead of the engine (it counts uncompressed bytes, over all
 /// partitions).
@@ -36,8 +48,12 @@ const PRODUCER_BATCH_BYTES: &str = "1000000";
 pub(crate) const REFRESH: &str = "topic.metadata.refresh.interval.ms";
 
 /// The properties of a consumer in `group`.
-pub(crate) fn consumer_config(config: &SourceConfig, group: &str, client_id: &str) -> ClientConfig {
-    let mut client = common(&config.connection, client_id);
+pub(crate) fn consumer_config(
+    config: &SourceConfig,
+    group: &str,
+    client_id: &str,
+) -> Result<ClientConfig, Error> {
+    let mut client = common(&config.connection, client_id)?;
     // With the default of a second a reader a little slower than the fetcher falls to a tenth of its speed.
     client.set("fetch.queue.backoff.ms", "10");
     client.set("queued.max.messages.kbytes", PREFETCH_KIBIBYTES);
@@ -67,20 +83,22 @@ pub(crate) fn consumer_config(config: &SourceConfig, group: &str, client_id: &st
     client.set("enable.auto.offset.store", "false");
     client.set("auto.offset.reset", "error");
     client.set("isolation.level", config.isolation.as_str());
-    client
+    Ok(client)
 }
 
 /// The properties of an idempotent producer.
-pub(crate) fn producer_config(config: &SinkConfig, client_id: &str) -> ClientConfig {
-    let mut client = common(&config.connection, client_id);
+pub(crate) fn producer_config(config: &SinkConfig, client_id: &str) -> Result<ClientConfig, Error> {
+    let mut client = common(&config.connection, client_id)?;
     client.set("queue.buffering.max.messages", UNACKNOWLEDGED_RECORDS_MAX);
     client.set("queue.buffering.max.kbytes", UNACKNOWLEDGED_KIBIBYTES);
     // The broker judges what is too large, with the limit of the topic; the library's own would refuse what
     // it takes.
     client.set("message.max.bytes", "100000000");
     client.set("batch.size", PRODUCER_BATCH_BYTES);
-    // How long a topic may be unknown, a just created one for example, before that is an error.
+    // How long a topic that was looked up may be unknown to another broker, before that is an error.
     client.set("topic.metadata.propagation.max.ms", "10000");
+    // For the throttling that is in it.
+    client.set("statistics.interval.ms", "5000");
     overlay(&mut client, &[&config.connection.client, &config.client]);
     client.set("compression.type", config.compression.as_str());
     client.set("linger.ms", config.linger.0.as_millis().to_string());
@@ -88,17 +106,92 @@ pub(crate) fn producer_config(config: &SinkConfig, client_id: &str) -> ClientCon
     client.set("acks", "all");
     client.set("message.timeout.ms", "0");
     client.set("partitioner", "murmur2_random");
-    client
+    // A topic is made as `on_missing_topic` says, never by chance of a broker's settings.
+    client.set("allow.auto.create.topics", "false");
+    Ok(client)
 }
 
-fn common(connection: &Connection, client_id: &str) -> ClientConfig {
+/// A client for one question to the cluster or one order.
+pub(crate) fn admin(connection: &Connection, properties: &Properties) -> Result<AdminClient<Caller>, Error> {
+    let mut client = common(connection, "aqueduct-admin")?;
+    overlay(&mut client, &[&connection.client, properties]);
+    client
+        .create_with_context(Caller { tokens: Tokens::new(connection) })
+        .map_err(|error| Error::config("the Kafka client refuses its settings").caused_by(error))
+}
+
+/// The context of a client that asks and orders.
+pub(crate) struct Caller {
+    tokens: Option<Tokens>,
+}
+
+impl ClientContext for Caller {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "the Kafka client reports");
+    }
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        let tokens = self.tokens.as_ref().ok_or("no token is configured")?;
+        tokens.fetch().map_err(|told| told.to_string().into())
+    }
+}
+
+fn common(connection: &Connection, client_id: &str) -> Result<ClientConfig, Error> {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &connection.brokers.0);
     client.set("client.id", client_id);
     client.set("socket.keepalive.enable", "true");
     client.set("reconnect.backoff.max.ms", "2000");
     client.set_log_level(RDKafkaLogLevel::Info);
-    client
+    let credentials = credentials::load(connection)?;
+    let protocol = match (&connection.tls, &connection.sasl) {
+        (None, None) => "plaintext",
+        (Some(_), None) => "ssl",
+        (None, Some(_)) => "sasl_plaintext",
+        (Some(_), Some(_)) => "sasl_ssl",
+    };
+    client.set("security.protocol", protocol);
+    if let Some(tls) = &connection.tls {
+        match &credentials.ca {
+            Some(ca) => client.set("ssl.ca.pem", ca),
+            // The library's own idea of the system's authorities is that of the machine it was built on.
+            None => client.set("ssl.ca.location", "probe"),
+        };
+        let verify = if tls.verify_hostname { "https" } else { "none" };
+        client.set("ssl.endpoint.identification.algorithm", verify);
+        let secret = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.reveal().clone());
+        for (name, text) in [
+            ("ssl.certificate.pem", credentials.certificate.clone()),
+            ("ssl.key.pem", secret(&credentials.key)),
+            ("ssl.key.password", secret(&credentials.key_password)),
+        ] {
+            text.map(|text| client.set(name, text));
+        }
+    }
+    if let Some(sasl) = &connection.sasl {
+        client.set("sasl.mechanism", sasl.mechanism());
+        match sasl {
+            Sasl::Plain(login) | Sasl::ScramSha256(login) | Sasl::ScramSha512(login) => {
+                client.set("sasl.username", &login.user);
+                client
+                    .set("sasl.password", credentials.password.as_ref().map_or("", |secret| secret.reveal()));
+            }
+            // The context of the client fetches tokens.
+            Sasl::Oauthbearer(_) => {}
+            Sasl::Kerberos(kerberos) => {
+                client.set("sasl.kerberos.principal", &kerberos.principal);
+                client.set("sasl.kerberos.keytab", kerberos.keytab.display().to_string());
+                client.set("sasl.kerberos.service.name", &kerberos.service_name);
+            }
+        }
+    }
+    Ok(client)
 }
 
 fn overlay(client: &mut ClientConfig, layers: &[&Properties]) {
@@ -107,95 +200,9 @@ fn overlay(client: &mut ClientConfig, layers: &[&Properties]) {
     }
 }
 
-/// Lets the library look at each property: an unknown name or a wrong value is found without the network.
-pub(crate) fn check_properties(path: &str, properties: &Properties) -> Vec<Problem> {
-    let wrong = |(name, value): (&String, &String)| {
-        let mut client = ClientConfig::new();
-        client.set(name, value);
-        let Err(KafkaError::ClientConfig(_, says, ..)) = client.create_native_config() else {
-            return None;
-        };
-        let says = says.trim_end_matches('.').replace('"', "`");
-        Some(
-            Problem::new(format!("{path}.{name}"), says)
-                .remedy("see librdkafka's CONFIGURATION.md for what it takes"),
-        )
-    };
-    properties.0.iter().filter_map(wrong).collect()
-}
-
-/// Something that is waited for. The first in order is the one shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Trouble {
-    /// No broker answers.
-    Brokers,
-    /// A topic does not exist.
-    Topics,
-    /// The group cannot be asked, or an offset cannot be committed.
-    Group,
-}
-
-/// All that is waited for at the moment, behind the one condition of this end of the pipeline.
-pub(crate) struct Troubles {
-    condition: Condition,
-    now: Mutex<BTreeMap<Trouble, String>>,
-    suspected: AtomicBool,
-}
-
-impl Troubles {
-    pub(crate) fn new(condition: Condition) -> Self {
-        Self { condition, now: Mutex::default(), suspected: AtomicBool::new(false) }
-    }
-
-    /// A connection failed. One broker of many, or all? The library does not always say, so somebody has to
-    /// ask.
-    pub(crate) fn suspect(&self) {
-        self.suspected.store(true, Ordering::Release);
-    }
-
-    /// Whether to ask if a broker answers: because none did, or because of a suspicion, which is taken back
-    /// by this.
-    pub(crate) fn to_ask(&self) -> bool {
-        self.suspected.swap(false, Ordering::AcqRel) || self.has(Trouble::Brokers)
-    }
-
-    /// Says it in the log when it is news.
-    pub(crate) fn set(&self, trouble: Trouble, says: String) {
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.get(&trouble) != Some(&says) {
-            tracing::warn!(reason = says, "waiting");
-            now.insert(trouble, says);
-            self.show(&now);
-        }
-    }
-
-    /// It is over.
-    pub(crate) fn clear(&self, trouble: Trouble) {
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(says) = now.remove(&trouble) {
-            tracing::info!(reason = says, "no longer waiting");
-            self.show(&now);
-        }
-    }
-
-    /// Whether this is being waited for.
-    pub(crate) fn has(&self, trouble: Trouble) -> bool {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&trouble)
-    }
-
-    fn show(&self, now: &BTreeMap<Trouble, String>) {
-        match now.values().next() {
-            Some(says) => self.condition.waiting(says.clone()),
-            None => self.condition.clear(),
-        };
-    }
-}
-
-/// The sentence for a cluster that does not answer.
+/// The sentence for a cluster that does not answer, where nobody looks why.
 pub(crate) fn no_broker(brokers: &str) -> String {
-    format!(
-        "no broker of {brokers} answers: waiting for one; see that the addresses are right and the brokers run"
-    )
+    NO_BROKER.told(&[("brokers", &brokers)]).to_string()
 }
 
 /// Whether a connection, or the way to one, failed.
@@ -299,35 +306,5 @@ pub(crate) fn isolation_note(isolation: Isolation) -> &'static str {
     match isolation {
         Isolation::ReadCommitted => "",
         Isolation::ReadUncommitted => ", read_uncommitted",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_library_names_a_wrong_property() {
-        let properties: Properties = serde_json::from_value(
-            serde_json::json!({ "no.such": 1, "fetch.min.bytes": "many", "debug": "broker" }),
-        )
-        .unwrap();
-        let problems = check_properties("client", &properties);
-        let paths: Vec<&str> = problems.iter().map(|problem| &*problem.path).collect();
-        assert_eq!(paths, ["client.fetch.min.bytes", "client.no.such"], "{problems:?}");
-        assert!(problems[1].says.contains("No such configuration property"), "{problems:?}");
-    }
-
-    #[test]
-    fn the_first_trouble_is_shown_until_all_are_over() {
-        let condition = Condition::default();
-        let troubles = Troubles::new(condition.clone());
-        troubles.set(Trouble::Group, "group".into());
-        troubles.set(Trouble::Brokers, "brokers".into());
-        assert_eq!(condition.reason().as_deref(), Some("brokers"));
-        troubles.clear(Trouble::Brokers);
-        assert_eq!(condition.reason().as_deref(), Some("group"));
-        troubles.clear(Trouble::Group);
-        assert_eq!(condition.reason(), None);
     }
 }

@@ -22,7 +22,7 @@ mod connection;
 mod sink;
 mod source;
 
-pub use connection::{Brokers, Connection, Properties};
+pub use connection::{Brokers, Connection, Kerberos, Login, Oauth, Password, Pem, Properties, Sasl, Tls};
 pub(crate) use sink::is_topic_name;
 pub use sink::{Compression, SinkConfig};
 pub use source::{Isolation, Moment, Pattern, SourceConfig, Start, TopicSelection};

@@ -2,9 +2,13 @@
 //! the sentence, why it happens and what to do. Messages at run time, `aqueduct check --connect` and the page
 //! `docs/kafka/errors.md` are all made of it, so that they say the same.
 
-use std::fmt::Display;
+mod connecting;
 
-use aqueduct_api::{Error, ErrorKind};
+use std::fmt::{self, Display};
+
+use aqueduct_api::{Error, ErrorKind, Finding, Problem};
+
+pub(crate) use self::connecting::*;
 
 /// One trouble.
 #[derive(Debug)]
@@ -35,7 +39,41 @@ pub enum Reaction {
 }
 
 /// All of them, in the order of the page.
-pub const ALL: &[&Diagnosis] = &[&TOPIC_MISSING];
+pub const ALL: &[&Diagnosis] = &[
+    &TOPIC_MISSING,
+    &ADDRESS_UNKNOWN,
+    &CONNECTION_REFUSED,
+    &NO_ANSWER,
+    &NO_BROKER,
+    &TLS_EXPECTED,
+    &TLS_UNEXPECTED,
+    &NOT_KAFKA,
+    &CONTROLLER_PORT,
+    &CA_UNKNOWN,
+    &BROKER_CERTIFICATE_EXPIRED,
+    &BROKER_CERTIFICATE_EARLY,
+    &BROKER_NAME_WRONG,
+    &CERTIFICATE_REQUIRED,
+    &CERTIFICATE_REFUSED,
+    &TLS_FAILED,
+    &SASL_REQUIRED,
+    &SASL_UNEXPECTED,
+    &MECHANISM_UNSUPPORTED,
+    &LOGIN_REFUSED,
+    &TOKEN_MISSING,
+    &CREDENTIALS_REFUSED,
+    &CREDENTIALS_REPLACED,
+    &CLUSTER_REPLACED,
+    &FILE_UNREADABLE,
+    &NOT_PEM,
+    &KEY_LOCKED,
+    &KEY_MISMATCH,
+    &CERTIFICATE_EXPIRED,
+    &CERTIFICATE_EARLY,
+    &TOPIC_DENIED,
+    &GROUP_DENIED,
+    &CLUSTER_DENIED,
+];
 
 /// A topic that is not there.
 pub(crate) const TOPIC_MISSING: Diagnosis = Diagnosis {
@@ -46,7 +84,23 @@ pub(crate) const TOPIC_MISSING: Diagnosis = Diagnosis {
     reaction: Reaction::Waits,
 };
 
+/// One trouble as it came about: with everything filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Its name in the table.
+    pub(crate) id: &'static str,
+    /// The sentence.
+    pub(crate) says: String,
+    /// What to do.
+    pub(crate) remedy: String,
+}
+
 impl Diagnosis {
+    /// The trouble with everything filled in.
+    pub(crate) fn told(&self, values: &[(&str, &dyn Display)]) -> Told {
+        Told { id: self.id, says: fill(self.says, values), remedy: fill(self.remedy, values) }
+    }
+
     /// The error, with the sentence filled in.
     pub(crate) fn error(&self, kind: ErrorKind, values: &[(&str, &dyn Display)]) -> Error {
         Error::new(kind, self.sentence(values)).remedy(fill(self.remedy, values))
@@ -55,6 +109,31 @@ impl Diagnosis {
     /// The sentence alone.
     pub(crate) fn sentence(&self, values: &[(&str, &dyn Display)]) -> String {
         fill(self.says, values)
+    }
+}
+
+impl Told {
+    /// As an error.
+    pub(crate) fn error(self, kind: ErrorKind) -> Error {
+        Error::new(kind, self.says).remedy(self.remedy)
+    }
+
+    /// As a problem of the configuration.
+    pub(crate) fn problem(self, path: impl Into<String>) -> Problem {
+        Problem::new(path, self.says).remedy(self.remedy)
+    }
+}
+
+impl From<Told> for Finding {
+    fn from(told: Told) -> Self {
+        Finding::bad(told.says, told.remedy)
+    }
+}
+
+impl Display for Told {
+    /// `sentence; remedy`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.says, self.remedy)
     }
 }
 

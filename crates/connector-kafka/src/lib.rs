@@ -17,8 +17,8 @@ use aqueduct_api::{Problem, Result, Sink, Source};
 use async_trait::async_trait;
 
 pub use config::{
-    Brokers, Compression, Connection, Isolation, Moment, Pattern, Properties, SinkConfig, SourceConfig,
-    Start, TopicSelection,
+    Brokers, Compression, Connection, Isolation, Kerberos, Login, Moment, Oauth, Password, Pattern, Pem,
+    Properties, Sasl, SinkConfig, SourceConfig, Start, Tls, TopicSelection,
 };
 
 /// `kafka`: topics, read as a member of a consumer group and written by an idempotent producer.
@@ -33,6 +33,7 @@ impl SourceConnector for Topics {
     fn check(config: &SourceConfig) -> Vec<Problem> {
         let mut problems = config.check();
         if problems.is_empty() {
+            problems.extend(client::credentials::check(&config.connection));
             problems.extend(client::check_properties("connection.client", &config.connection.client));
             problems.extend(client::check_properties("client", &config.client));
         }
@@ -62,6 +63,7 @@ impl SinkConnector for Topics {
     fn check(config: &SinkConfig) -> Vec<Problem> {
         let mut problems = config.check();
         if problems.is_empty() {
+            problems.extend(client::credentials::check(&config.connection));
             problems.extend(client::check_properties("connection.client", &config.connection.client));
             problems.extend(client::check_properties("client", &config.client));
         }

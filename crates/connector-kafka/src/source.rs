@@ -37,11 +37,12 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
     let group = config.group.clone().unwrap_or_else(|| context.pipeline.to_string());
     let client_id = format!("aqueduct-{}-{}", context.pipeline, context.task);
     let handoff = Arc::new(Handoff::default());
-    let client = consumer_config(config, &group, &client_id);
+    let troubles = Troubles::new(context.condition.clone(), &config.connection)?;
+    let client = consumer_config(config, &group, &client_id)?;
     let refresh_ms = client.get(REFRESH).and_then(|ms| ms.parse().ok()).unwrap_or(30_000);
     let member = Member {
         handoff: handoff.clone(),
-        troubles: Troubles::new(context.condition.clone()),
+        troubles,
         group,
         brokers: config.connection.brokers.0.clone(),
         start: config.start,

@@ -1,5 +1,8 @@
 //! The block `connection`: where a cluster is and how to talk to it.
 
+mod sasl;
+mod tls;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,12 +12,22 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub use self::sasl::{Kerberos, Login, Oauth, Sasl};
+pub use self::tls::{Password, Pem, Tls};
+
 /// Where the cluster is and how to talk to it; the same keys wherever a Kafka cluster is named.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Connection {
     /// The brokers to ask first: `a:9092,b:9092` or a list.
     pub brokers: Brokers,
+    /// Encryption: `true`, or whom to trust and who we are.
+    #[serde(default, deserialize_with = "tls::read")]
+    #[schemars(with = "tls::TlsChoice")]
+    pub tls: Option<Tls>,
+    /// How to say who we are where that is not the certificate's part: `{ scram_sha_512: { user: ..., password: ... } }`.
+    #[serde(default)]
+    pub sasl: Option<Sasl>,
     /// Any property of librdkafka, for every client of this cluster.
     #[serde(default)]
     pub client: Properties,
@@ -29,7 +42,7 @@ pub struct Brokers(pub String);
 pub struct Properties(pub BTreeMap<String, String>);
 
 /// Properties that have a key of their own or whose value a promise rests on, and what to do instead.
-const OWNED: [(&str, &str); 24] = [
+const OWNED: [(&str, &str); 46] = [
     ("bootstrap.servers", "write it as `connection.brokers`"),
     ("metadata.broker.list", "write it as `connection.brokers`"),
     ("group.id", "write it as `group`"),
@@ -54,12 +67,79 @@ const OWNED: [(&str, &str); 24] = [
     ("partitioner", "leave it out: keys go where the Java client puts them, so that all producers agree"),
     ("transactional.id", "leave it out: the pipeline's `delivery` decides about transactions"),
     ("log.queue", "leave it out: log lines go to the pipeline's own log"),
+    ("security.protocol", "write `tls` and `sasl` under `connection`: it follows from them"),
+    ("ssl.ca.location", CA),
+    ("ssl.ca.pem", CA),
+    ("ssl.certificate.location", CERTIFICATE),
+    ("ssl.certificate.pem", CERTIFICATE),
+    ("ssl.keystore.location", CERTIFICATE),
+    ("ssl.keystore.password", CERTIFICATE),
+    ("ssl.key.location", "write it as `connection.tls.key`"),
+    ("ssl.key.pem", "write it as `connection.tls.key`"),
+    ("ssl.key.password", "write it as `connection.tls.key_password`"),
+    ("ssl.endpoint.identification.algorithm", "write `verify_hostname: false` under `connection.tls`"),
+    (
+        "enable.ssl.certificate.verification",
+        "leave it out: name the authority to trust as `connection.tls.ca`",
+    ),
+    ("sasl.mechanism", MECHANISM),
+    ("sasl.mechanisms", MECHANISM),
+    ("sasl.username", MECHANISM),
+    ("sasl.password", MECHANISM),
+    ("sasl.kerberos.principal", "write it under `connection.sasl.kerberos`"),
+    ("sasl.kerberos.keytab", "write it under `connection.sasl.kerberos`"),
+    ("sasl.kerberos.service.name", "write it under `connection.sasl.kerberos`"),
+    ("sasl.oauthbearer.method", OAUTH),
+    ("sasl.oauthbearer.config", OAUTH),
+    ("sasl.oauthbearer.token.endpoint.url", OAUTH),
 ];
+const CA: &str = "write it as `connection.tls.ca`";
+const CERTIFICATE: &str = "write it as `connection.tls.certificate`, in PEM";
+const MECHANISM: &str = "write the mechanism and what it needs under `connection.sasl`";
+const OAUTH: &str = "write it under `connection.sasl.oauthbearer`";
 const COMMITS: &str = "leave it out: offsets are committed when the sink has the data, never by a timer";
 const ACKS: &str = "leave it out: records are written idempotently and acknowledged by all replicas";
 const WAITS: &str = "leave it out: a record waits for the broker as long as it takes, it is never given up";
 
 impl Connection {
+    /// Who we are to the cluster, in words.
+    pub(crate) fn principal(&self) -> String {
+        match (&self.sasl, self.tls.as_ref().and_then(|tls| tls.certificate.as_ref())) {
+            (Some(sasl), _) => format!("user `{}`", sasl.user()),
+            (None, Some(_)) => "the user of this client certificate".to_owned(),
+            (None, None) => "a user without a name".to_owned(),
+        }
+    }
+
+    /// Who we are, as `kafka-acls.sh` takes it. A certificate is known by its subject, or as the cluster shortens it.
+    pub(crate) fn grantee(&self) -> String {
+        match (&self.sasl, self.tls.as_ref().and_then(|tls| tls.certificate.as_ref())) {
+            (Some(sasl), _) => format!("User:{}", sasl.user()),
+            (None, Some(_)) => "User:CERTIFICATE_SUBJECT".to_owned(),
+            (None, None) => "User:ANONYMOUS".to_owned(),
+        }
+    }
+
+    /// Whether a client has to be made anew when a file changes.
+    pub(crate) fn names_files(&self) -> bool {
+        let file = |pem: &Option<Pem>| matches!(pem, Some(Pem::File(_)));
+        let tls = self.tls.as_ref().is_some_and(|tls| {
+            let key = tls.key.as_ref().is_some_and(|key| matches!(key.reveal(), Pem::File(_)));
+            file(&tls.ca)
+                || file(&tls.certificate)
+                || key
+                || matches!(tls.key_password, Some(Password::File(_)))
+        });
+        let sasl = match &self.sasl {
+            Some(Sasl::Plain(login) | Sasl::ScramSha256(login) | Sasl::ScramSha512(login)) => {
+                matches!(login.password, Password::File(_))
+            }
+            // Read again for each token.
+            Some(Sasl::Oauthbearer(_) | Sasl::Kerberos(_)) | None => false,
+        };
+        tls || sasl
+    }
+
     pub(super) fn check(&self, path: &str, problems: &mut Vec<Problem>) {
         if self.brokers.0.split(',').any(|broker| broker.trim().is_empty()) {
             problems.push(
@@ -67,7 +147,53 @@ impl Connection {
                     .remedy("write host and port, as in kafka:9092"),
             );
         }
+        if let Some(tls) = &self.tls {
+            self.check_tls(tls, &format!("{path}tls"), problems);
+        }
+        if cfg!(not(feature = "kerberos")) && matches!(self.sasl, Some(Sasl::Kerberos(_))) {
+            problems.push(
+                Problem::new(format!("{path}sasl.kerberos"), "this binary is built without Kerberos")
+                    .remedy("build it with `cargo build --release --features kerberos`"),
+            );
+        }
+        if let Some(Sasl::Oauthbearer(oauth)) = &self.sasl
+            && !oauth.token_url.starts_with("https://")
+            && !oauth.token_url.starts_with("http://")
+        {
+            problems.push(
+                Problem::new(
+                    format!("{path}sasl.oauthbearer.token_url"),
+                    "not the address of a token endpoint",
+                )
+                .remedy("write it as in https://id.example.com/oauth2/token"),
+            );
+        }
         self.client.check(&format!("{path}client"), problems);
+    }
+
+    fn check_tls(&self, tls: &Tls, path: &str, problems: &mut Vec<Problem>) {
+        if tls.certificate.is_none() && tls.key.is_some() {
+            problems.push(
+                Problem::new(format!("{path}.key"), "a key without a certificate")
+                    .remedy("name the client certificate as `certificate`"),
+            );
+        }
+        if tls.key.is_none() && tls.certificate.is_some() {
+            problems.push(
+                Problem::new(format!("{path}.certificate"), "a certificate without its key")
+                    .remedy("name the private key as `key`"),
+            );
+        }
+        if tls.key.is_none() && tls.key_password.is_some() {
+            problems.push(Problem::new(format!("{path}.key_password"), "a password without a key"));
+        }
+    }
+}
+
+impl Brokers {
+    /// One by one.
+    pub(crate) fn each(&self) -> impl Iterator<Item = &str> {
+        self.0.split(',').map(str::trim)
     }
 }
 
@@ -123,3 +249,65 @@ inline_schema!(Brokers, "brokers", |_generator| {
 inline_schema!(Properties, "properties", |_generator| {
     json_schema!({ "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } })
 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn connection(raw: serde_json::Value) -> Result<Connection, String> {
+        serde_json::from_value(raw).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn tls_is_a_word_or_a_map() {
+        let tls = |tls| connection(json!({ "brokers": "a:1", "tls": tls })).map(|connection| connection.tls);
+        assert_eq!(tls(json!(true)), Ok(Some(Tls::default())));
+        assert_eq!((tls(json!(false)), tls(json!(null))), (Ok(None), Ok(None)));
+        let full = tls(json!({ "ca": "/a", "certificate": "-----BEGIN CERTIFICATE-----\nx", "key": "/k",
+            "key_password": { "file": "/p" }, "verify_hostname": false }))
+        .unwrap()
+        .unwrap();
+        assert_eq!(full.ca, Some(Pem::File("/a".into())));
+        assert!(matches!(full.certificate, Some(Pem::Text(_))));
+        assert_eq!((full.key_password, full.verify_hostname), (Some(Password::File("/p".into())), false));
+        let wrong = tls(json!({ "cert": "/a" })).unwrap_err();
+        assert!(wrong.contains("unknown field `cert`"), "{wrong}");
+        assert!(tls(json!("yes")).unwrap_err().contains("true, or a map"));
+    }
+
+    #[test]
+    fn nothing_secret_is_printed() {
+        let secret = "-----BEGIN PRIVATE KEY-----\nhunter2";
+        let connection = connection(json!({
+            "brokers": "a:1",
+            "tls": { "certificate": "/c", "key": secret, "key_password": "hunter2" },
+            "sasl": { "scram_sha_512": { "user": "app", "password": "hunter2" } },
+        }));
+        let shown = format!("{:?}", connection.unwrap());
+        assert!(!shown.contains("hunter2") && shown.contains("app"), "{shown}");
+    }
+
+    #[test]
+    fn what_belongs_together_comes_together() {
+        let problems = |raw| {
+            let mut problems = Vec::new();
+            connection(raw).unwrap().check("connection.", &mut problems);
+            problems.into_iter().map(|problem| problem.path).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            problems(json!({ "brokers": "a:1", "tls": { "certificate": "/c", "key_password": "x" } })),
+            ["connection.tls.certificate", "connection.tls.key_password"]
+        );
+        assert_eq!(
+            problems(json!({ "brokers": "a:1", "tls": { "key": "/c" },
+                "sasl": { "oauthbearer": { "token_url": "id", "client_id": "a", "client_secret": "b" } },
+                "client": { "security.protocol": "ssl" } })),
+            [
+                "connection.tls.key",
+                "connection.sasl.oauthbearer.token_url",
+                "connection.client.security.protocol"
+            ]
+        );
+    }
+}

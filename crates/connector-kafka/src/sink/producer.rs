@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aqueduct_api::catalog::SinkContext;
 use aqueduct_api::{Error, ErrorKind, Result};
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, DeliveryResult, Headers, Message};
@@ -15,7 +15,7 @@ use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use tokio::time::Instant;
 
 use super::deliveries::{Answer, Deliveries};
-use crate::client::{self, LOOK_AGAIN, Trouble, Troubles, code_of, is_connection, no_topic, refused};
+use crate::client::{self, Deed, LOOK_AGAIN, Troubles, code_of, no_topic, refused};
 use crate::config::SinkConfig;
 
 const REPORT_WAIT: Duration = Duration::from_millis(100);
@@ -36,8 +36,8 @@ impl Outbox {
     ) -> Result<Self> {
         let client_id = format!("aqueduct-{}-{}-{}", context.pipeline, context.task, context.lane);
         let brokers = config.connection.brokers.0.clone();
-        let troubles = Troubles::new(context.condition.clone());
-        let client = client::producer_config(config, &client_id);
+        let troubles = Troubles::new(context.condition.clone(), &config.connection)?;
+        let client = client::producer_config(config, &client_id)?;
         let alone_above = client.get("batch.size").and_then(|bytes| bytes.parse().ok()).unwrap_or(usize::MAX);
         let judge = Judge { brokers, alone_above };
         let reports = Reports { deliveries, troubles, judge: judge.clone() };
@@ -73,14 +73,15 @@ fn serve(producer: &BaseProducer<Reports>, ending: &AtomicBool) {
     let mut look_at = Instant::now();
     while !ending.load(Ordering::Acquire) {
         producer.poll(REPORT_WAIT);
-        let Reports { troubles, judge, .. } = &**producer.context();
-        if Instant::now() >= look_at && troubles.to_ask() {
-            match producer.client().fetch_metadata(None, LOOK_AGAIN) {
-                Ok(_) => troubles.clear(Trouble::Brokers),
-                Err(_) => troubles.set(Trouble::Brokers, client::no_broker(&judge.brokers)),
-            }
-            look_at = Instant::now() + LOOK_AGAIN;
+        let Reports { troubles, .. } = &**producer.context();
+        if Instant::now() < look_at {
+            continue;
         }
+        if let Some(error) = troubles.replaced() {
+            producer.context().deliveries.fail(error);
+        }
+        troubles.ask(producer.client());
+        look_at = Instant::now() + LOOK_AGAIN;
     }
 }
 
@@ -92,25 +93,32 @@ pub(crate) struct Reports {
 }
 
 impl ClientContext for Reports {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        client::log(level, facility, line);
+        if let Some(error) = self.troubles.logged(level, facility, line) {
+            self.deliveries.fail(error);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let code = code_of(&error);
-        tracing::debug!(%code, reason, "the Kafka client reports");
-        match code {
-            code if is_connection(code) => self.troubles.suspect(),
+        let failure = match code_of(&error) {
             RDKafkaErrorCode::Fatal => {
                 let error = Error::fatal(format!("the Kafka producer gave up: {reason}"));
-                self.deliveries.fail(error.remedy("the pipeline starts again from its stored offsets"));
+                Some(error.remedy("the pipeline starts again from its stored offsets"))
             }
-            code => {
-                if let Some(error) = refused(code, &format!("to write: {reason}")) {
-                    self.deliveries.fail(error);
-                }
-            }
+            _ => self.troubles.heard(&error, reason, Deed { operation: "Write", ..Deed::default() }),
+        };
+        if let Some(error) = failure {
+            self.deliveries.fail(error);
         }
+    }
+
+    fn generate_oauth_token(
+        &self,
+        _: Option<&str>,
+    ) -> std::result::Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.troubles.token()
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use aqueduct_api::{Error, Partition};
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::handoff::{Commit, Ending, Handoff, name_of};
 use super::start::{Placed, place};
 use crate::batch_queue::{self, BatchQueue};
-use crate::client::{self, Trouble, Troubles, code_of, is_connection, refused};
+use crate::client::{Deed, Trouble, Troubles, code_of, refused};
 use crate::config::Start;
 
 /// How long the last commit of what is given up may take.
@@ -202,24 +202,28 @@ impl Member {
 }
 
 impl ClientContext for Member {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        client::log(level, facility, line);
+        if let Some(error) = self.troubles.logged(level, facility, line) {
+            self.handoff.fail(error);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = code_of(&error);
-        tracing::debug!(%code, reason, "the Kafka client reports");
-        match code {
-            RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
-                *self.unknown.lock().unwrap_or_else(PoisonError::into_inner) = true;
-            }
-            code if is_connection(code) => self.troubles.suspect(),
-            code => {
-                if let Some(error) = refused(code, &format!("to read: {reason}")) {
-                    self.handoff.fail(error.with("group", &self.group));
-                }
-            }
+        if matches!(code, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) {
+            *self.unknown.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            return;
         }
+        let deed = Deed { operation: "Read", topic: None, group: Some(&self.group) };
+        if let Some(error) = self.troubles.heard(&error, reason, deed) {
+            self.handoff.fail(error);
+        }
+    }
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.troubles.token()
     }
 }
 

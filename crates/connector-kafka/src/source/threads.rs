@@ -16,7 +16,7 @@ use super::handoff::{Batch, Ending, Handoff, name_of};
 use super::member::{GroupConsumer, Member};
 use super::pile::{Bounds, Pile};
 use crate::batch_queue::{BatchQueue, Message, Room};
-use crate::client::{LOOK_AGAIN, Trouble, is_passing, no_broker, no_topic, refused};
+use crate::client::{LOOK_AGAIN, Trouble, is_passing, no_topic, refused};
 use crate::config::TopicSelection;
 
 /// How long the event thread waits for an event before it looks for other work.
@@ -102,6 +102,9 @@ impl Events {
     /// Looks whether what is missing is there now, and for topics of a pattern.
     fn look(&mut self) {
         let member = self.consumer.context().clone();
+        if let Some(error) = member.troubles.replaced() {
+            member.handoff.fail(error);
+        }
         let unknown = std::mem::take(&mut *member.unknown.lock().unwrap_or_else(PoisonError::into_inner));
         let away = member.troubles.to_ask();
         self.look_at = Instant::now() + LOOK_AGAIN;
@@ -114,18 +117,23 @@ impl Events {
         }
         match self.consumer.fetch_metadata(one, LOOK_AGAIN) {
             Ok(cluster) => {
-                member.troubles.clear(Trouble::Brokers);
+                member.troubles.answered();
                 if all {
                     self.compare(&cluster);
                 }
             }
             Err(error) => {
                 *member.unknown.lock().unwrap_or_else(PoisonError::into_inner) |= unknown;
-                let says = match error.rdkafka_error_code() {
-                    Some(code) if is_passing(code) => no_broker(&member.brokers),
-                    _ => format!("{} does not name its topics ({error}): asking again", member.brokers),
-                };
-                member.troubles.set(Trouble::Brokers, says);
+                match error.rdkafka_error_code() {
+                    Some(code) if is_passing(code) || code == RDKafkaErrorCode::UnsupportedFeature => {
+                        member.troubles.silent();
+                    }
+                    _ => {
+                        let says =
+                            format!("{} does not name its topics ({error}): asking again", member.brokers);
+                        member.troubles.set(Trouble::Brokers, says);
+                    }
+                }
             }
         }
     }

@@ -1,0 +1,308 @@
+//! What one end of a pipeline waits for, and why: what the library reports, and what a look of our own finds where it
+//! reports nothing of use.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aqueduct_api::{Condition, Error, ErrorKind};
+use rdkafka::client::{Client, ClientContext, OAuthToken};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tokio::time::Instant;
+
+use super::credentials::{self, Credentials};
+use super::diagnose::{Deed, cluster_change, denial, login};
+use super::knock::Way;
+use super::{LOOK_AGAIN, Tokens, code_of, is_connection};
+use crate::config::Connection;
+use crate::diagnosis::{CLUSTER_REPLACED, CREDENTIALS_REPLACED, NO_BROKER, Told};
+
+/// How long a look at the brokers may wait at each step.
+const LOOK_PATIENCE: Duration = Duration::from_secs(3);
+/// How often they are looked at while none answers.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// How often files with credentials are read again.
+const FILES_INTERVAL: Duration = Duration::from_secs(2);
+/// The first answer is worth a moment's waiting: with it the first sentence is the right one.
+const FIRST_LOOK: Duration = Duration::from_millis(700);
+
+/// Something that is waited for. The first in order is the one shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trouble {
+    /// No broker answers.
+    Brokers,
+    /// A topic does not exist.
+    Topics,
+    /// Records are not acknowledged.
+    Acknowledgements,
+    /// The group cannot be asked, or an offset cannot be committed.
+    Group,
+    /// Some partitions cannot be read.
+    Partitions,
+}
+
+/// All that is waited for at the moment, behind the one condition of this end of the pipeline.
+pub(crate) struct Troubles {
+    condition: Condition,
+    now: Mutex<BTreeMap<Trouble, String>>,
+    suspected: AtomicBool,
+    /// Some broker has answered once.
+    met: AtomicBool,
+    connection: Connection,
+    /// Of the files at the time when the client was made, and when they were last read.
+    files: Option<(u64, Mutex<Instant>)>,
+    tokens: Option<Tokens>,
+    /// What the library said last of a login: nobody else knows about it.
+    login: Mutex<Option<Told>>,
+    look: Arc<Look>,
+}
+
+/// What our own look found.
+#[derive(Default)]
+struct Look {
+    under_way: AtomicBool,
+    found: Mutex<Found>,
+    changed: std::sync::Condvar,
+}
+
+#[derive(Default)]
+struct Found {
+    told: Option<Told>,
+    at: Option<Instant>,
+}
+
+impl Troubles {
+    /// For a client of this cluster that is about to be made.
+    pub(crate) fn new(condition: Condition, connection: &Connection) -> Result<Self, Error> {
+        let loaded = credentials::load(connection)?;
+        let files = (loaded.fingerprint(), Mutex::new(Instant::now()));
+        Ok(Self {
+            condition,
+            now: Mutex::default(),
+            // A port that answers, and is no broker's, is not reported by anybody.
+            suspected: AtomicBool::new(true),
+            met: AtomicBool::new(false),
+            files: connection.names_files().then_some(files),
+            tokens: Tokens::new(connection),
+            connection: connection.clone(),
+            login: Mutex::default(),
+            look: Arc::default(),
+        })
+    }
+
+    /// The library reports something. An error is what the client has to fail with; what passes by itself is waited for.
+    pub(crate) fn heard(&self, error: &KafkaError, reason: &str, deed: Deed<'_>) -> Option<Error> {
+        let code = code_of(error);
+        tracing::debug!(%code, reason, "the Kafka client reports");
+        if let Some(told) = login(&self.connection, code, reason) {
+            // A failed fetch of a token was said already, and better.
+            lock(&self.login).get_or_insert(told.clone());
+            if told.id != crate::diagnosis::TOKEN_MISSING.id {
+                *lock(&self.login) = Some(told);
+            }
+            self.suspect();
+            return None;
+        }
+        if is_connection(code) || code == RDKafkaErrorCode::SSL {
+            self.suspect();
+            return None;
+        }
+        self.denied(code, reason, deed)
+    }
+
+    /// The error for a right that is missing, with what has to be granted; `None` for every other code.
+    pub(crate) fn denied(&self, code: RDKafkaErrorCode, reason: &str, deed: Deed<'_>) -> Option<Error> {
+        denial(&self.connection, code, reason, deed).map(|told| told.error(ErrorKind::Fatal))
+    }
+
+    /// A line of the library's log; an error when it tells of something that ends the client.
+    pub(crate) fn logged(&self, level: RDKafkaLogLevel, facility: &str, line: &str) -> Option<Error> {
+        super::log(level, facility, line);
+        let (before, now) = cluster_change(facility, line)?;
+        let brokers = &self.connection.brokers.0;
+        let told = CLUSTER_REPLACED.told(&[("brokers", brokers), ("before", &before), ("now", &now)]);
+        Some(told.error(ErrorKind::Config))
+    }
+
+    /// A token for the SASL mechanism that asks for one.
+    pub(crate) fn token(&self) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        let tokens = self.tokens.as_ref().ok_or("no token is configured")?;
+        match tokens.fetch() {
+            Ok(token) => {
+                *lock(&self.login) = None;
+                Ok(token)
+            }
+            Err(told) => {
+                let says = told.to_string();
+                *lock(&self.login) = Some(told);
+                self.suspect();
+                Err(says.into())
+            }
+        }
+    }
+
+    /// An error when the files with credentials have another content than the client was made with.
+    pub(crate) fn replaced(&self) -> Option<Error> {
+        let (before, read_at) = self.files.as_ref()?;
+        let mut read_at = lock(read_at);
+        if read_at.elapsed() < FILES_INTERVAL {
+            return None;
+        }
+        *read_at = Instant::now();
+        // Half of a pair, or a file that is just being exchanged, is no reason to give up a client that works.
+        let now = Credentials::load(&self.connection).ok()?;
+        if now.fingerprint() == *before || !credentials::check(&self.connection).is_empty() {
+            return None;
+        }
+        let told = CREDENTIALS_REPLACED.told(&[("brokers", &self.connection.brokers.0)]);
+        Some(told.error(ErrorKind::Fatal))
+    }
+
+    /// A connection failed. One broker of many, or all? The library does not always say, so somebody has to
+    /// ask.
+    pub(crate) fn suspect(&self) {
+        self.suspected.store(true, Ordering::Release);
+    }
+
+    /// Whether to ask if a broker answers: because none did, or because of a suspicion, which is taken back
+    /// by this.
+    pub(crate) fn to_ask(&self) -> bool {
+        self.suspected.swap(false, Ordering::AcqRel) || self.has(Trouble::Brokers)
+    }
+
+    /// Asks whether a broker answers, when there is a reason to.
+    pub(crate) fn ask<C: ClientContext>(&self, client: &Client<C>) {
+        if !self.to_ask() {
+            return;
+        }
+        // The first question is a small one; it would be answered from memory later.
+        let answers = match self.met.load(Ordering::Acquire) {
+            false => client.fetch_cluster_id(LOOK_AGAIN).is_some(),
+            true => client.fetch_metadata(None, LOOK_AGAIN).is_ok(),
+        };
+        if answers { self.answered() } else { self.silent() }
+    }
+
+    /// A broker answered.
+    pub(crate) fn answered(&self) {
+        self.met.store(true, Ordering::Release);
+        *lock(&self.login) = None;
+        *lock(&self.look.found) = Found::default();
+        self.clear(Trouble::Brokers);
+    }
+
+    /// None answered: says why, as far as it can be found.
+    pub(crate) fn silent(&self) {
+        let found = self.look();
+        let told = lock(&self.login)
+            .clone()
+            .or(found)
+            .unwrap_or_else(|| NO_BROKER.told(&[("brokers", &self.connection.brokers.0)]));
+        self.set(Trouble::Brokers, told.to_string());
+    }
+
+    /// What is known of the first broker that cannot be reached. Asks again in the background when that is old.
+    fn look(&self) -> Option<Told> {
+        let found = lock(&self.look.found);
+        if found.at.is_some_and(|at| at.elapsed() < LOOK_INTERVAL) {
+            return found.told.clone();
+        }
+        let first = found.at.is_none();
+        if !self.look.under_way.swap(true, Ordering::AcqRel) {
+            let (look, connection) = (self.look.clone(), self.connection.clone());
+            let spawned = std::thread::Builder::new().name("kafka-look".into()).spawn(move || {
+                let told = look_at(&connection);
+                *lock(&look.found) = Found { told, at: Some(Instant::now()) };
+                look.under_way.store(false, Ordering::Release);
+                look.changed.notify_all();
+            });
+            if spawned.is_err() {
+                self.look.under_way.store(false, Ordering::Release);
+            }
+        }
+        let wait = if first { FIRST_LOOK } else { Duration::ZERO };
+        let answer = self.look.changed.wait_timeout_while(found, wait, |found| first && found.at.is_none());
+        answer.unwrap_or_else(PoisonError::into_inner).0.told.clone()
+    }
+
+    /// Says it in the log when it is news.
+    pub(crate) fn set(&self, trouble: Trouble, says: String) {
+        let mut now = lock(&self.now);
+        if now.get(&trouble) != Some(&says) {
+            tracing::warn!(reason = says, "waiting");
+            now.insert(trouble, says);
+            self.show(&now);
+        }
+    }
+
+    /// It is over.
+    pub(crate) fn clear(&self, trouble: Trouble) {
+        let mut now = lock(&self.now);
+        if let Some(says) = now.remove(&trouble) {
+            tracing::info!(reason = says, "no longer waiting");
+            self.show(&now);
+        }
+    }
+
+    /// Whether this is being waited for.
+    pub(crate) fn has(&self, trouble: Trouble) -> bool {
+        lock(&self.now).contains_key(&trouble)
+    }
+
+    fn show(&self, now: &BTreeMap<Trouble, String>) {
+        match now.values().next() {
+            Some(says) => self.condition.waiting(says.clone()),
+            None => self.condition.clear(),
+        };
+    }
+}
+
+/// The first trouble on the way to the brokers, when there is no way to any.
+fn look_at(connection: &Connection) -> Option<Told> {
+    let credentials = match credentials::load_told(connection) {
+        Ok(credentials) => credentials,
+        Err(told) => return Some(told),
+    };
+    // A broker says little of why it refuses a certificate; that its time is over can be seen here.
+    if let Some(told) = credentials.own_certificate().as_ref().and_then(credentials::out_of_time) {
+        return Some(told);
+    }
+    let way = match Way::new(connection, &credentials) {
+        Ok(way) => way,
+        Err(told) => return Some(told),
+    };
+    let mut first = None;
+    for broker in connection.brokers.each() {
+        match way.knock(broker, LOOK_PATIENCE) {
+            // What is wrong lies elsewhere.
+            Ok(_) => return None,
+            Err(told) => first = first.or(Some(told)),
+        }
+    }
+    first
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_trouble_is_shown_until_all_are_over() {
+        let condition = Condition::default();
+        let connection = serde_json::from_value(serde_json::json!({ "brokers": "a:1" })).unwrap();
+        let troubles = Troubles::new(condition.clone(), &connection).unwrap();
+        troubles.set(Trouble::Group, "group".into());
+        troubles.set(Trouble::Brokers, "brokers".into());
+        assert_eq!(condition.reason().as_deref(), Some("brokers"));
+        troubles.clear(Trouble::Brokers);
+        assert_eq!(condition.reason().as_deref(), Some("group"));
+        troubles.clear(Trouble::Group);
+        assert_eq!(condition.reason(), None);
+    }
+}
