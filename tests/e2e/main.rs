@@ -4,5 +4,8 @@ mod crash;
 mod dev;
 mod group;
 mod harness;
+mod herd;
+mod moves;
 mod scene;
+mod storm;
 mod wrong_inputs;

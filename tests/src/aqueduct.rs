@@ -113,7 +113,11 @@ impl Drop for Aqueduct {
     }
 }
 
-fn binary() -> PathBuf {
+/// The binary under test.
+///
+/// # Panics
+/// When it is not there.
+pub fn binary() -> PathBuf {
     if let Some(named) = env::var_os("AQUEDUCT_BIN") {
         return named.into();
     }

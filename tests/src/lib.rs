@@ -3,6 +3,7 @@
 
 mod aqueduct;
 mod checker;
+mod checkers;
 mod fault_proxy;
 mod folder;
 mod http;
@@ -11,12 +12,13 @@ mod s3;
 mod server;
 mod toxiproxy;
 
-pub use aqueduct::{Aqueduct, Signal};
+pub use aqueduct::{Aqueduct, Signal, binary};
 pub use checker::{Report, Stored, check, lines, objects};
+pub use checkers::{Prometheus, Script, checker, documents};
 pub use fault_proxy::{Answer, FaultProxy};
 pub use folder::Folder;
 pub use http::request;
-pub use kafka::{Kafka, Load};
+pub use kafka::{Kafka, Load, Watch};
 pub use s3::S3;
 pub use server::{free_ports, until};
 pub use toxiproxy::Toxiproxy;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{BorrowedMessage, DeliveryResult};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use tokio::time::Instant;
@@ -99,26 +99,48 @@ impl Kafka {
     /// # Panics
     /// When it cannot be read, or holds what no `Load` put there.
     pub fn read(&self, topic: &str) -> Vec<Stored> {
+        let stored = |message: &BorrowedMessage<'_>| {
+            let value = message.payload().unwrap_or_default();
+            Stored::parse(message.partition(), message.offset(), value)
+        };
+        self.scan(topic, stored)
+    }
+
+    /// The partition and the timestamp of each record, in milliseconds: when it was appended, if the topic says so.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    pub fn times(&self, topic: &str) -> Vec<(i32, i64)> {
+        let time =
+            |message: &BorrowedMessage<'_>| message.timestamp().to_millis().expect("every record has a time");
+        self.scan(topic, |message| (message.partition(), time(message)))
+    }
+
+    fn scan<T>(&self, topic: &str, look: impl Fn(&BorrowedMessage<'_>) -> T) -> Vec<T> {
         let consumer: BaseConsumer<DefaultConsumerContext> =
             self.client(&[("group.id", "outside-reader"), ("enable.auto.commit", "false")]);
-        let mut stored = Vec::new();
-        for partition in self.partitions(&consumer, topic) {
-            let (low, high) = consumer.fetch_watermarks(topic, partition, TIMEOUT).expect("watermarks");
-            let mut assignment = TopicPartitionList::new();
-            assignment.add_partition_offset(topic, partition, Offset::Offset(low)).expect("an offset");
-            consumer.assign(&assignment).expect("an assignment");
-            let mut next = low;
-            while next < high {
-                let message = consumer.poll(TIMEOUT).expect("a record within 30 s").expect("a record");
-                next = message.offset() + 1;
-                stored.push(Stored::parse(
-                    partition,
-                    message.offset(),
-                    message.payload().unwrap_or_default(),
-                ));
+        let partitions = self.partitions(&consumer, topic);
+        let (mut seen, mut left) = (Vec::new(), 0);
+        let mut assignment = TopicPartitionList::new();
+        for partition in &partitions {
+            let (low, high) = consumer.fetch_watermarks(topic, *partition, TIMEOUT).expect("watermarks");
+            seen.push((Vec::new(), high));
+            if low < high {
+                assignment.add_partition_offset(topic, *partition, Offset::Offset(low)).expect("an offset");
+                left += 1;
             }
         }
-        stored
+        consumer.assign(&assignment).expect("an assignment");
+        while left > 0 {
+            let message = consumer.poll(TIMEOUT).expect("a record within 30 s").expect("a record");
+            let partition = partitions.iter().position(|id| *id == message.partition());
+            let Some((records, high)) = partition.and_then(|index| seen.get_mut(index)) else { continue };
+            if message.offset() < *high {
+                records.push(look(&message));
+                left -= usize::from(message.offset() + 1 == *high);
+            }
+        }
+        seen.into_iter().flat_map(|(records, _)| records).collect()
     }
 
     /// Records of a topic that a group has not committed yet.
@@ -142,21 +164,16 @@ impl Kafka {
     /// # Panics
     /// When the broker does not answer.
     pub fn progress(&self, group: &str, topic: &str) -> Vec<(i64, i64)> {
-        let consumer: BaseConsumer<DefaultConsumerContext> = self.client(&[("group.id", group)]);
-        let mut wanted = TopicPartitionList::new();
-        for partition in self.partitions(&consumer, topic) {
-            wanted.add_partition(topic, partition);
-        }
+        let watch = self.watch(group, topic);
         // Just after a start the broker may not know yet who keeps the group's offsets.
-        let ask = || consumer.committed_offsets(wanted.clone(), TIMEOUT).ok();
-        let offsets = server::until("the broker tells committed offsets", TIMEOUT, ask);
-        let mut progress = Vec::new();
-        for element in offsets.elements() {
-            let ends = consumer.fetch_watermarks(topic, element.partition(), TIMEOUT).expect("watermarks");
-            let committed = element.offset().to_raw().filter(|offset| *offset >= 0).unwrap_or(ends.0);
-            progress.push((committed, ends.1));
-        }
-        progress
+        server::until("the broker tells committed offsets", TIMEOUT, || watch.progress())
+    }
+
+    /// Looks at a group's progress in a topic again and again.
+    pub fn watch(&self, group: &str, topic: &str) -> Watch {
+        let consumer: BaseConsumer<DefaultConsumerContext> = self.client(&[("group.id", group)]);
+        let partitions = self.partitions(&consumer, topic);
+        Watch { consumer, topic: topic.to_owned(), partitions }
     }
 
     fn partitions(&self, consumer: &BaseConsumer, topic: &str) -> Vec<i32> {
@@ -167,5 +184,32 @@ impl Kafka {
             .flat_map(|topic| topic.partitions())
             .map(|partition| partition.id())
             .collect()
+    }
+}
+
+/// What [`Kafka::watch`] gives.
+pub struct Watch {
+    consumer: BaseConsumer<DefaultConsumerContext>,
+    topic: String,
+    partitions: Vec<i32>,
+}
+
+impl Watch {
+    /// What is committed of each partition, or where it begins, and where it ends; nothing while the cluster does not
+    /// answer.
+    pub fn progress(&self) -> Option<Vec<(i64, i64)>> {
+        let mut wanted = TopicPartitionList::new();
+        for partition in &self.partitions {
+            wanted.add_partition(&self.topic, *partition);
+        }
+        let offsets = self.consumer.committed_offsets(wanted, TIMEOUT).ok()?;
+        let mut progress = Vec::new();
+        for element in offsets.elements() {
+            element.error().ok()?;
+            let ends = self.consumer.fetch_watermarks(&self.topic, element.partition(), TIMEOUT).ok()?;
+            let committed = element.offset().to_raw().filter(|offset| *offset >= 0).unwrap_or(ends.0);
+            progress.push((committed, ends.1));
+        }
+        Some(progress)
     }
 }

@@ -1,0 +1,161 @@
+//! Many runners of one pipeline, between two topics of a cluster or from a topic into a folder, and somebody who watches
+//! the group's offsets: they may never move back.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aqueduct_tests::{Aqueduct, Folder, Kafka, Load, Report, Signal, check, free_ports, objects, until};
+use tokio::time::Instant;
+
+pub(crate) const TOPIC: &str = "orders";
+pub(crate) const COPY: &str = "copy";
+pub(crate) const PIPELINE: &str = "herd";
+pub(crate) const PARTITIONS: i32 = 12;
+
+/// A cluster with the two topics, and what the runners of the test have in common.
+pub(crate) struct Herd {
+    pub(crate) kafka: Kafka,
+    pub(crate) folder: Folder,
+    /// More keys of `source.kafka`, each with a comma before it.
+    pub(crate) source: String,
+    /// The sink's block.
+    pub(crate) sink: String,
+}
+
+/// What the watcher saw.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    /// The longest time in which no offset was committed.
+    pub(crate) longest_pause: Duration,
+    /// Offsets that moved back: partition, from, to.
+    pub(crate) back: Vec<(usize, i64, i64)>,
+}
+
+impl Herd {
+    /// On this cluster, copying to the topic `copy`.
+    pub(crate) fn of(kafka: Kafka) -> Self {
+        kafka.create_topic(TOPIC, PARTITIONS);
+        let source = ", session_timeout: 2s".to_owned();
+        let mut herd = Self { kafka, folder: Folder::new("herd"), source, sink: String::new() };
+        herd.sink = herd.copying_to(COPY);
+        herd
+    }
+
+    /// Where the files of a directory sink are.
+    pub(crate) fn lake(&self) -> PathBuf {
+        self.folder.path().join("lake")
+    }
+
+    /// The block of a sink that copies into this topic of the cluster, which keeps the time of each append.
+    pub(crate) fn copying_to(&self, topic: &str) -> String {
+        self.kafka.create_topic_with(topic, PARTITIONS, &[("message.timestamp.type", "LogAppendTime")]);
+        format!("kafka: {{ connection: {{ brokers: \"{}\" }}, topic: {topic} }}", self.kafka.brokers())
+    }
+
+    /// The same with other keys of the source.
+    pub(crate) fn reading(mut self, source: &str) -> Self {
+        self.source = source.to_owned();
+        self
+    }
+
+    /// The same into a folder.
+    pub(crate) fn into_folder(mut self) -> Self {
+        let lake = self.lake();
+        self.sink = format!(
+            "directory: {{ folder: {}, path: \"{{topic}}/{{partition}}-{{start_offset}}\", \
+             format: {{ json_lines: {{ compression: none }} }}, rotate: {{ records_max: 2_000, age_max: 500ms }} }}",
+            lake.display()
+        );
+        self
+    }
+
+    /// One more runner.
+    pub(crate) fn run(&self) -> Aqueduct {
+        self.run_with(&self.sink)
+    }
+
+    /// One with another sink.
+    pub(crate) fn run_with(&self, sink: &str) -> Aqueduct {
+        let folder = self.folder.path().join(format!("run-{}", free_ports(1)));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let text = format!(
+            "pipeline: {PIPELINE}\n\
+             source: {{ kafka: {{ connection: {{ brokers: \"{}\" }}, topics: [{TOPIC}]{} }} }}\n\
+             sink: {{ {sink} }}\n",
+            self.kafka.brokers(),
+            self.source
+        );
+        std::fs::write(folder.join("pipeline.yaml"), text).expect("a file");
+        Aqueduct::spawn(&folder, &["run", "pipeline.yaml"], &[])
+    }
+
+    /// The same, once it has partitions.
+    pub(crate) fn run_until_assigned(&self) -> Aqueduct {
+        let mut runner = self.run();
+        runner.says("partitions assigned", Duration::from_secs(30));
+        runner
+    }
+
+    /// Puts records into the topic as long as the answer is yes.
+    pub(crate) fn produce(&self, rate: u64, go_on: &AtomicBool) -> u64 {
+        let load = Load { topic: TOPIC.into(), ids: 0..u64::MAX, keys: 997, rate };
+        self.kafka.produce_while(&load, || go_on.load(Ordering::Relaxed)).end
+    }
+
+    /// Looks at the group for as long as the answer is yes.
+    pub(crate) fn watch(&self, go_on: &AtomicBool) -> Watched {
+        let watch = self.kafka.watch(PIPELINE, TOPIC);
+        let (mut watched, mut before, mut moved) = (Watched::default(), Vec::new(), Instant::now());
+        while go_on.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(100));
+            let Some(now) = watch.progress() else { continue };
+            let now: Vec<i64> = now.into_iter().map(|(committed, _)| committed).collect();
+            for (partition, (from, to)) in before.iter().zip(&now).enumerate() {
+                if to < from {
+                    watched.back.push((partition, *from, *to));
+                }
+            }
+            if now != before {
+                if !before.is_empty() {
+                    watched.longest_pause = watched.longest_pause.max(moved.elapsed());
+                }
+                (before, moved) = (now, Instant::now());
+            }
+        }
+        watched
+    }
+
+    /// Waits until all of the topic is committed.
+    pub(crate) fn until_done(&self, limit: Duration) {
+        let watch = self.kafka.watch(PIPELINE, TOPIC);
+        until("the group has committed the whole topic", limit, || {
+            let progress = watch.progress()?;
+            progress.iter().all(|(committed, end)| committed == end).then_some(())
+        });
+    }
+
+    /// Compares what arrived with the topic.
+    pub(crate) fn check(&self) -> Report {
+        let topic = self.kafka.read(TOPIC);
+        let lake = self.lake();
+        check(&topic, &if lake.exists() { objects(&lake) } else { self.kafka.read(COPY) })
+    }
+}
+
+/// Asks one to stop, and says how long that took.
+pub(crate) fn stop(runner: &mut Aqueduct) -> Duration {
+    let begun = Instant::now();
+    runner.stop();
+    begun.elapsed()
+}
+
+/// Nothing moves in this process any more, as if its machine were suspended.
+pub(crate) fn freeze(runner: &Aqueduct) {
+    runner.signal(Signal::STOP);
+}
+
+/// It goes on.
+pub(crate) fn thaw(runner: &Aqueduct) {
+    runner.signal(Signal::CONT);
+}

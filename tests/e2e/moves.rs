@@ -1,0 +1,145 @@
+//! Partitions that move: how fast, without a duplicate, and past a runner that slept.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
+
+use aqueduct_tests::{Kafka, Report, check, until};
+
+use crate::herd::{COPY, Herd, PIPELINE, TOPIC, freeze, stop, thaw};
+
+const SOON: Duration = Duration::from_secs(40);
+
+/// Runs a scene under load, of so many records a second, and waits until all of it is committed.
+fn under_load(herd: &Herd, rate: u64, scene: impl FnOnce()) {
+    let producing = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        let produced = scope.spawn(|| herd.produce(rate, &producing));
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(scene));
+        producing.store(false, Ordering::Relaxed);
+        if let Err(panic) = done {
+            std::panic::resume_unwind(panic);
+        }
+        produced.join().expect("all is produced");
+    });
+}
+
+/// From the last record that one wrote of a partition to the first that the other wrote of it: the longest.
+fn longest_handover(herd: &Herd, from: &str, to: &str) -> Duration {
+    let mut last: HashMap<i32, i64> = HashMap::new();
+    for (partition, ms) in herd.kafka.times(from) {
+        let last = last.entry(partition).or_insert(ms);
+        *last = ms.max(*last);
+    }
+    let mut gaps: HashMap<i32, i64> = HashMap::new();
+    for (partition, ms) in herd.kafka.times(to) {
+        if let Some(last) = last.get(&partition).filter(|last| **last <= ms) {
+            gaps.entry(partition).or_insert(ms - last);
+        }
+    }
+    assert!(!gaps.is_empty(), "no partition moved");
+    Duration::from_millis(gaps.into_values().max().unwrap_or_default() as u64)
+}
+
+/// Two runners that write to topics of their own, and one stops: partitions move within 2 s of their last record.
+fn moves_soon(herd: &Herd) {
+    let (from, to) = (herd.copying_to("copy-from"), herd.copying_to("copy-to"));
+    let mut stayed = herd.run_with(&to);
+    under_load(herd, 3_000, || {
+        stayed.says("partitions assigned", SOON);
+        let mut going = herd.run_with(&from);
+        until("the second writes", SOON, || (herd.kafka.times("copy-from").len() > 3_000).then_some(()));
+        let took = stop(&mut going);
+        println!("the stop took {:.2} s", took.as_secs_f64());
+        sleep(Duration::from_secs(8));
+    });
+    herd.until_done(SOON);
+    stop(&mut stayed);
+    let longest = longest_handover(herd, "copy-from", "copy-to");
+    println!("a partition moved within {:.2} s of its last record", longest.as_secs_f64());
+    assert!(longest < Duration::from_secs(2), "a partition moved only after {longest:?}");
+    let both = [herd.kafka.read("copy-from"), herd.kafka.read("copy-to")].concat();
+    let report = check(&herd.kafka.read(TOPIC), &both);
+    // Two topics have no order between them.
+    Report { disordered: Vec::new(), ..report }.assert_exact();
+}
+
+#[test]
+fn a_cleanly_stopped_runner_hands_over_within_two_seconds() {
+    moves_soon(&Herd::of(Kafka::start()).reading(""));
+}
+
+#[test]
+fn two_replicas_are_replaced_one_by_one_without_a_duplicate() {
+    let herd = Herd::of(Kafka::start()).reading("");
+    under_load(&herd, 3_000, || {
+        let (mut first, mut second) = (herd.run_until_assigned(), herd.run_until_assigned());
+        // As a Deployment does it with maxSurge 1: the new one first. Then as with maxUnavailable 1.
+        let mut third = herd.run_until_assigned();
+        sleep(Duration::from_secs(3));
+        stop(&mut first);
+        sleep(Duration::from_secs(2));
+        stop(&mut second);
+        let mut fourth = herd.run_until_assigned();
+        sleep(Duration::from_secs(4));
+        // Both at once, one of them while the group is still on the move.
+        let mut fifth = herd.run();
+        sleep(Duration::from_millis(700));
+        stop(&mut third);
+        stop(&mut fourth);
+        sleep(Duration::from_secs(3));
+        stop(&mut fifth);
+        let mut sixth = herd.run_until_assigned();
+        sleep(Duration::from_secs(2));
+        stop(&mut sixth);
+    });
+    let mut last = herd.run();
+    herd.until_done(SOON);
+    stop(&mut last);
+    herd.check().assert_exact();
+}
+
+#[test]
+fn a_runner_that_slept_too_long_is_fenced() {
+    let herd = Herd::of(Kafka::start());
+    let (sleeps, wakes) = (herd.copying_to("copy-asleep"), herd.copying_to("copy-awake"));
+    let mut committed = Vec::new();
+    let mut late = 0;
+    under_load(&herd, 3_000, || {
+        let mut sleeper = herd.run_with(&sleeps);
+        sleeper.says("partitions assigned", SOON);
+        until("it writes", SOON, || (herd.kafka.times("copy-asleep").len() > 6_000).then_some(()));
+        freeze(&sleeper);
+        let mut other = herd.run_with(&wakes);
+        let before = herd.kafka.read("copy-asleep").len();
+        until("the other has them all", SOON, || {
+            let partitions: HashSet<i32> = herd.kafka.times("copy-awake").iter().map(|one| one.0).collect();
+            (partitions.len() == 12).then_some(())
+        });
+        let watch = herd.kafka.watch(PIPELINE, TOPIC);
+        committed.push(watch.progress().expect("an answer"));
+        let taken: HashSet<u64> = herd.kafka.read("copy-awake").iter().map(|record| record.id).collect();
+        thaw(&sleeper);
+        for _ in 0..30 {
+            sleep(Duration::from_millis(100));
+            committed.extend(watch.progress());
+        }
+        let after = herd.kafka.read("copy-asleep");
+        late = after.iter().skip(before).filter(|record| taken.contains(&record.id)).count();
+        stop(&mut sleeper);
+        stop(&mut other);
+    });
+    for (before, after) in committed.iter().zip(&committed[1..]) {
+        assert!(before.iter().zip(after).all(|(before, after)| before.0 <= after.0), "an offset moved back");
+    }
+    println!("{late} records were written late, after another had written them");
+    let mut last = herd.run_with(&wakes);
+    herd.until_done(SOON);
+    stop(&mut last);
+    let both = [herd.kafka.read("copy-asleep"), herd.kafka.read("copy-awake")].concat();
+    let report = check(&herd.kafka.read(TOPIC), &both);
+    println!("{} records came twice", report.doubled.len());
+    Report { doubled: Vec::new(), disordered: Vec::new(), ..report }.assert_exact();
+    assert_eq!(herd.kafka.read(COPY).len(), 0);
+}

@@ -1,0 +1,174 @@
+//! Rebalance storms: runners are added, killed, stopped and frozen under load. `AQUEDUCT_STORM=full` makes 200 changes in
+//! ten minutes of it, else it is 40 s.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
+
+use aqueduct_tests::{Aqueduct, Kafka, Report};
+use tokio::time::Instant;
+
+use crate::herd::{Herd, freeze, stop, thaw};
+
+const RUNNERS_MAX: usize = 4;
+/// Records a second.
+const RATE: u64 = 1_500;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Add,
+    Kill,
+    Stop,
+    Freeze,
+}
+
+/// Numbers below a bound, the same in every run; what they hit is not.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// The runners of a storm.
+struct Storm<'a> {
+    herd: &'a Herd,
+    chance: Chance,
+    running: Vec<Aqueduct>,
+    /// Each with the moment at which it goes on.
+    frozen: Vec<(Instant, Aqueduct)>,
+    longest_stop: Duration,
+    counts: [usize; 4],
+}
+
+impl Storm<'_> {
+    fn change(&mut self, allowed: &[Change]) {
+        let here = self.running.len() + self.frozen.len();
+        let change = allowed[self.chance.below(allowed.len() as u64) as usize];
+        // One always runs, and never too many.
+        let change = match change {
+            Change::Add if here >= RUNNERS_MAX => Change::Stop,
+            Change::Add => Change::Add,
+            _ if self.running.len() < 2 => Change::Add,
+            other => other,
+        };
+        self.counts[change as usize] += 1;
+        if change == Change::Add {
+            return self.running.push(self.herd.run());
+        }
+        let which = self.chance.below(self.running.len() as u64) as usize;
+        let mut runner = self.running.swap_remove(which);
+        match change {
+            Change::Kill => runner.kill(),
+            Change::Freeze => {
+                freeze(&runner);
+                let pause = Duration::from_millis(1_000 + self.chance.below(5_000));
+                self.frozen.push((Instant::now() + pause, runner));
+            }
+            _ => self.longest_stop = self.longest_stop.max(stop(&mut runner)),
+        }
+    }
+
+    /// Waits, and lets those go on whose time has come.
+    fn wait(&mut self, until: Instant) {
+        while Instant::now() < until {
+            self.thaw(Instant::now());
+            for runner in &mut self.running {
+                let ended = runner.exited();
+                assert!(ended.is_none(), "a runner ended by itself with {ended:?}:\n{}", runner.output());
+            }
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn thaw(&mut self, now: Instant) {
+        for index in (0..self.frozen.len()).rev() {
+            if self.frozen[index].0 <= now {
+                let (_, runner) = self.frozen.swap_remove(index);
+                thaw(&runner);
+                self.running.push(runner);
+            }
+        }
+    }
+}
+
+/// So many changes in a time, under load; then all that was produced has to be there.
+fn storm(herd: &Herd, allowed: &[Change], seed: u64) -> Report {
+    let full = std::env::var("AQUEDUCT_STORM").is_ok_and(|value| value == "full");
+    let (changes, time) = if full { (200, Duration::from_secs(600)) } else { (20, Duration::from_secs(40)) };
+    let mut storm = Storm {
+        herd,
+        chance: Chance(seed),
+        running: vec![herd.run_until_assigned()],
+        frozen: Vec::new(),
+        longest_stop: Duration::ZERO,
+        counts: [0; 4],
+    };
+    let (producing, watching) = (AtomicBool::new(true), AtomicBool::new(true));
+    let watched = std::thread::scope(|scope| {
+        let produced = scope.spawn(|| herd.produce(RATE, &producing));
+        let watched = scope.spawn(|| herd.watch(&watching));
+        // The threads must end when an assertion fails here.
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let begun = Instant::now();
+            for change in 1..=changes {
+                // Not evenly: some come on the heels of others.
+                let (even, spread) = (time / changes, storm.chance.below(1_000) as f64 / 1_000.0);
+                storm.wait(begun + even * (change - 1) + even.mul_f64(spread));
+                storm.change(allowed);
+            }
+            storm.wait(begun + time);
+            producing.store(false, Ordering::Relaxed);
+            storm.thaw(Instant::now() + Duration::from_secs(60));
+            produced.join().expect("all is produced");
+            herd.until_done(Duration::from_secs(120));
+        }));
+        producing.store(false, Ordering::Relaxed);
+        watching.store(false, Ordering::Relaxed);
+        if let Err(panic) = done {
+            std::panic::resume_unwind(panic);
+        }
+        watched.join().expect("the watcher lives")
+    });
+    for runner in &mut storm.running {
+        storm.longest_stop = storm.longest_stop.max(stop(runner));
+    }
+    let report = herd.check();
+    let Storm { counts: [add, kill, stop, freeze], longest_stop, .. } = storm;
+    println!(
+        "{add} added, {kill} killed, {stop} stopped, {freeze} frozen; {} records, {} of them twice; the longest pause \
+         of all commits {:.1} s, the longest stop {:.1} s",
+        report.produced,
+        report.doubled.len(),
+        watched.longest_pause.as_secs_f64(),
+        longest_stop.as_secs_f64()
+    );
+    assert!(watched.back.is_empty(), "committed offsets moved back: {:?}", watched.back);
+    report
+}
+
+const ALL: [Change; 4] = [Change::Add, Change::Kill, Change::Stop, Change::Freeze];
+
+#[test]
+fn a_storm_of_clean_stops_loses_and_doubles_nothing() {
+    let herd = Herd::of(Kafka::start());
+    storm(&herd, &[Change::Add, Change::Stop], 0x9E37_79B9_7F4A_7C15).assert_exact();
+}
+
+#[test]
+fn a_storm_of_kills_and_freezes_loses_nothing() {
+    let herd = Herd::of(Kafka::start());
+    let report = storm(&herd, &ALL, 0x2545_F491_4F6C_DD1D);
+    // At least once: what a killed one had written and not committed comes again.
+    Report { doubled: Vec::new(), ..report }.assert_exact();
+}
+
+#[test]
+fn a_storm_over_a_folder_loses_and_doubles_nothing() {
+    let herd = Herd::of(Kafka::start()).into_folder();
+    storm(&herd, &ALL, 0xD1B5_4A32_D192_ED03).assert_exact();
+}
