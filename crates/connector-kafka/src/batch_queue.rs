@@ -32,6 +32,11 @@ impl<C: ConsumerContext> BatchQueue<C> {
         Self { queue, consumer }
     }
 
+    /// Whose queue this is.
+    pub(crate) fn consumer(&self) -> &BaseConsumer<C> {
+        &self.consumer
+    }
+
     /// From now on records of this partition arrive here.
     pub(crate) fn attach(&self, topic: &str, partition: i32) {
         forward(&self.consumer, topic, partition, self.queue);

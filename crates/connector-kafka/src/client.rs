@@ -17,6 +17,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 
@@ -116,7 +117,7 @@ pub(crate) fn admin(connection: &Connection, properties: &Properties) -> Result<
     let mut client = common(connection, "aqueduct-admin")?;
     overlay(&mut client, &[&connection.client, properties]);
     client
-        .create_with_context(Caller { tokens: Tokens::new(connection) })
+        .create_with_context(Caller::new(connection))
         .map_err(|error| Error::config("the Kafka client refuses its settings").caused_by(error))
 }
 
@@ -124,6 +125,15 @@ pub(crate) fn admin(connection: &Connection, properties: &Properties) -> Result<
 pub(crate) struct Caller {
     tokens: Option<Tokens>,
 }
+
+impl Caller {
+    /// For a client of this cluster.
+    pub(crate) fn new(connection: &Connection) -> Self {
+        Self { tokens: Tokens::new(connection) }
+    }
+}
+
+impl ConsumerContext for Caller {}
 
 impl ClientContext for Caller {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;

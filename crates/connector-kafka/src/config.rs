@@ -25,7 +25,9 @@ mod source;
 pub use connection::{Brokers, Connection, Kerberos, Login, Oauth, Password, Pem, Properties, Sasl, Tls};
 pub(crate) use sink::is_topic_name;
 pub use sink::{Compression, SinkConfig};
-pub use source::{Isolation, Moment, Pattern, SourceConfig, Start, TopicSelection};
+pub use source::{
+    Assignor, GroupProtocol, Isolation, Moment, OnLostOffsets, Pattern, SourceConfig, Start, TopicSelection,
+};
 
 use aqueduct_api::Problem;
 

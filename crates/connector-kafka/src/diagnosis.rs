@@ -3,12 +3,14 @@
 //! `docs/kafka/errors.md` are all made of it, so that they say the same.
 
 mod connecting;
+mod reading;
 
 use std::fmt::{self, Display};
 
 use aqueduct_api::{Error, ErrorKind, Finding, Problem};
 
 pub(crate) use self::connecting::*;
+pub(crate) use self::reading::*;
 
 /// One trouble.
 #[derive(Debug)]
@@ -41,6 +43,15 @@ pub enum Reaction {
 /// All of them, in the order of the page.
 pub const ALL: &[&Diagnosis] = &[
     &TOPIC_MISSING,
+    &OFFSET_DELETED,
+    &OFFSET_BEYOND_END,
+    &OFFSETS_FORGOTTEN,
+    &OFFSET_NONE,
+    &BATCH_DAMAGED,
+    &FETCH_TOO_LARGE,
+    &PARTITIONS_LEADERLESS,
+    &PARTITION_MISSING,
+    &GROUP_HAS_MEMBERS,
     &ADDRESS_UNKNOWN,
     &CONNECTION_REFUSED,
     &NO_ANSWER,

@@ -5,6 +5,8 @@ pub mod bench;
 mod client;
 mod config;
 pub mod diagnosis;
+mod placement;
+mod questions;
 mod sink;
 mod source;
 
@@ -13,12 +15,13 @@ use std::sync::Arc;
 use aqueduct_api::catalog::{
     Repeats, SinkConnector, SinkContext, SinkTraits, SourceConnector, SourceContext, SourceTraits,
 };
-use aqueduct_api::{Problem, Result, Sink, Source};
+use aqueduct_api::{Placement, Problem, Result, Sink, Source};
 use async_trait::async_trait;
 
 pub use config::{
-    Brokers, Compression, Connection, Isolation, Kerberos, Login, Moment, Oauth, Password, Pattern, Pem,
-    Properties, Sasl, SinkConfig, SourceConfig, Start, Tls, TopicSelection,
+    Assignor, Brokers, Compression, Connection, GroupProtocol, Isolation, Kerberos, Login, Moment, Oauth,
+    OnLostOffsets, Password, Pattern, Pem, Properties, Sasl, SinkConfig, SourceConfig, Start, Tls,
+    TopicSelection,
 };
 
 /// `kafka`: topics, read as a member of a consumer group and written by an idempotent producer.
@@ -51,6 +54,10 @@ impl SourceConnector for Topics {
 
     async fn open(config: Arc<SourceConfig>, context: SourceContext) -> Result<Box<dyn Source>> {
         Ok(Box::new(source::open(&config, &context)?))
+    }
+
+    async fn placement(config: Arc<SourceConfig>, pipeline: Arc<str>) -> Result<Option<Box<dyn Placement>>> {
+        Ok(Some(Box::new(placement::open(config, &pipeline)?)))
     }
 }
 

@@ -1,8 +1,12 @@
 //! The source: topics read as a member of a consumer group, handed out in batches of one partition.
 
+mod halts;
 mod handoff;
 mod member;
 mod pile;
+mod recover;
+mod remembered;
+mod settings;
 mod start;
 mod threads;
 
@@ -17,9 +21,12 @@ use rdkafka::consumer::Consumer;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::Instant;
 
+use self::halts::Halts;
+pub(crate) use self::handoff::name_of;
 use self::handoff::{Batch, Ending, Given, Handoff, Signal};
-use self::member::{GroupConsumer, Member};
+use self::member::{GroupConsumer, Keeping, Member};
 use self::pile::Bounds;
+use self::settings::Reading;
 use crate::batch_queue::watermarks;
 use crate::client::{REFRESH, Troubles, consumer_config};
 use crate::config::SourceConfig;
@@ -27,6 +34,7 @@ use crate::config::SourceConfig;
 /// A member of a consumer group.
 pub(crate) struct TopicsSource {
     handoff: Arc<Handoff>,
+    halts: Arc<Halts>,
     /// Weak: the event thread ends the consumer.
     consumer: Weak<GroupConsumer>,
     ended: Option<oneshot::Receiver<()>>,
@@ -38,27 +46,35 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
     let client_id = format!("aqueduct-{}-{}", context.pipeline, context.task);
     let handoff = Arc::new(Handoff::default());
     let troubles = Troubles::new(context.condition.clone(), &config.connection)?;
-    let client = consumer_config(config, &group, &client_id)?;
+    let mut client = consumer_config(config, &group, &client_id)?;
+    settings::set_group(&mut client, config, context);
     let refresh_ms = client.get(REFRESH).and_then(|ms| ms.parse().ok()).unwrap_or(30_000);
     let member = Member {
         handoff: handoff.clone(),
+        halts: Arc::default(),
         troubles,
+        pipeline: context.pipeline.clone(),
         group,
         brokers: config.connection.brokers.0.clone(),
         start: config.start,
+        on_lost: config.on_lost_offsets,
+        keeping: Keeping::of(config, context),
+        known: Default::default(),
         drain_timeout: context.drain_timeout,
         data: Default::default(),
         unknown: Default::default(),
     };
+    let halts = member.halts.clone();
     let consumer: GroupConsumer = client
         .create_with_context(member)
         .map_err(|error| Error::config("the Kafka client refuses its settings").caused_by(error))?;
     let consumer = Arc::new(consumer);
     let weak = Arc::downgrade(&consumer);
     let bounds = Bounds { records_max: context.batch_records_max.max(1), bytes_max: context.batch_bytes_max };
-    let ended = threads::start(consumer, config.topics.clone(), Duration::from_millis(refresh_ms), bounds)
+    let reading = Reading::of(config, context);
+    let ended = threads::start(consumer, reading, Duration::from_millis(refresh_ms), bounds)
         .map_err(|error| Error::transient("cannot start the threads of the Kafka source").caused_by(error))?;
-    Ok(TopicsSource { handoff, consumer: weak, ended: Some(ended) })
+    Ok(TopicsSource { handoff, halts, consumer: weak, ended: Some(ended) })
 }
 
 #[async_trait]
@@ -69,8 +85,13 @@ impl Source for TopicsSource {
         loop {
             match self.handoff.take() {
                 Some(Given::Batch(Batch { from, pile, next })) => {
+                    let mut records = pile.into_records();
+                    let next = self.halts.cut(&from.name, &mut records, next);
+                    if records.is_empty() {
+                        continue;
+                    }
                     let resume_at = Offsets::from([(from.name, next.to_string().into())]);
-                    return Ok(Polled::Batch { records: pile.into_records(), resume_at });
+                    return Ok(Polled::Batch { records, resume_at });
                 }
                 Some(Given::Signal(Signal::Revoked(partitions))) => {
                     return Ok(Polled::Revoked { partitions });

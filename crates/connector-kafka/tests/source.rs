@@ -9,22 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_api::{ErrorKind, Offsets, Origin, Polled, Record};
-use aqueduct_tests::{Kafka, Load};
-use ends::{broker, by_partition, committed, create, open_sink, open_source, record, text};
+use aqueduct_tests::Load;
+use ends::{broker, committed, create, fill, open_source, text};
 use serde_json::json;
 use tokio::time::Instant;
-
-async fn fill(kafka: &Kafka, topic: &str, values: std::ops::Range<usize>, timestamp_ms: i64) {
-    let mut writer = open_sink(&kafka.brokers(), json!({ "topic": topic })).await;
-    let records = values.map(|value| {
-        let value = value.to_string();
-        let mut record = record(topic, Some(&value), &value);
-        record.timestamp_us = Some(timestamp_ms * 1_000);
-        record
-    });
-    writer.write(records.collect()).await.unwrap();
-    writer.flush().await.unwrap();
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn starts_where_it_is_told() {
@@ -263,20 +251,4 @@ async fn finds_the_topics_of_a_pattern() {
     assert_eq!(topics, BTreeMap::from([("pat.a".into(), 10), ("pat.b".into(), 10)]));
     reader.nothing(Duration::from_secs(1)).await;
     assert_eq!(reader.condition.reason(), None);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_position_is_an_error() {
-    let kafka = broker();
-    create(&kafka, "lost", 1, &[]).await;
-    fill(&kafka, "lost", 0..10, 1_000).await;
-    let topics = json!({ "topics": ["lost"] });
-    let mut reader = open_source(&kafka.brokers(), "lost", topics.clone()).await;
-    let (records, _) = reader.read(10).await;
-    assert_eq!(by_partition(&records)[&0].len(), 10);
-    reader.source.release(&Offsets::from([("lost/0".into(), "500".into())])).await.unwrap();
-    reader.source.close().await.unwrap();
-    let mut reader = open_source(&kafka.brokers(), "lost", topics).await;
-    let error = reader.error().await.to_string();
-    assert!(error.starts_with("the offset to resume from in partition 0 of `lost` is gone"), "{error}");
 }

@@ -1,6 +1,7 @@
 //! The block `source.kafka`.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use aqueduct_api::Problem;
@@ -11,26 +12,52 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Connection, Properties, topic_problem};
 
-/// Reads topics as a member of a consumer group.
+/// Reads topics as a member of a consumer group, or partitions that are named one by one.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
     /// The cluster to read from.
     pub connection: Connection,
     /// The topics: a list of names, or `{ pattern: "shop\\..*", except: [shop.scratch] }`.
+    #[serde(default)]
     pub topics: TopicSelection,
+    /// Exactly these partitions and no others, as in `{ orders: [0, 1] }`, in place of `topics`: no group is joined, and
+    /// offsets are kept in its name all the same.
+    #[serde(default)]
+    pub partitions: BTreeMap<String, Vec<i32>>,
     /// The consumer group; the pipeline's name if it is not given.
     #[serde(default)]
     pub group: Option<String>,
+    /// How the members of the group agree on who reads what.
+    #[serde(default)]
+    pub group_protocol: GroupProtocol,
+    /// Who gets which partitions, under the protocol `classic`; `cooperative_sticky` if it is not given.
+    #[serde(default)]
+    pub assignor: Option<Assignor>,
+    /// A name for this member that outlives the process, unique in the group: who comes back under it within the
+    /// `session_timeout` gets its partitions back, and the others notice nothing.
+    #[serde(default)]
+    pub instance_id: Option<String>,
+    /// Where this process runs, as the brokers name their racks: records come from the nearest replica.
+    #[serde(default)]
+    pub rack: Option<String>,
     /// Where to start in a partition that the group has no offset for.
     #[serde(default)]
     pub start: Start,
+    /// What to do when the offset to go on from is lost: its record was deleted, or the cluster forgot the offset.
+    #[serde(default)]
+    pub on_lost_offsets: OnLostOffsets,
     /// Whether records of transactions that are open or aborted are read.
     #[serde(default)]
     pub isolation: Isolation,
-    /// After how long without a heartbeat the group gives this member's partitions to others.
+    /// After how long without a heartbeat the group gives this member's partitions to others; under the group protocol
+    /// `consumer` the broker decides.
     #[serde(default = "default_session_timeout")]
     pub session_timeout: Duration,
+    /// How often the offsets of `partitions` are committed again while nothing moves: the cluster forgets those of a
+    /// group without members some time after the last commit.
+    #[serde(default = "default_recommit_every")]
+    pub recommit_every: Duration,
     /// Any property of librdkafka, for this consumer.
     #[serde(default)]
     pub client: Properties,
@@ -54,6 +81,45 @@ pub struct Pattern {
     /// Names that are left out all the same.
     #[serde(default)]
     pub except: Vec<String>,
+}
+
+/// How the members of a group agree on who reads what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupProtocol {
+    /// One of the members decides; every version of Kafka has it.
+    #[default]
+    Classic,
+    /// The broker decides (KIP-848, from Kafka 4.0 on).
+    Consumer,
+}
+
+/// Who gets which partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Assignor {
+    /// Evenly, and only what has to move is given up when members come and go.
+    CooperativeSticky,
+    /// Neighbouring partitions of each topic; all is given up at each change.
+    Range,
+    /// One after the other over all topics; all is given up at each change.
+    #[serde(rename = "roundrobin")]
+    RoundRobin,
+}
+
+/// What to do when the offset to go on from is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnLostOffsets {
+    /// Stop, and say what is missing and what can be done.
+    #[default]
+    Stop,
+    /// Go on at the oldest record.
+    Earliest,
+    /// Go on at the end: what is there already is not read.
+    Latest,
+    /// Go on at the first record of that time or later, as in `{ timestamp: "2026-01-01T00:00:00Z" }`.
+    Timestamp(Moment),
 }
 
 /// Where to start in a partition that the group has no offset for.
@@ -89,6 +155,10 @@ pub enum Isolation {
     ReadUncommitted,
 }
 
+fn default_recommit_every() -> Duration {
+    Duration::from_secs(3_600)
+}
+
 fn default_session_timeout() -> Duration {
     Duration::from_secs(45)
 }
@@ -103,13 +173,92 @@ impl Isolation {
     }
 }
 
+impl Assignor {
+    /// As librdkafka spells it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Assignor::CooperativeSticky => "cooperative-sticky",
+            Assignor::Range => "range",
+            Assignor::RoundRobin => "roundrobin",
+        }
+    }
+}
+
 impl SourceConfig {
     /// What parsing alone cannot see.
     pub(crate) fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         self.connection.check("connection.", &mut problems);
         self.client.check("client", &mut problems);
+        self.check_topics(&mut problems);
+        self.check_partitions(&mut problems);
+        self.check_group(&mut problems);
+        problems
+    }
+
+    /// No group is joined: the partitions are named one by one.
+    pub(crate) fn is_assigned(&self) -> bool {
+        !self.partitions.is_empty()
+    }
+
+    fn check_partitions(&self, problems: &mut Vec<Problem>) {
+        for (topic, partitions) in &self.partitions {
+            let path = format!("partitions.{topic}");
+            problems.extend(topic_problem(&path, topic));
+            if partitions.is_empty() {
+                problems.push(
+                    Problem::new(&path, "no partition is named")
+                        .remedy(format!("name them, as in partitions: {{ {topic}: [0, 1] }}")),
+                );
+            }
+            for (index, partition) in partitions.iter().enumerate() {
+                let path = format!("{path}[{index}]");
+                if *partition < 0 {
+                    problems.push(Problem::new(path, "partitions are numbered from 0"));
+                } else if partitions[..index].contains(partition) {
+                    problems.push(Problem::new(path, format!("{partition} is named twice")));
+                }
+            }
+        }
+        if self.is_assigned() && self.topics != TopicSelection::default() {
+            let says = "`topics` and `partitions` exclude each other";
+            let remedy = "leave `partitions` out to share the topics with the group's other members";
+            problems.push(Problem::new("partitions", says).remedy(remedy));
+        }
+    }
+
+    fn check_group(&self, problems: &mut Vec<Problem>) {
+        if self.group.as_deref().is_some_and(|group| group.trim().is_empty()) {
+            problems.push(
+                Problem::new("group", "the group has no name")
+                    .remedy("leave `group` out to use the pipeline's name"),
+            );
+        }
+        let consumer = self.group_protocol == GroupProtocol::Consumer;
+        if self.is_assigned() {
+            let joins = "`partitions` are read without joining the group, so this would do nothing";
+            let given = [
+                ("group_protocol", consumer),
+                ("assignor", self.assignor.is_some()),
+                ("instance_id", self.instance_id.is_some()),
+            ];
+            for (path, _) in given.into_iter().filter(|(_, given)| *given) {
+                problems.push(Problem::new(path, joins).remedy(format!("leave `{path}` out")));
+            }
+        } else if consumer && self.assignor.is_some() {
+            let says = "under the group protocol `consumer` the broker chooses the assignor";
+            problems.push(Problem::new("assignor", says).remedy("leave `assignor` out"));
+        }
+        for (path, text) in [("instance_id", &self.instance_id), ("rack", &self.rack)] {
+            if text.as_deref().is_some_and(|text| text.trim().is_empty()) {
+                problems.push(Problem::new(path, "it is empty").remedy(format!("leave `{path}` out")));
+            }
+        }
+    }
+
+    fn check_topics(&self, problems: &mut Vec<Problem>) {
         match &self.topics {
+            TopicSelection::Named(names) if names.is_empty() && self.is_assigned() => {}
             TopicSelection::Named(names) if names.is_empty() => {
                 problems.push(
                     Problem::new("topics", "no topic is named").remedy("name one, as in topics: [orders]"),
@@ -133,13 +282,6 @@ impl SourceConfig {
                 }
             }
         }
-        if self.group.as_deref().is_some_and(|group| group.trim().is_empty()) {
-            problems.push(
-                Problem::new("group", "the group has no name")
-                    .remedy("leave `group` out to use the pipeline's name"),
-            );
-        }
-        problems
     }
 }
 
@@ -147,6 +289,20 @@ impl Pattern {
     /// The expression, made to match whole names.
     pub(crate) fn compile(&self) -> Result<regex::Regex, regex::Error> {
         regex::Regex::new(&format!("^(?:{})$", self.pattern))
+    }
+
+    /// Whether a topic of this name is read.
+    pub(crate) fn takes(&self, name: &str) -> bool {
+        // A pattern that is no expression does not pass `check`.
+        self.compile().is_ok_and(|expression| expression.is_match(name))
+            && !name.starts_with("__")
+            && !self.except.iter().any(|except| except == name)
+    }
+}
+
+impl Default for TopicSelection {
+    fn default() -> Self {
+        TopicSelection::Named(Vec::new())
     }
 }
 

@@ -58,6 +58,8 @@ pub(crate) struct Owned {
     /// The highest offset that may be committed, and the highest that is.
     released: Option<i64>,
     committed: Option<i64>,
+    /// Committed once more although nothing has moved.
+    again: bool,
     /// About to be given up: nothing is given out any more, what was may still be released.
     leaving: bool,
 }
@@ -278,6 +280,7 @@ impl Handoff {
             given: None,
             released: committed,
             committed,
+            again: false,
             leaving: false,
         };
         state.owned.insert(name_of(topic, partition), owned);
@@ -290,6 +293,16 @@ impl Handoff {
             owned.released = Some(offset);
             owned.committed = None;
         }
+    }
+
+    /// All that is committed is committed once more.
+    pub(crate) fn recommit(&self) {
+        self.state().owned.values_mut().for_each(|owned| owned.again = true);
+    }
+
+    /// What the group has for this partition of ours, as far as it is known.
+    pub(crate) fn committed_of(&self, name: &Partition) -> Option<i64> {
+        self.state().owned.get(name)?.committed
     }
 
     /// Nothing more of these is given out, and the engine is told with its next poll. `at_once`: they are
@@ -334,7 +347,7 @@ impl Handoff {
             return None;
         }
         let pending = |(name, owned): (&Partition, &Owned)| {
-            let offset = owned.released.filter(|_| owned.released > owned.committed)?;
+            let offset = owned.released.filter(|_| owned.again || owned.released > owned.committed)?;
             let (topic, partition) = (owned.topic.clone(), owned.partition);
             Some(Commit { name: name.clone(), ownership: owned.ownership, topic, partition, offset })
         };
@@ -354,6 +367,7 @@ impl Handoff {
                 && owned.ownership == commit.ownership
             {
                 owned.committed = owned.committed.max(Some(commit.offset));
+                owned.again = false;
             }
         }
     }

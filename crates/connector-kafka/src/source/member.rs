@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use aqueduct_api::{Error, Partition};
+use aqueduct_api::{Error, ErrorKind, Offsets, Partition};
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
@@ -13,11 +13,14 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use tokio::time::Instant;
 
+use super::halts::Halts;
 use super::handoff::{Commit, Ending, Handoff, name_of};
-use super::start::{Placed, place};
+use super::remembered::remember;
+use super::start::{Known, Placed, place};
 use crate::batch_queue::{self, BatchQueue};
 use crate::client::{Deed, Trouble, Troubles, code_of, refused};
-use crate::config::Start;
+use crate::config::{OnLostOffsets, Start};
+use crate::diagnosis::GROUP_HAS_MEMBERS;
 
 /// How long the last commit of what is given up may take.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,10 +33,17 @@ pub(crate) type GroupConsumer = BaseConsumer<Member>;
 /// See the file's header.
 pub(crate) struct Member {
     pub(crate) handoff: Arc<Handoff>,
+    pub(crate) halts: Arc<Halts>,
     pub(crate) troubles: Troubles,
+    pub(crate) pipeline: Arc<str>,
     pub(crate) group: String,
     pub(crate) brokers: String,
     pub(crate) start: Start,
+    pub(crate) on_lost: OnLostOffsets,
+    /// Where offsets are kept.
+    pub(crate) keeping: Keeping,
+    /// How many partitions topics had when they were first seen.
+    pub(crate) known: Known,
     pub(crate) drain_timeout: Duration,
     /// Where assigned partitions are forwarded to.
     pub(crate) data: Mutex<Weak<BatchQueue<Member>>>,
@@ -41,9 +51,23 @@ pub(crate) struct Member {
     pub(crate) unknown: Mutex<bool>,
 }
 
+/// Where the offsets of a source are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// By the group, which is joined.
+    Joined,
+    /// In the name of the group, which nobody joins.
+    Named,
+    /// By an offset store, which had these.
+    Elsewhere(Offsets),
+}
+
 impl Member {
     /// Starts a commit of what is released, if there is any and none is under way.
     pub(crate) fn commit(&self, consumer: &GroupConsumer) {
+        if !self.keeps() {
+            return;
+        }
         let Some(commits) = self.handoff.next_commit() else {
             return;
         };
@@ -83,7 +107,19 @@ impl Member {
         };
         self.handoff.committed(|commit| code_for(commit).is_some() || (result.is_err() && list.count() == 0));
         match result {
-            Ok(()) => self.troubles.clear(Trouble::Group),
+            Ok(()) => {
+                for element in list.elements().iter().filter(|element| element.error().is_ok()) {
+                    if let Offset::Offset(offset) = element.offset() {
+                        let name = name_of(element.topic(), element.partition());
+                        remember(&self.brokers, &self.group, name, offset);
+                    }
+                }
+                self.troubles.clear(Trouble::Group);
+            }
+            Err(RDKafkaErrorCode::UnknownMemberId) if self.keeping == Keeping::Named => {
+                let says = GROUP_HAS_MEMBERS.error(ErrorKind::Transient, &[("group", &self.group)]);
+                self.troubles.set(Trouble::Group, says.to_string());
+            }
             // The group is on the move: what is still ours afterwards is committed then.
             Err(RDKafkaErrorCode::RebalanceInProgress | RDKafkaErrorCode::IllegalGeneration) => {}
             Err(code) => {
@@ -97,7 +133,18 @@ impl Member {
         }
     }
 
-    fn assign(&self, consumer: &GroupConsumer, list: &TopicPartitionList) {
+    /// Whether offsets are committed.
+    pub(crate) fn keeps(&self) -> bool {
+        !matches!(self.keeping, Keeping::Elsewhere(_))
+    }
+
+    /// Where records are forwarded to, as long as the data thread takes them.
+    pub(crate) fn queue(&self) -> Option<Arc<BatchQueue<Member>>> {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    }
+
+    /// Takes partitions over.
+    pub(crate) fn assign(&self, consumer: &GroupConsumer, list: &TopicPartitionList) {
         let placed = match place(self, consumer, list) {
             Ok(placed) => placed,
             Err(error) => {
@@ -105,7 +152,7 @@ impl Member {
                 Vec::new()
             }
         };
-        let queue = self.data.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let queue = self.queue();
         let mut positions = TopicPartitionList::with_capacity(placed.len());
         self.handoff.pause();
         for Placed { topic, partition, offset, committed, commit_now } in &placed {
@@ -150,6 +197,7 @@ impl Member {
             }
             self.handoff.pause();
             self.handoff.forget(&names);
+            self.halts.forget(&names);
             self.handoff.resume();
         }
         let result = match consumer.rebalance_protocol() {
@@ -163,7 +211,7 @@ impl Member {
     }
 
     /// Waits, bounded, until the engine has let go; events are served meanwhile, so releases are committed.
-    fn drain(&self, consumer: &GroupConsumer) {
+    pub(crate) fn drain(&self, consumer: &GroupConsumer) {
         let deadline = Instant::now() + self.drain_timeout;
         while !self.handoff.let_go() && !consumer.assignment_lost() {
             if Instant::now() > deadline {

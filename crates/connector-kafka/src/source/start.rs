@@ -1,14 +1,20 @@
 //! Where reading begins in partitions that were just assigned: at what the group has committed, or where
 //! `start` says.
 
-use aqueduct_api::{Error, Result};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use aqueduct_api::{Error, ErrorKind, Position, Result};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 
-use super::member::{GroupConsumer, Member};
+use super::handoff::name_of;
+use super::member::{GroupConsumer, Keeping, Member};
+use super::remembered::{recall, remember};
 use crate::client::{ASK_TIMEOUT, Trouble, code_of, is_passing, refused};
 use crate::config::Start;
+use crate::diagnosis::OFFSET_NONE;
 
 /// A partition with its place.
 pub(crate) struct Placed {
@@ -23,6 +29,25 @@ pub(crate) struct Placed {
     pub(crate) commit_now: Option<i64>,
 }
 
+/// How many partitions topics had when this process first saw them. One that comes later is read from its beginning: what
+/// was written before it was found would else be left out.
+#[derive(Default)]
+pub(crate) struct Known(Mutex<HashMap<String, i32>>);
+
+impl Known {
+    /// The topic had so many, unless it was seen before.
+    pub(crate) fn see(&self, topic: &str, partitions: i32) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(topic.to_owned()).or_insert(partitions);
+    }
+
+    /// Whether the partition came later.
+    fn is_new(&self, topic: &str, partition: i32) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(topic).is_some_and(|count| partition >= *count)
+    }
+}
+
 /// Asks the group, and the cluster where the group has nothing. Waits for a broker that is away; a partition
 /// is left out when the source ends or loses its assignment meanwhile.
 pub(crate) fn place(
@@ -33,27 +58,42 @@ pub(crate) fn place(
     if list.count() == 0 {
         return Ok(Vec::new());
     }
-    let ask = |list| consumer.committed_offsets(list, ASK_TIMEOUT);
-    let what = format!("the offsets of group `{}`", member.group);
-    let Some(committed) = insist(member, consumer, list, &what, ask)? else {
+    let Some(stored) = stored(member, consumer, list)? else {
         return Ok(Vec::new());
     };
     let mut placed = Vec::new();
     let mut fresh = TopicPartitionList::new();
-    for element in committed.elements() {
-        let (topic, partition) = (element.topic().to_owned(), element.partition());
-        if let Offset::Offset(offset) = element.offset() {
+    for (topic, partition, offset) in stored {
+        let name = name_of(&topic, partition);
+        if let Some(offset) = offset {
+            remember(&member.brokers, &member.group, name, offset);
             let (offset, committed) = (Offset::Offset(offset), Some(offset));
             placed.push(Placed { topic, partition, offset, committed, commit_now: None });
             continue;
         }
+        if let Some(had) = recall(&member.brokers, &member.group, &name).filter(|_| member.keeps()) {
+            let offset = loop {
+                match member.forgotten(consumer, &topic, partition, had)? {
+                    None if member.handoff.ending().is_none() && !consumer.assignment_lost() => {
+                        member.glance(consumer);
+                    }
+                    offset => break offset,
+                }
+            };
+            let Some(at) = offset else { continue };
+            let (offset, commit_now) = (Offset::Offset(at), Some(at));
+            placed.push(Placed { topic, partition, offset, committed: None, commit_now });
+            continue;
+        }
         match member.start {
-            Start::Earliest => {
+            Start::None => return Err(nothing_committed(member, &topic, partition)),
+            Start::Latest if !is_new(member, consumer, &topic, partition) => {
+                drop(fresh.add_partition(&topic, partition).set_offset(Offset::End));
+            }
+            Start::Earliest | Start::Latest => {
                 let offset = Offset::Beginning;
                 placed.push(Placed { topic, partition, offset, committed: None, commit_now: None });
             }
-            Start::None => return Err(nothing_committed(member, &topic, partition)),
-            Start::Latest => drop(fresh.add_partition(&topic, partition).set_offset(Offset::End)),
             Start::Timestamp(moment) => {
                 // A time before 1970 is the beginning as well.
                 let time = Offset::Offset(moment.unix_ms.max(0));
@@ -63,6 +103,52 @@ pub(crate) fn place(
     }
     placed.extend(resolve(member, consumer, fresh)?);
     Ok(placed)
+}
+
+/// What is kept for each of these partitions; `None` when the source ends meanwhile.
+fn stored(
+    member: &Member,
+    consumer: &GroupConsumer,
+    list: &TopicPartitionList,
+) -> Result<Option<Vec<(String, i32, Option<i64>)>>> {
+    let elements = |list: &TopicPartitionList, offset: &dyn Fn(&str, i32, Offset) -> Result<Option<i64>>| {
+        let place = |element: TopicPartitionListElem<'_>| {
+            let (topic, partition) = (element.topic(), element.partition());
+            Ok((topic.to_owned(), partition, offset(topic, partition, element.offset())?))
+        };
+        list.elements().into_iter().map(place).collect::<Result<Vec<_>>>()
+    };
+    if let Keeping::Elsewhere(offsets) = &member.keeping {
+        return elements(list, &|topic, partition, _| {
+            let name = name_of(topic, partition);
+            let parse = |position: &Position| {
+                position
+                    .parse()
+                    .map_err(|_| Error::config("a stored position is not an offset").with("partition", &name))
+            };
+            offsets.get(&name).map(parse).transpose()
+        })
+        .map(Some);
+    }
+    let ask = |list| consumer.committed_offsets(list, ASK_TIMEOUT);
+    let what = format!("the offsets of group `{}`", member.group);
+    let Some(committed) = insist(member, consumer, list, &what, ask)? else {
+        return Ok(None);
+    };
+    elements(&committed, &|_, _, offset| {
+        Ok(if let Offset::Offset(offset) = offset { Some(offset) } else { None })
+    })
+    .map(Some)
+}
+
+/// Whether the partition was made while this process was reading its topic.
+fn is_new(member: &Member, consumer: &GroupConsumer, topic: &str, partition: i32) -> bool {
+    if let Ok(cluster) = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT) {
+        for topic in cluster.topics() {
+            member.known.see(topic.name(), topic.partitions().len() as i32);
+        }
+    }
+    member.known.is_new(topic, partition)
 }
 
 /// Offsets for times and for ends. A time that no record has reached yet is the end.
@@ -132,10 +218,13 @@ fn insist(
 }
 
 fn nothing_committed(member: &Member, topic: &str, partition: i32) -> Error {
-    let group = &member.group;
-    Error::config(format!("group `{group}` has no offset for partition {partition} of `{topic}`, and `start` is none"))
-        .remedy(format!(
-            "set source.kafka.start to earliest, latest or a timestamp, or commit an offset: kafka-consumer-groups.sh --bootstrap-server {} --group {group} --topic {topic}:{partition} --reset-offsets --to-earliest --execute",
-            member.brokers
-        ))
+    OFFSET_NONE.error(
+        ErrorKind::Config,
+        &[
+            ("group", &member.group),
+            ("partition", &partition),
+            ("topic", &topic),
+            ("pipeline", &member.pipeline),
+        ],
+    )
 }

@@ -5,19 +5,23 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use aqueduct_api::Error;
+use aqueduct_api::{Error, ErrorKind};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::halts::{Halts, Why};
 use super::handoff::{Batch, Ending, Handoff, name_of};
 use super::member::{GroupConsumer, Member};
 use super::pile::{Bounds, Pile};
+use super::recover::Moved;
+use super::settings::{Reading, list_of};
 use crate::batch_queue::{BatchQueue, Message, Room};
 use crate::client::{LOOK_AGAIN, Trouble, is_passing, no_topic, refused};
 use crate::config::TopicSelection;
+use crate::diagnosis::PARTITION_MISSING;
 
 /// How long the event thread waits for an event before it looks for other work.
 const EVENT_WAIT: Duration = Duration::from_millis(100);
@@ -29,7 +33,7 @@ const CALL_RECORDS_MAX: usize = 128;
 /// Starts both; the answer comes when both have ended and the group is left.
 pub(crate) fn start(
     consumer: Arc<GroupConsumer>,
-    topics: TopicSelection,
+    reading: Reading,
     refresh: Duration,
     bounds: Bounds,
 ) -> Result<oneshot::Receiver<()>, std::io::Error> {
@@ -42,7 +46,8 @@ pub(crate) fn start(
         .name("kafka-data".into())
         .spawn(move || read(&queue, &handoff, bounds))?;
     std::thread::Builder::new().name("kafka-events".into()).spawn(move || {
-        Events { consumer, topics, subscribed: Vec::new(), refresh, look_at: Instant::now() }.run(data);
+        let now = Instant::now();
+        Events { consumer, reading, subscribed: Vec::new(), refresh, look_at: now, commit_at: now }.run(data);
         drop(ended);
     })?;
     Ok(end)
@@ -50,22 +55,30 @@ pub(crate) fn start(
 
 struct Events {
     consumer: Arc<GroupConsumer>,
-    topics: TopicSelection,
+    reading: Reading,
     subscribed: Vec<String>,
     /// How often new topics of a pattern are looked for.
     refresh: Duration,
     look_at: Instant,
+    /// When all offsets are committed once more, where no group is joined.
+    commit_at: Instant,
 }
 
 impl Events {
     fn run(mut self, data: JoinHandle<()>) {
         let consumer = self.consumer.clone();
         let member = consumer.context();
-        if let TopicSelection::Named(names) = &self.topics {
-            self.subscribe(names.clone());
+        match &self.reading {
+            Reading::Shared(TopicSelection::Named(names)) => self.subscribe(names.clone()),
+            Reading::Shared(TopicSelection::Matching(_)) => {}
+            Reading::Assigned { partitions, .. } => member.assign(&consumer, &list_of(partitions)),
         }
         while member.handoff.ending().is_none() {
             member.serve(&consumer, EVENT_WAIT);
+            if member.recover(&consumer) == Moved::Rejoin {
+                self.rejoin();
+            }
+            self.recommit();
             member.commit(&consumer);
             if Instant::now() >= self.look_at {
                 self.look();
@@ -84,6 +97,22 @@ impl Events {
         // The last handle: the group is left here, which may take a moment.
         drop(self);
         drop(consumer);
+    }
+
+    /// The group is left and joined anew: under its protocol no partition can be moved alone.
+    fn rejoin(&mut self) {
+        self.consumer.unsubscribe();
+        let topics = std::mem::take(&mut self.subscribed);
+        self.subscribe(topics);
+    }
+
+    fn recommit(&mut self) {
+        if let Reading::Assigned { recommit_every, .. } = &self.reading
+            && Instant::now() >= self.commit_at
+        {
+            self.commit_at = Instant::now() + *recommit_every;
+            self.consumer.context().handoff.recommit();
+        }
     }
 
     fn subscribe(&mut self, mut topics: Vec<String>) {
@@ -110,7 +139,7 @@ impl Events {
         self.look_at = Instant::now() + LOOK_AGAIN;
         let all = unknown
             || member.troubles.has(Trouble::Topics)
-            || matches!(self.topics, TopicSelection::Matching(_));
+            || matches!(self.reading, Reading::Shared(TopicSelection::Matching(_)));
         let one = self.subscribed.first().map(String::as_str).filter(|_| !all);
         if !all && !away {
             return;
@@ -142,8 +171,9 @@ impl Events {
         let member = self.consumer.context().clone();
         let exists =
             |name: &str| cluster.topics().iter().any(|topic| topic.name() == name && topic.error().is_none());
-        match &self.topics {
-            TopicSelection::Named(names) => match names.iter().find(|name| !exists(name)) {
+        match &self.reading {
+            Reading::Assigned { partitions, .. } => self.compare_partitions(cluster, partitions),
+            Reading::Shared(TopicSelection::Named(names)) => match names.iter().find(|name| !exists(name)) {
                 Some(missing) => {
                     let error = no_topic(missing, &member.brokers, Some(cluster));
                     if !member.troubles.has(Trouble::Topics) {
@@ -153,7 +183,7 @@ impl Events {
                 }
                 None => member.troubles.clear(Trouble::Topics),
             },
-            TopicSelection::Matching(pattern) => {
+            Reading::Shared(TopicSelection::Matching(pattern)) => {
                 let Ok(expression) = pattern.compile() else { return };
                 let matching = |name: &&str| {
                     expression.is_match(name)
@@ -179,6 +209,30 @@ impl Events {
                 self.subscribe(names);
             }
         }
+    }
+}
+
+impl Events {
+    /// Whether the partitions that are named exist.
+    fn compare_partitions(&self, cluster: &Metadata, partitions: &[(String, i32)]) {
+        let member = self.consumer.context();
+        for (name, partition) in partitions {
+            let found = cluster.topics().iter().find(|topic| topic.name() == name && topic.error().is_none());
+            let error = match found.map(|topic| topic.partitions().len()) {
+                None => no_topic(name, &member.brokers, Some(cluster)),
+                Some(count) if *partition as usize >= count => PARTITION_MISSING.error(
+                    ErrorKind::Transient,
+                    &[("topic", name), ("count", &count), ("partition", partition)],
+                ),
+                Some(_) => continue,
+            };
+            if !member.troubles.has(Trouble::Topics) {
+                member.troubles.set(Trouble::Topics, error.to_string());
+                member.handoff.fail(error);
+            }
+            return;
+        }
+        member.troubles.clear(Trouble::Topics);
     }
 }
 
@@ -212,9 +266,7 @@ fn take(
         let messages = queue.take(room, asked, wait_ms);
         for message in messages.iter() {
             if let Some((code, says)) = message.error() {
-                if let Some(error) = read_error(message, code, &says) {
-                    handoff.fail(error);
-                }
+                read_error(&queue.consumer().context().halts, handoff, message, code, &says);
                 continue;
             }
             match piles.iter_mut().rev().find(|pile| pile.takes(message, bounds)) {
@@ -235,29 +287,21 @@ fn take(
     piles
 }
 
-/// What a partition reports in place of a record; `None` for what passes by itself.
-fn read_error(message: Message<'_>, code: RDKafkaErrorCode, says: &str) -> Option<Error> {
-    let (topic, partition) = (message.topic(), message.partition());
-    tracing::debug!(topic, partition, %code, says, "a partition reports");
-    if let Some(error) = refused(code, &format!("to read topic `{topic}`")) {
-        return Some(error);
+/// What a partition reports in place of a record. What it cannot get over stops this partition; what passes by itself is
+/// left alone.
+fn read_error(halts: &Halts, handoff: &Handoff, message: Message<'_>, code: RDKafkaErrorCode, says: &str) {
+    use RDKafkaErrorCode as Code;
+    let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+    tracing::debug!(topic, partition, offset, %code, says, "a partition reports");
+    match code {
+        Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => {
+            halts.halt(topic, partition, offset, Why::Lost);
+        }
+        Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::PartitionEOF => {}
+        code if is_passing(code) => {}
+        code => match refused(code, &format!("to read topic `{topic}`")) {
+            Some(error) => handoff.fail(error),
+            None => halts.halt(topic, partition, offset, Why::Damaged(says.to_owned())),
+        },
     }
-    let lost = matches!(code, RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange);
-    if lost {
-        let error = Error::fatal(format!(
-            "the offset to resume from in partition {partition} of `{topic}` is gone: {says}"
-        ));
-        return Some(error.remedy(
-            "records were deleted before they were read, or the topic was made anew; set the group's offset with kafka-consumer-groups.sh --reset-offsets, knowing what is skipped or repeated",
-        ));
-    }
-    let unknown =
-        matches!(code, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition);
-    if is_passing(code) || unknown || code == RDKafkaErrorCode::PartitionEOF {
-        return None;
-    }
-    let error = Error::fatal(format!("partition {partition} of `{topic}` cannot be read: {says}"));
-    Some(error.remedy(
-        "see the broker's log; a damaged batch has to be skipped by setting the group's offset behind it",
-    ))
 }

@@ -74,6 +74,19 @@ pub async fn committed(kafka: &Kafka, group: &str, topic: &str, partitions: i32)
     tokio::task::spawn_blocking(ask).await.unwrap()
 }
 
+/// Puts these numbers into a topic, as key and value.
+pub async fn fill(kafka: &Kafka, topic: &str, values: std::ops::Range<usize>, timestamp_ms: i64) {
+    let mut writer = open_sink(&kafka.brokers(), json!({ "topic": topic })).await;
+    let records = values.map(|value| {
+        let value = value.to_string();
+        let mut record = record(topic, Some(&value), &value);
+        record.timestamp_us = Some(timestamp_ms * 1_000);
+        record
+    });
+    writer.write(records.collect()).await.unwrap();
+    writer.flush().await.unwrap();
+}
+
 /// How many records a topic has.
 pub async fn end_of(kafka: &Kafka, topic: &str, partitions: i32) -> usize {
     let consumer: BaseConsumer = client(kafka, &[]).create().unwrap();
@@ -155,6 +168,17 @@ impl Reader {
                 Err(error) => return error,
                 Ok(Polled::Batch { records, .. }) => panic!("{} records", records.len()),
                 Ok(_) => {}
+            }
+        }
+    }
+
+    /// Polls until an error comes, whatever comes before it.
+    pub async fn failure(&mut self) -> Error {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < deadline);
+            if let Err(error) = self.source.poll(Duration::from_millis(100)).await {
+                return error;
             }
         }
     }

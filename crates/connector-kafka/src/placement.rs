@@ -1,0 +1,216 @@
+//! Where a group stands in its topics, and how somebody moves it on purpose: `aqueduct offsets`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_api::{Error, Offsets, Partition, Placement, Position, Result, Standing, Target};
+use async_trait::async_trait;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::client::{Caller, code_of, consumer_config, no_broker, no_topic, refused};
+use crate::config::{SourceConfig, TopicSelection};
+use crate::questions::{self, Found, Place};
+use crate::source::name_of;
+
+/// How long one question may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Members of a group that are named when it is in use.
+const MEMBERS_NAMED_MAX: usize = 5;
+
+/// A group and the partitions it reads.
+pub(crate) struct GroupPlacement(Arc<Group>);
+
+struct Group {
+    consumer: BaseConsumer<Caller>,
+    config: Arc<SourceConfig>,
+    name: String,
+}
+
+/// Connects when it is first asked.
+pub(crate) fn open(config: Arc<SourceConfig>, pipeline: &str) -> Result<GroupPlacement> {
+    let name = config.group.clone().unwrap_or_else(|| pipeline.to_owned());
+    let consumer = consumer_config(&config, &name, &format!("aqueduct-offsets-{pipeline}"))?
+        .create_with_context(Caller::new(&config.connection))
+        .map_err(|error| Error::config("the Kafka client refuses its settings").caused_by(error))?;
+    Ok(GroupPlacement(Arc::new(Group { consumer, config, name })))
+}
+
+#[async_trait]
+impl Placement for GroupPlacement {
+    async fn standings(&mut self) -> Result<Vec<Standing>> {
+        let group = Arc::clone(&self.0);
+        blocking(move || group.standings()).await
+    }
+
+    async fn resolve(&mut self, partition: &Partition, target: &Target) -> Result<Position> {
+        let (group, partition, target) = (Arc::clone(&self.0), Arc::clone(partition), target.clone());
+        blocking(move || group.resolve(&partition, &target)).await
+    }
+
+    async fn store(&mut self, moved: &Offsets) -> Result<()> {
+        let (group, moved) = (Arc::clone(&self.0), moved.clone());
+        blocking(move || group.store(&moved)).await
+    }
+}
+
+impl Group {
+    fn standings(&self) -> Result<Vec<Standing>> {
+        let partitions = self.partitions()?;
+        let stored = self.stored(&partitions)?;
+        let (firsts, ends) = (self.all(&partitions, Place::First)?, self.all(&partitions, Place::End)?);
+        let at = |found: &[Found], topic: &str, partition: i32| {
+            found.iter().find(|found| found.topic == topic && found.partition == partition)?.offset
+        };
+        let position = |offset: i64| -> Position { offset.to_string().into() };
+        let standing = |((topic, partition), stored): (&(String, i32), Option<i64>)| {
+            let (first, end) = (at(&firsts, topic, *partition), at(&ends, topic, *partition));
+            Standing {
+                partition: name_of(topic, *partition),
+                stored: stored.map(position),
+                first: first.map(position),
+                end: end.map(position),
+                lag_records: stored.zip(end).map(|(stored, end)| (end - stored).max(0)),
+            }
+        };
+        Ok(partitions.iter().zip(stored).map(standing).collect())
+    }
+
+    /// All that the pipeline reads, in order.
+    fn partitions(&self) -> Result<Vec<(String, i32)>> {
+        if self.config.is_assigned() {
+            let named = self.config.partitions.iter();
+            return Ok(named.flat_map(|(topic, of)| of.iter().map(|it| (topic.clone(), *it))).collect());
+        }
+        let brokers = &self.config.connection.brokers.0;
+        let cluster = self
+            .consumer
+            .fetch_metadata(None, PATIENCE)
+            .map_err(|error| Error::transient(no_broker(brokers)).caused_by(error))?;
+        let topics: Vec<&str> = match &self.config.topics {
+            TopicSelection::Named(names) => names.iter().map(String::as_str).collect(),
+            TopicSelection::Matching(pattern) => {
+                let names = cluster.topics().iter().map(|topic| topic.name());
+                names.filter(|name| pattern.takes(name)).collect()
+            }
+        };
+        let mut all = Vec::new();
+        for name in topics {
+            let known = cluster.topics().iter().find(|topic| topic.name() == name && topic.error().is_none());
+            let Some(topic) = known else { return Err(no_topic(name, brokers, Some(&cluster))) };
+            all.extend(topic.partitions().iter().map(|partition| (name.to_owned(), partition.id())));
+        }
+        all.sort();
+        Ok(all)
+    }
+
+    fn stored(&self, partitions: &[(String, i32)]) -> Result<Vec<Option<i64>>> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for (topic, partition) in partitions {
+            list.add_partition(topic, *partition);
+        }
+        let asked = format!("the offsets of group `{}`", self.name);
+        let answer = self
+            .consumer
+            .committed_offsets(list, PATIENCE)
+            .map_err(|error| self.failed(code_of(&error), &asked))?;
+        let stored = |(topic, partition): &(String, i32)| {
+            let offset = answer.find_partition(topic, *partition).map(|element| element.offset());
+            if let Some(Offset::Offset(offset)) = offset { Some(offset) } else { None }
+        };
+        Ok(partitions.iter().map(stored).collect())
+    }
+
+    fn all(&self, partitions: &[(String, i32)], place: Place) -> Result<Vec<Found>> {
+        let wanted: Vec<(&str, i32, Place)> =
+            partitions.iter().map(|(topic, partition)| (topic.as_str(), *partition, place)).collect();
+        questions::list_offsets(self.consumer.client(), &wanted, PATIENCE)
+            .map_err(|code| self.failed(code, "where partitions begin and end"))
+    }
+
+    fn resolve(&self, name: &Partition, target: &Target) -> Result<Position> {
+        let partition = parse(name)?;
+        let one = |place| -> Result<Option<i64>> {
+            let found = self.all(std::slice::from_ref(&partition), place)?;
+            Ok(found.first().and_then(|found| found.offset))
+        };
+        let unknown =
+            || Error::transient("the cluster does not say where the partition ends").with("partition", name);
+        let first = one(Place::First)?.ok_or_else(unknown)?;
+        let end = one(Place::End)?.ok_or_else(unknown)?;
+        let offset = match target {
+            Target::Earliest => first,
+            Target::Latest => end,
+            Target::Time(ms) => one(Place::Since(*ms))?.unwrap_or(end),
+            Target::By(records) => {
+                let stored = self.stored(std::slice::from_ref(&partition))?[0].ok_or_else(|| {
+                    Error::config("nothing is stored, so there is nothing to move on from")
+                        .with("partition", name)
+                        .remedy("name a place: earliest, latest, a time or an offset")
+                })?;
+                stored.saturating_add(*records)
+            }
+            Target::At(position) => position.parse().map_err(|_| {
+                Error::config(format!("`{position}` is not an offset")).with("partition", name)
+            })?,
+        };
+        Ok(offset.clamp(first, end).to_string().into())
+    }
+
+    /// One request: the coordinator takes all of it or nothing, and nothing while the group has members.
+    fn store(&self, moved: &Offsets) -> Result<()> {
+        let members = questions::members(self.consumer.client(), &self.name, PATIENCE)
+            .map_err(|code| self.failed(code, &format!("the members of group `{}`", self.name)))?;
+        if !members.is_empty() {
+            return Err(self.in_use(&members));
+        }
+        let mut list = TopicPartitionList::with_capacity(moved.len());
+        for (name, position) in moved {
+            let ((topic, partition), offset) = (parse(name)?, position.parse());
+            let offset = offset.map_err(|_| Error::config(format!("`{position}` is not an offset")))?;
+            list.add_partition_offset(&topic, partition, Offset::Offset(offset))
+                .map_err(|error| Error::config(format!("{offset} is not an offset")).caused_by(error))?;
+        }
+        let failed = |code| match code {
+            RDKafkaErrorCode::UnknownMemberId | RDKafkaErrorCode::RebalanceInProgress => self.in_use(&[]),
+            code => self.failed(code, &format!("to store offsets of group `{}`", self.name)),
+        };
+        self.consumer.commit(&list, CommitMode::Sync).map_err(|error| failed(code_of(&error)))
+    }
+
+    fn in_use(&self, members: &[questions::GroupMember]) -> Error {
+        let mut who: Vec<String> = members
+            .iter()
+            .take(MEMBERS_NAMED_MAX)
+            .map(|member| format!("{} on {}", member.client_id, member.host))
+            .collect();
+        if members.len() > MEMBERS_NAMED_MAX {
+            who.push(format!("{} more", members.len() - MEMBERS_NAMED_MAX));
+        }
+        let who = if who.is_empty() { "somebody just joined".to_owned() } else { who.join(", ") };
+        Error::config(format!("group `{}` is in use: {who}", self.name)).remedy(
+            "stop the pipeline everywhere; a member that was killed is forgotten after its session_timeout",
+        )
+    }
+
+    fn failed(&self, code: RDKafkaErrorCode, asked: &str) -> Error {
+        refused(code, &format!("to ask for {asked}")).unwrap_or_else(|| {
+            Error::transient(format!("{} does not tell {asked}", self.config.connection.brokers.0))
+                .caused_by(KafkaError::OffsetFetch(code))
+        })
+    }
+}
+
+/// A partition by its name in offsets: `orders/3`.
+fn parse(name: &str) -> Result<(String, i32)> {
+    let parts =
+        name.rsplit_once('/').and_then(|(topic, number)| Some((topic.to_owned(), number.parse().ok()?)));
+    parts.ok_or_else(|| Error::config(format!("`{name}` is not a partition; write it as in orders/3")))
+}
+
+async fn blocking<T: Send + 'static>(ask: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(ask)
+        .await
+        .map_err(|error| Error::fatal("the question to the cluster died").caused_by(error))?
+}

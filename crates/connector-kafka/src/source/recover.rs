@@ -1,0 +1,296 @@
+//! What happens to a partition that cannot be read on: an offset that is lost is answered as `on_lost_offsets` says, a batch
+//! that cannot be read is tried again now and then. Runs on the event thread.
+
+use std::time::Duration;
+
+use aqueduct_api::{Error, ErrorKind, Partition, Result};
+use rdkafka::consumer::{Consumer, RebalanceProtocol};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::halts::{Halt, Stage, TRY_AGAIN, Why};
+use super::handoff::name_of;
+use super::member::{GroupConsumer, Member};
+use crate::batch_queue;
+use crate::client::{ASK_TIMEOUT, Trouble, is_passing, refused};
+use crate::config::OnLostOffsets;
+use crate::diagnosis::{BATCH_DAMAGED, Diagnosis, OFFSET_BEYOND_END, OFFSET_DELETED, OFFSETS_FORGOTTEN};
+use crate::questions::{self, Found, Place};
+
+/// Until a question that the cluster did not answer is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How long the library may take to move its place in a partition.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
+/// What stands in a remedy where no record has a time.
+const SOME_TIME: &str = "2026-01-31T12:00:00Z";
+
+/// Whether the group has to be joined anew, because its protocol lets nobody move a single partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Moved {
+    Done,
+    Rejoin,
+}
+
+impl Member {
+    /// Sees to all that stand still.
+    pub(crate) fn recover(&self, consumer: &GroupConsumer) -> Moved {
+        let mut moved = Moved::Done;
+        for halt in self.halts.due() {
+            match &halt.why {
+                Why::Lost => match self.lost(consumer, &halt) {
+                    Ok(Moved::Done) => {}
+                    Ok(Moved::Rejoin) => moved = Moved::Rejoin,
+                    Err(error) => self.handoff.fail(error),
+                },
+                Why::Damaged(_) => self.damaged(consumer, &halt),
+            }
+        }
+        self.show_halts();
+        moved
+    }
+
+    /// One sentence for all batches that cannot be read.
+    fn show_halts(&self) {
+        let damaged: Vec<Halt> = self.halts.all().into_iter().filter(|halt| halt.why != Why::Lost).collect();
+        let Some(first) = damaged.first() else { return self.troubles.clear(Trouble::Partitions) };
+        let Why::Damaged(reason) = &first.why else { return };
+        let next =
+            first.behind.map_or(String::new(), |behind| format!("; what can be read goes on at {behind}"));
+        let behind = first.behind.map_or("OFFSET".to_owned(), |behind| behind.to_string());
+        let says = BATCH_DAMAGED.error(
+            ErrorKind::Transient,
+            &[
+                ("offset", &first.at),
+                ("partition", &first.partition),
+                ("topic", &first.topic),
+                ("reason", reason),
+                ("next", &next),
+                ("pipeline", &self.pipeline),
+                ("behind", &behind),
+            ],
+        );
+        let more = match damaged.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and {more} more partitions)"),
+        };
+        self.troubles.set(Trouble::Partitions, format!("{says}{more}"));
+    }
+
+    fn damaged(&self, consumer: &GroupConsumer, halt: &Halt) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&halt.topic, halt.partition);
+        let done = if halt.stage == Stage::New {
+            // The library would fetch the same batch again without a pause.
+            self.halts.later(halt, Stage::Resting, TRY_AGAIN);
+            consumer.pause(&list)
+        } else {
+            self.halts.later(halt, Stage::Again, Duration::ZERO);
+            let _ = self.take_up(consumer, halt, halt.at, false);
+            consumer.resume(&list)
+        };
+        if let Err(error) = done {
+            tracing::debug!(%error, halt.topic, halt.partition, "a partition cannot be paused or resumed");
+        }
+    }
+
+    fn lost(&self, consumer: &GroupConsumer, halt: &Halt) -> Result<Moved> {
+        let (first, end) = match self.bounds(consumer, &halt.topic, halt.partition) {
+            Ok(bounds) => bounds,
+            Err(code) => {
+                self.halts.later(halt, Stage::New, ASK_AGAIN);
+                return self.not_told(code, &halt.topic).map_or(Ok(Moved::Done), Err);
+            }
+        };
+        // Where it is there after all, a follower that was behind had answered.
+        let lost = !(first.offset..=end.offset).contains(&Some(halt.at));
+        let mut offset = Some(halt.at);
+        if lost {
+            let error = self.say_lost(halt, &first, end.offset.unwrap_or(0));
+            offset = self.after_loss(consumer, &halt.topic, halt.partition, &first, &end, error)?;
+        }
+        let Some(offset) = offset else {
+            self.halts.later(halt, Stage::New, ASK_AGAIN);
+            return Ok(Moved::Done);
+        };
+        Ok(self.take_up(consumer, halt, offset, lost))
+    }
+
+    /// The first record with its time, and the end.
+    fn bounds(
+        &self,
+        consumer: &GroupConsumer,
+        topic: &str,
+        partition: i32,
+    ) -> Result<(Found, Found), RDKafkaErrorCode> {
+        let ask = |place| {
+            let found =
+                questions::list_offsets(consumer.client(), &[(topic, partition, place)], ASK_TIMEOUT)?;
+            found.into_iter().next().ok_or(RDKafkaErrorCode::UnknownPartition)
+        };
+        let (mut first, end) = (ask(Place::First)?, ask(Place::End)?);
+        // The first record with a time is the oldest one, unless it has none.
+        first.timestamp_ms = ask(Place::Since(0))?.timestamp_ms;
+        Ok((first, end))
+    }
+
+    /// Where to go on after a loss, as `on_lost_offsets` says; `None` when the cluster does not tell.
+    fn after_loss(
+        &self,
+        consumer: &GroupConsumer,
+        topic: &str,
+        partition: i32,
+        first: &Found,
+        end: &Found,
+        error: Error,
+    ) -> Result<Option<i64>> {
+        let offset = match self.on_lost {
+            OnLostOffsets::Stop => return Err(error),
+            OnLostOffsets::Earliest => first.offset,
+            OnLostOffsets::Latest => end.offset,
+            OnLostOffsets::Timestamp(moment) => {
+                let since = [(topic, partition, Place::Since(moment.unix_ms))];
+                match questions::list_offsets(consumer.client(), &since, ASK_TIMEOUT) {
+                    Ok(found) => found.first().and_then(|found| found.offset).or(end.offset),
+                    Err(code) => return self.not_told(code, topic).map_or(Ok(None), Err),
+                }
+            }
+        };
+        let reason = error.says();
+        tracing::warn!(topic, partition, offset, policy = ?self.on_lost, reason, "going on behind what is lost");
+        Ok(offset)
+    }
+
+    fn say_lost(&self, halt: &Halt, first: &Found, end: i64) -> Error {
+        let oldest = first.offset.unwrap_or(end);
+        let diagnosis: &Diagnosis = if halt.at < oldest { &OFFSET_DELETED } else { &OFFSET_BEYOND_END };
+        let time = first.timestamp_ms.and_then(time_of);
+        let time_of_first = time.as_ref().map_or(String::new(), |time| format!(", of {time}"));
+        let read =
+            self.halts.time_us(&name_of(&halt.topic, halt.partition)).and_then(|us| time_of(us / 1_000));
+        let read = read.map_or(String::new(), |time| format!(", later than {time}"));
+        diagnosis.error(
+            ErrorKind::Config,
+            &[
+                ("partition", &halt.partition),
+                ("topic", &halt.topic),
+                ("from", &halt.at),
+                ("offset", &halt.at),
+                ("to", &(oldest - 1)),
+                ("end", &end),
+                ("records", &(if halt.at < oldest { oldest - halt.at } else { halt.at - end })),
+                ("first", &oldest),
+                ("time_of_first", &time_of_first),
+                ("read", &read),
+                ("pipeline", &self.pipeline),
+                ("time", &time.as_deref().unwrap_or(SOME_TIME)),
+            ],
+        )
+    }
+
+    /// The offset from which a partition goes on that the group had one for and has none any more.
+    pub(crate) fn forgotten(
+        &self,
+        consumer: &GroupConsumer,
+        topic: &str,
+        partition: i32,
+        had: i64,
+    ) -> Result<Option<i64>> {
+        let (first, end) = match self.bounds(consumer, topic, partition) {
+            Ok(bounds) => bounds,
+            Err(code) => return self.not_told(code, topic).map_or(Ok(None), Err),
+        };
+        let error = OFFSETS_FORGOTTEN.error(
+            ErrorKind::Config,
+            &[
+                ("group", &self.group),
+                ("offset", &had),
+                ("partition", &partition),
+                ("topic", &topic),
+                ("pipeline", &self.pipeline),
+                ("time", &SOME_TIME),
+            ],
+        );
+        self.after_loss(consumer, topic, partition, &first, &end, error)
+    }
+
+    /// The cluster did not answer: what is refused is an error, the rest is waited for.
+    fn not_told(&self, code: RDKafkaErrorCode, topic: &str) -> Option<Error> {
+        let what = format!("where topic `{topic}` begins and ends");
+        if let Some(error) = refused(code, &format!("to ask for {what}")) {
+            return Some(error);
+        }
+        if !is_passing(code) {
+            tracing::debug!(%code, topic, "the cluster does not tell where a partition ends");
+        }
+        None
+    }
+
+    /// Gives one partition up, drained, and takes it over again from an offset; `commit` stores that one at once.
+    fn take_up(&self, consumer: &GroupConsumer, halt: &Halt, offset: i64, commit: bool) -> Moved {
+        let (topic, partition) = (halt.topic.as_str(), halt.partition);
+        let name: Partition = name_of(topic, partition);
+        batch_queue::detach(consumer, topic, partition);
+        self.handoff.revoke(std::slice::from_ref(&name), false);
+        self.drain(consumer);
+        let committed = self.handoff.committed_of(&name);
+        self.handoff.pause();
+        self.handoff.forget(std::slice::from_ref(&name));
+        if halt.why == Why::Lost {
+            self.halts.forget(std::slice::from_ref(&name));
+        }
+        let ours = consumer.assignment().is_ok_and(|list| list.find_partition(topic, partition).is_some());
+        let moved = if ours {
+            if let Some(queue) = self.queue() {
+                queue.attach(topic, partition);
+            }
+            let moved = reposition(consumer, topic, partition, offset, || self.queue());
+            self.handoff.own(topic, partition, committed);
+            if commit {
+                self.handoff.begin_at(topic, partition, offset);
+            }
+            moved
+        } else {
+            Moved::Done
+        };
+        self.handoff.resume();
+        self.commit(consumer);
+        moved
+    }
+}
+
+/// Moves the library's place in a partition. After an offset out of range it does not seek: then the partition is taken
+/// from it and given back, which the eager group protocols allow for all partitions together only.
+fn reposition(
+    consumer: &GroupConsumer,
+    topic: &str,
+    partition: i32,
+    offset: i64,
+    queue: impl Fn() -> Option<std::sync::Arc<batch_queue::BatchQueue<Member>>>,
+) -> Moved {
+    if consumer.seek(topic, partition, Offset::Offset(offset), SEEK_TIMEOUT).is_ok() {
+        return Moved::Done;
+    }
+    if matches!(consumer.rebalance_protocol(), RebalanceProtocol::Eager) {
+        return Moved::Rejoin;
+    }
+    let mut list = TopicPartitionList::new();
+    if list.add_partition_offset(topic, partition, Offset::Offset(offset)).is_err() {
+        return Moved::Rejoin;
+    }
+    let taken = consumer.incremental_unassign(&list);
+    if let Some(queue) = queue() {
+        queue.attach(topic, partition);
+    }
+    match taken.and_then(|()| consumer.incremental_assign(&list)) {
+        Ok(()) => Moved::Done,
+        Err(error) => {
+            tracing::debug!(%error, topic, partition, "a partition cannot be moved alone");
+            Moved::Rejoin
+        }
+    }
+}
+
+fn time_of(ms: i64) -> Option<String> {
+    jiff::Timestamp::from_millisecond(ms).ok().map(|time| time.to_string())
+}

@@ -1,0 +1,79 @@
+//! What a source makes of its configuration: the properties of its group, and which partitions this task reads.
+
+use std::time::Duration;
+
+use aqueduct_api::catalog::SourceContext;
+use rdkafka::ClientConfig;
+use rdkafka::topic_partition_list::TopicPartitionList;
+
+use super::member::Keeping;
+use crate::config::{Assignor, GroupProtocol, SourceConfig, TopicSelection};
+
+/// What a task reads.
+#[derive(Clone, Debug)]
+pub(crate) enum Reading {
+    /// What the group gives it of these topics.
+    Shared(TopicSelection),
+    /// These partitions, without a group.
+    Assigned {
+        /// In order.
+        partitions: Vec<(String, i32)>,
+        /// How often their offsets are committed although nothing moves.
+        recommit_every: Duration,
+    },
+}
+
+impl Reading {
+    /// Of one task: named partitions are dealt out among the tasks.
+    pub(crate) fn of(config: &SourceConfig, context: &SourceContext) -> Self {
+        if !config.is_assigned() {
+            return Reading::Shared(config.topics.clone());
+        }
+        let all = config.partitions.iter().flat_map(|(topic, of)| of.iter().map(|it| (topic.clone(), *it)));
+        let partitions = all.skip(context.task).step_by(context.tasks.max(1)).collect();
+        Reading::Assigned { partitions, recommit_every: config.recommit_every.0 }
+    }
+}
+
+impl Keeping {
+    /// Of this source.
+    pub(crate) fn of(config: &SourceConfig, _context: &SourceContext) -> Self {
+        if config.is_assigned() { Keeping::Named } else { Keeping::Joined }
+    }
+}
+
+/// The properties of a member of the group; all set here win over those of `client`.
+pub(crate) fn set_group(client: &mut ClientConfig, config: &SourceConfig, context: &SourceContext) {
+    if config.group_protocol == GroupProtocol::Consumer {
+        client.set("group.protocol", "consumer");
+        // Of these the broker decides, and the library refuses to be told.
+        for name in ["partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"] {
+            client.remove(name);
+        }
+    }
+    if let Some(assignor) = config.assignor {
+        client.set("partition.assignment.strategy", Assignor::as_str(assignor));
+    }
+    if let Some(instance) = &config.instance_id {
+        // Two members of one name would throw each other out.
+        let task = context.task;
+        let name = if context.tasks > 1 { format!("{instance}-{task}") } else { instance.clone() };
+        client.set("group.instance.id", name);
+    }
+    if let Some(rack) = &config.rack {
+        client.set("client.rack", rack);
+    }
+    // The library passes damaged bytes on unless it is told to look; the Java client looks.
+    if client.get("check.crcs").is_none() {
+        client.set("check.crcs", "true");
+    }
+}
+
+/// As librdkafka takes partitions.
+pub(crate) fn list_of(partitions: &[(String, i32)]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for (topic, partition) in partitions {
+        list.add_partition(topic, *partition);
+    }
+    list
+}
