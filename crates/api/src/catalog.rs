@@ -31,6 +31,8 @@ pub struct SourceContext {
     pub task: usize,
     /// How many tasks share this source.
     pub tasks: usize,
+    /// An offset store keeps the offsets of this source.
+    pub has_store: bool,
     /// What the offset store has; empty for a source that keeps its own.
     pub resume: Offsets,
     /// No batch may have more records than this.
@@ -68,12 +70,34 @@ pub struct ProbeContext {
 /// What the planner has to know of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceTraits {
-    /// It stores released offsets itself, as a consumer group does: no offset store is used.
-    pub keeps_offsets: bool,
+    /// Whether it stores released offsets itself.
+    pub keeps_offsets: KeepsOffsets,
     /// How many tasks can share it; `None` for any number.
     pub tasks_max: Option<usize>,
     /// It ends by itself.
     pub finite: bool,
+}
+
+/// Who keeps the offsets of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepsOffsets {
+    /// The source itself, as a consumer group does: no offset store is used.
+    Always,
+    /// The source itself, unless the pipeline names an offset store.
+    UnlessStored,
+    /// An offset store: the source has no place of its own.
+    Never,
+}
+
+impl KeepsOffsets {
+    /// Whether an offset store is used, when the pipeline names one or does not.
+    pub fn needs_store(self, named: bool) -> bool {
+        match self {
+            KeepsOffsets::Always => false,
+            KeepsOffsets::UnlessStored => named,
+            KeepsOffsets::Never => true,
+        }
+    }
 }
 
 /// What the planner has to know of a sink.

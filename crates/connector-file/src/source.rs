@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aqueduct_api::catalog::{SourceConnector, SourceContext, SourceTraits};
+use aqueduct_api::catalog::{KeepsOffsets, SourceConnector, SourceContext, SourceTraits};
 use aqueduct_api::{Error, ErrorKind, Offsets, Partition, Polled, Problem, Record, Result, Source};
 use aqueduct_formats::record_line::{self, Defaults};
 use async_trait::async_trait;
@@ -34,7 +34,7 @@ impl SourceConnector for Lines {
     }
 
     fn traits(config: &SourceConfig) -> SourceTraits {
-        SourceTraits { keeps_offsets: false, tasks_max: Some(1), finite: !config.follow }
+        SourceTraits { keeps_offsets: KeepsOffsets::Never, tasks_max: Some(1), finite: !config.follow }
     }
 
     fn describe(config: &SourceConfig, _: &str) -> String {

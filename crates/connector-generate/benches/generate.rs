@@ -36,6 +36,7 @@ async fn run(batch_records_max: usize, discard: bool) -> f64 {
         pipeline: "bench".into(),
         task: 0,
         tasks: 1,
+        has_store: true,
         resume: Default::default(),
         batch_records_max,
         batch_bytes_max: usize::MAX,

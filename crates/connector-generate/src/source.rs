@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_api::catalog::{SourceConnector, SourceContext, SourceTraits};
+use aqueduct_api::catalog::{KeepsOffsets, SourceConnector, SourceContext, SourceTraits};
 use aqueduct_api::{
     Error, Headers, Lag, Offsets, Origin, Partition, Polled, Problem, Record, Result, Source,
 };
@@ -31,7 +31,7 @@ impl SourceConnector for Orders {
 
     fn traits(config: &Config) -> SourceTraits {
         SourceTraits {
-            keeps_offsets: false,
+            keeps_offsets: KeepsOffsets::Never,
             tasks_max: Some(config.partitions as usize),
             finite: config.count.is_some(),
         }

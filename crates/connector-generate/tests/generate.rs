@@ -23,6 +23,7 @@ async fn open(config: Value, task: usize, tasks: usize, resume: Offsets) -> Box<
         pipeline: "p".into(),
         task,
         tasks,
+        has_store: true,
         resume,
         batch_records_max: 50,
         batch_bytes_max: 1 << 20,
@@ -178,7 +179,7 @@ fn the_block_reads_as_people_write_it() {
     assert_eq!((&*config.topic, config.partitions, config.seed), ("shop.orders", 6, 1));
     assert!(Config::named("order").is_err());
     let written = configured(json!({ "kind": "orders", "rate": 1_000, "count": 200_000, "seed": 7 }));
-    assert!(written.traits().finite && !written.traits().keeps_offsets);
+    assert!(written.traits().finite && written.traits().keeps_offsets.needs_store(false));
     assert_eq!(written.describe("p"), "generate 200000 orders to shop.orders, 6 partitions, 1000 a second");
 
     let entry = Catalog::default().source::<Orders>().sources["generate"].clone();
@@ -194,6 +195,7 @@ async fn refuses_offsets_it_cannot_read() {
         pipeline: "p".into(),
         task: 0,
         tasks: 1,
+        has_store: true,
         resume: Offsets::from([("shop.orders/0".into(), "12".into())]),
         batch_records_max: 50,
         batch_bytes_max: 1 << 20,

@@ -13,7 +13,8 @@ mod source;
 use std::sync::Arc;
 
 use aqueduct_api::catalog::{
-    Repeats, SinkConnector, SinkContext, SinkTraits, SourceConnector, SourceContext, SourceTraits,
+    KeepsOffsets, Repeats, SinkConnector, SinkContext, SinkTraits, SourceConnector, SourceContext,
+    SourceTraits,
 };
 use aqueduct_api::{Placement, Problem, Result, Sink, Source};
 use async_trait::async_trait;
@@ -43,13 +44,23 @@ impl SourceConnector for Topics {
         problems
     }
 
-    fn traits(_: &SourceConfig) -> SourceTraits {
-        SourceTraits { keeps_offsets: true, tasks_max: None, finite: false }
+    fn traits(config: &SourceConfig) -> SourceTraits {
+        if !config.is_assigned() {
+            return SourceTraits { keeps_offsets: KeepsOffsets::Always, tasks_max: None, finite: false };
+        }
+        let tasks_max = Some(config.partitions.values().map(Vec::len).sum());
+        SourceTraits { keeps_offsets: KeepsOffsets::UnlessStored, tasks_max, finite: false }
     }
 
     fn describe(config: &SourceConfig, pipeline: &str) -> String {
         let group = config.group.as_deref().unwrap_or(pipeline);
-        format!("kafka {}, group {group}{}", config.topics, client::isolation_note(config.isolation))
+        let note = client::isolation_note(config.isolation);
+        if !config.is_assigned() {
+            return format!("kafka {}, group {group}{note}", config.topics);
+        }
+        let named = config.partitions.iter();
+        let named: Vec<String> = named.map(|(topic, of)| format!("{topic} {of:?}")).collect();
+        format!("kafka {}, offsets of group {group}{note}", named.join(", "))
     }
 
     async fn open(config: Arc<SourceConfig>, context: SourceContext) -> Result<Box<dyn Source>> {

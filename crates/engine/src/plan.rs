@@ -72,8 +72,9 @@ fn bad_records(pipeline: &Pipeline) -> String {
 
 fn offsets(pipeline: &Pipeline) -> String {
     let traits = pipeline.source.connector.configured.traits();
+    let needed = traits.keeps_offsets.needs_store(pipeline.offset_store.is_some());
     match &pipeline.offset_store {
-        _ if traits.keeps_offsets => format!("kept by {} itself", pipeline.source.connector.kind),
+        _ if !needed => format!("kept by {} itself", pipeline.source.connector.kind),
         Some(store) => format!("kept in the offset store `{}`", store.kind),
         None => {
             "kept in memory: a new process reads from the start; name an offset_store to resume".to_owned()

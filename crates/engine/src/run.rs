@@ -87,6 +87,7 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
         pipeline: Arc::clone(&pipeline.name),
         task,
         tasks: pipeline.tasks,
+        has_store: setting.store.is_some(),
         resume,
         batch_records_max: limits.batch_records_max.min(traits.batch_records_max.unwrap_or(usize::MAX)),
         batch_bytes_max: limits.batch_bytes_max,

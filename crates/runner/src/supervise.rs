@@ -180,7 +180,7 @@ async fn attempt(
     stop: &Stop,
 ) -> Result<()> {
     let keeps_offsets = member.pipeline.source.connector.configured.traits().keeps_offsets;
-    if store.is_none() && !keeps_offsets {
+    if store.is_none() && keeps_offsets.needs_store(member.pipeline.offset_store.is_some()) {
         *store = Some(open_store(&member.pipeline, catalog).await?);
     }
     let setting = Setting {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use aqueduct_api::catalog::{ConfiguredFormat, ConfiguredSource, ConfiguredStore, ConfiguredTransform};
+use aqueduct_api::catalog::{
+    ConfiguredFormat, ConfiguredSource, ConfiguredStore, ConfiguredTransform, KeepsOffsets,
+};
 use serde_json::Value;
 
 use crate::check::{Check, Spot};
@@ -218,10 +220,15 @@ impl Reading<'_> {
         source: Option<&(SourceBlock, Value)>,
     ) -> Option<Named<dyn ConfiguredStore>> {
         let entry = root.entry("offset_store").filter(|entry| !matches!(entry.value.kind, Kind::Null))?;
+        let keeps = |source: &SourceBlock| source.connector.configured.traits().keeps_offsets;
+        let named = |source: &SourceBlock| entry.value.as_text() == Some(source.connector.kind);
+        if source.is_some_and(|(source, _)| keeps(source) != KeepsOffsets::Never && named(source)) {
+            // `offset_store: kafka` of a source that keeps its offsets there anyway.
+            return None;
+        }
         let spot = Spot::new(entry.at, "offset_store", "`offset_store`");
         let store = self.block(&entry.value, &spot, &self.catalog.offset_stores, &STORE);
-        let keeps = source.filter(|(source, _)| source.connector.configured.traits().keeps_offsets);
-        if let Some((source, _)) = keeps {
+        if let Some((source, _)) = source.filter(|(source, _)| keeps(source) == KeepsOffsets::Always) {
             let kind = source.connector.kind;
             let says = format!(
                 "the source `{kind}` keeps its offsets itself, so `offset_store` would never be used"

@@ -26,6 +26,7 @@ pub(crate) async fn source_of(
         pipeline: "p".into(),
         task: 0,
         tasks: 1,
+        has_store: true,
         resume,
         batch_records_max,
         batch_bytes_max: 1 << 20,

@@ -86,6 +86,9 @@ impl Member {
     /// Commits until nothing is left, or until the time is over: what is left then is read again by the next
     /// owner.
     pub(crate) fn commit_last(&self, consumer: &GroupConsumer, of_all: bool) {
+        if !self.keeps() {
+            return;
+        }
         let deadline = Instant::now() + LAST_COMMIT_TIMEOUT;
         while self.handoff.uncommitted(of_all) && self.handoff.ending() != Some(Ending::Abandon) {
             if Instant::now() > deadline || consumer.assignment_lost() {

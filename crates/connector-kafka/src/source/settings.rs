@@ -37,8 +37,12 @@ impl Reading {
 
 impl Keeping {
     /// Of this source.
-    pub(crate) fn of(config: &SourceConfig, _context: &SourceContext) -> Self {
-        if config.is_assigned() { Keeping::Named } else { Keeping::Joined }
+    pub(crate) fn of(config: &SourceConfig, context: &SourceContext) -> Self {
+        match config.is_assigned() {
+            true if context.has_store => Keeping::Elsewhere(context.resume.clone()),
+            true => Keeping::Named,
+            false => Keeping::Joined,
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{Message, Offset, TopicPartitionList};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -98,6 +98,25 @@ pub async fn end_of(kafka: &Kafka, topic: &str, partitions: i32) -> usize {
     tokio::task::spawn_blocking(ask).await.unwrap()
 }
 
+/// The numbers in a topic, partition by partition in order, read past the runner.
+pub fn values(kafka: &Kafka, topic: &str, partitions: i32) -> Vec<usize> {
+    let consumer: BaseConsumer = client(kafka, &[("group.id", "outside")]).create().unwrap();
+    let mut all = Vec::new();
+    for partition in 0..partitions {
+        let end = consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap().1;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+        consumer.assign(&list).unwrap();
+        let mut next = 0;
+        while next < end {
+            let message = consumer.poll(PATIENCE).unwrap().unwrap();
+            next = message.offset() + 1;
+            all.push(std::str::from_utf8(message.payload().unwrap()).unwrap().parse().unwrap());
+        }
+    }
+    all
+}
+
 /// A source as the runner opens it.
 pub struct Reader {
     pub source: Box<dyn Source>,
@@ -126,6 +145,7 @@ pub async fn open_source_with(
         pipeline: pipeline.into(),
         task: 0,
         tasks: 1,
+        has_store: false,
         resume: Offsets::new(),
         batch_records_max,
         batch_bytes_max: 1 << 20,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aqueduct_api::catalog::{SourceConnector, SourceContext, SourceTraits};
+use aqueduct_api::catalog::{KeepsOffsets, SourceConnector, SourceContext, SourceTraits};
 use aqueduct_api::config::{Duration, Template};
 use aqueduct_api::{Error, Problem, Result, Source};
 use async_trait::async_trait;
@@ -220,7 +220,7 @@ impl SourceConnector for Kafka {
         problems
     }
     fn traits(_: &KafkaSource) -> SourceTraits {
-        SourceTraits { keeps_offsets: true, tasks_max: None, finite: false }
+        SourceTraits { keeps_offsets: KeepsOffsets::Always, tasks_max: None, finite: false }
     }
     fn describe(_: &KafkaSource, pipeline: &str) -> String {
         format!("kafka for {pipeline}")

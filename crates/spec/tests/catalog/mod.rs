@@ -7,8 +7,8 @@ mod kafka;
 use std::sync::Arc;
 
 use aqueduct_api::catalog::{
-    FormatKind, OffsetStoreKind, Repeats, SinkConnector, SinkContext, SinkTraits, SourceConnector,
-    SourceContext, SourceTraits, TransformKind,
+    FormatKind, KeepsOffsets, OffsetStoreKind, Repeats, SinkConnector, SinkContext, SinkTraits,
+    SourceConnector, SourceContext, SourceTraits, TransformKind,
 };
 use aqueduct_api::config::{Duration, Secret, Size, Template};
 use aqueduct_api::{Catalog, Error, Format, OffsetStore, Problem, Result, Sink, Source, Transform};
@@ -212,7 +212,7 @@ macro_rules! source {
                 Vec::new()
             }
             fn traits(_: &$config) -> SourceTraits {
-                SourceTraits { keeps_offsets: false, tasks_max: Some(1), finite: true }
+                SourceTraits { keeps_offsets: KeepsOffsets::Never, tasks_max: Some(1), finite: true }
             }
             fn describe(_: &$config, _: &str) -> String {
                 $name.into()
