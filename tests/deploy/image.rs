@@ -72,7 +72,9 @@ impl Image {
         fs::write(bundle.join("config.json"), config.to_string()).expect("the configuration");
         let log = File::create(bundle.join("log")).expect("a log");
         let runtime = runc(self)
-            .args(["run", "--bundle", &bundle.display().to_string(), name])
+            .args(["run", "--bundle", &bundle.display().to_string(), "--pid-file"])
+            .arg(bundle.join("container.pid"))
+            .arg(name)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
@@ -137,6 +139,9 @@ fn runs_a_pipeline_and_stops_in_good_order(image: &Image) {
     let (state, pipelines) = (state.path(), pipelines.path());
     std::os::unix::fs::chown(state, Some(10001), Some(10001)).expect("the user's folder");
     assert_eq!(image.config["User"], "10001:10001");
+    // A volume that an engine makes has the owner of the folder that it covers.
+    let covered = fs::metadata(image.folder.path().join("rootfs/state")).expect("a folder for state");
+    assert_eq!(covered.uid(), 10001);
     let health = image.config["Healthcheck"]["Test"].as_array().expect("a health check");
     assert_eq!(health[0], "CMD");
     let health: Vec<String> =

@@ -34,11 +34,13 @@ import() {   # tar, image, folder with what further lines of its Dockerfile copy
 alone image rootfs image-bookworm-slim ""
 mkdir -p "$TMPDIR/slim" "$TMPDIR/build"
 import image-bookworm-slim "$base_image" "$TMPDIR/slim"
+authorities=/etc/ssl/certs/ca-certificates.crt
+cp "$authorities" "$TMPDIR/build/" || { echo "image.sh: $authorities is missing: apt-get install ca-certificates" >&2; exit 1; }
 options=()
 if [ "${AQUEDUCT_IMAGE:-}" = full ]; then
   alone image rootfs image-bookworm-build ca-certificates,g++,gcc,git,libc6-dev,make,perl,pkg-config
   import image-bookworm-build "$build_image" "$TMPDIR/build" \
-    'ENV PATH=/usr/local/rustup/bin:/usr/bin:/bin CARGO_HOME=/usr/local/cargo CARGO_PROFILE_RELEASE_OPT_LEVEL=0'
+    "COPY ca-certificates.crt $authorities" 'ENV PATH=/usr/local/rustup/bin:/usr/bin:/bin CARGO_HOME=/usr/local/cargo CARGO_PROFILE_RELEASE_OPT_LEVEL=0'
   options=(--volume "$(rustc --print sysroot):/usr/local/rustup:ro")
 else
   cat > "$TMPDIR/build/cargo" <<'C'
@@ -49,8 +51,6 @@ mkdir -p target/release && cp /aqueduct target/release/aqueduct
 C
   chmod +x "$TMPDIR/build/cargo"
   cp "$binary" "$TMPDIR/build/aqueduct"
-  authorities=/etc/ssl/certs/ca-certificates.crt
-  cp "$authorities" "$TMPDIR/build/" || { echo "image.sh: $authorities is missing: apt-get install ca-certificates" >&2; exit 1; }
   import image-bookworm-slim "$build_image" "$TMPDIR/build" 'COPY cargo /usr/local/bin/' 'COPY aqueduct /' "COPY ca-certificates.crt $authorities"
 fi
 bud "${options[@]}" --tag aqueduct "$root" > "$dir/build.log" 2>&1 || { cat "$dir/build.log" >&2; exit 1; }
