@@ -1,29 +1,52 @@
-//! How a connector says that it is waiting for something, without failing.
+//! How a connector says that it is waiting for something, or is slowed down, without failing.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What an end of a pipeline is waiting for, if anything. Shown by `/readyz`, in the live table and in the log; a
 /// pipeline that waits is not ready, and not failed either.
 #[derive(Clone, Debug, Default)]
-pub struct Condition(Arc<Mutex<Option<String>>>);
+pub struct Condition(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    waiting: Option<String>,
+    slowed: Option<String>,
+}
 
 impl Condition {
     /// Waiting: the sentence says for what, and what to do about it. True when this is news.
     pub fn waiting(&self, reason: impl Into<String>) -> bool {
-        let reason = reason.into();
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let news = slot.as_deref() != Some(&*reason);
-        *slot = Some(reason);
-        news
+        replace(&mut self.inner().waiting, Some(reason.into()))
     }
 
     /// All is well again. True when it was not before.
     pub fn clear(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+        replace(&mut self.inner().waiting, None)
     }
 
     /// What is being waited for.
     pub fn reason(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner().waiting.clone()
     }
+
+    /// Slowed down from outside, by a quota for example: shown like the above, but records flow and the pipeline stays
+    /// ready. `None` when that is over. True when this is news.
+    pub fn slowed(&self, reason: Option<String>) -> bool {
+        replace(&mut self.inner().slowed, reason)
+    }
+
+    /// What slows it down.
+    pub fn slowed_by(&self) -> Option<String> {
+        self.inner().slowed.clone()
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn replace(slot: &mut Option<String>, new: Option<String>) -> bool {
+    let news = *slot != new;
+    *slot = new;
+    news
 }

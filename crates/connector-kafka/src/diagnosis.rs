@@ -2,6 +2,8 @@
 //! the sentence, why it happens and what to do. Messages at run time, `aqueduct check --connect` and the page
 //! `docs/kafka/errors.md` are all made of it, so that they say the same.
 
+mod writing;
+
 mod connecting;
 mod reading;
 
@@ -11,6 +13,8 @@ use aqueduct_api::{Error, ErrorKind, Finding, Problem};
 
 pub(crate) use self::connecting::*;
 pub(crate) use self::reading::*;
+
+pub(crate) use self::writing::*;
 
 /// One trouble.
 #[derive(Debug)]
@@ -38,11 +42,22 @@ pub enum Reaction {
     Stops,
     /// The record is set aside as `errors.on_bad_record` says.
     SetsAside,
+    /// It goes on, more slowly, and stays ready.
+    SlowsDown,
 }
 
 /// All of them, in the order of the page.
 pub const ALL: &[&Diagnosis] = &[
     &TOPIC_MISSING,
+    &TOPIC_NOT_CREATED,
+    &TOPIC_NAME,
+    &RECORD_TOO_LARGE,
+    &RECORD_TIME,
+    &RECORD_REFUSED,
+    &PARTITION_WITHOUT_LEADER,
+    &NOT_ENOUGH_REPLICAS,
+    &NOT_ACKNOWLEDGED,
+    &THROTTLED,
     &OFFSET_DELETED,
     &OFFSET_BEYOND_END,
     &OFFSETS_FORGOTTEN,

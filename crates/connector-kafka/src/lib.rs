@@ -20,9 +20,9 @@ use aqueduct_api::{Placement, Problem, Result, Sink, Source};
 use async_trait::async_trait;
 
 pub use config::{
-    Assignor, Brokers, Compression, Connection, GroupProtocol, Isolation, Kerberos, Login, Moment, Oauth,
-    OnLostOffsets, Password, Pattern, Pem, Properties, Sasl, SinkConfig, SourceConfig, Start, Tls,
-    TopicSelection,
+    Assignor, Brokers, Compression, Connection, GroupProtocol, Isolation, Kerberos, Login, Moment, NewTopic,
+    Oauth, OnLostOffsets, OnMissingTopic, Password, Pattern, Pem, Properties, Sasl, SinkConfig, SourceConfig,
+    Start, Tls, TopicSelection,
 };
 
 /// `kafka`: topics, read as a member of a consumer group and written by an idempotent producer.

@@ -3,29 +3,41 @@
 
 mod deliveries;
 mod producer;
+mod topics;
+mod watch;
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aqueduct_api::catalog::SinkContext;
-use aqueduct_api::{Batch, Error, Record, Result, Sink, Written};
+use aqueduct_api::config::Template;
+use aqueduct_api::{Batch, Error, ErrorKind, Record, Result, Sink, Written};
 use async_trait::async_trait;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 
-use self::deliveries::{Answer, Deliveries, ticket};
+use self::deliveries::{Answer, Deliveries, Pass, ticket};
 use self::producer::Outbox;
+use self::topics::Topics;
+use crate::client::{Trouble, code_of};
 use crate::config::{SinkConfig, is_topic_name};
+use crate::diagnosis::TOPIC_NAME;
 
-/// While the producer's queue is full, and as a safety net behind notifications.
-const PAUSE: Duration = Duration::from_millis(10);
+/// How long a topic that took no record is left alone before one record is tried; each further pause is twice as long.
+const HELD_MIN: Duration = Duration::from_millis(500);
+const HELD_MAX: Duration = Duration::from_secs(10);
 
 /// Writes to topics by name.
 pub(crate) struct TopicsSink {
     config: Arc<SinkConfig>,
     outbox: Outbox,
     deliveries: Arc<Deliveries>,
+    topics: Topics,
+    /// How long what was held is left alone.
+    held_for: Duration,
     /// Where the name of a topic is put together.
     topic: String,
 }
@@ -34,7 +46,8 @@ pub(crate) struct TopicsSink {
 pub(crate) fn open(config: Arc<SinkConfig>, context: &SinkContext) -> Result<TopicsSink> {
     let deliveries = Arc::new(Deliveries::default());
     let outbox = Outbox::open(&config, context, deliveries.clone())?;
-    Ok(TopicsSink { config, outbox, deliveries, topic: String::new() })
+    let topics = Topics::new(config.clone());
+    Ok(TopicsSink { config, outbox, deliveries, topics, held_for: HELD_MIN, topic: String::new() })
 }
 
 #[async_trait]
@@ -68,7 +81,7 @@ impl Sink for TopicsSink {
             if self.deliveries.is_empty() {
                 return Ok(all);
             }
-            self.pause().await;
+            self.deliveries.news().await?;
         }
     }
 }
@@ -76,51 +89,85 @@ impl Sink for TopicsSink {
 impl TopicsSink {
     /// Gives one record to the producer, waiting while its queue is full. Nothing overtakes it.
     async fn send(&mut self, record: &Record, ticket: usize) -> Result<()> {
-        let topic = match self.config.topic.constant() {
-            Some(name) => name,
-            None => {
-                self.topic.clear();
-                let own = |text: &str, out: &mut String| out.push_str(text);
-                if let Err(error) = self.config.topic.render(record, None, own, &mut self.topic) {
-                    self.deliveries.answer(ticket, Answer::Rejected(error));
-                    return Ok(());
-                }
-                if !is_topic_name(&self.topic) {
-                    let says = format!("`{}` is not a topic name", self.topic);
-                    self.deliveries.answer(ticket, Answer::Rejected(Error::bad_record(says)));
-                    return Ok(());
-                }
-                &self.topic
+        let topic = match topic_of(&self.config.topic, record, &mut self.topic) {
+            Ok(topic) => topic,
+            Err(error) => {
+                self.deliveries.answer(ticket, Answer::Rejected(error));
+                return Ok(());
             }
         };
+        if !self.topics.is_last(topic)
+            && let Some(error) = self.topics.admit(topic, &self.outbox.reporting).await?
+        {
+            self.deliveries.answer(ticket, Answer::Rejected(error));
+            return Ok(());
+        }
         let mut message = message(record, topic, ticket);
         loop {
             match self.outbox.producer().send(message) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => message = back,
+                Err((KafkaError::MessageProduction(Code::QueueFull), back)) => message = back,
                 Err((error, _)) => {
-                    let answer = self.outbox.judge.answer(&error, topic, record.memory_bytes());
+                    let answer = match self.outbox.judge.answer(&error, topic, record.memory_bytes()) {
+                        // The producer remembers this until it is asked about the topic again.
+                        Answer::Rejected(says) if code_of(&error) == Code::TopicAuthorizationFailed => {
+                            Answer::Rejected(self.topics.refuse(topic, says))
+                        }
+                        answer => answer,
+                    };
                     self.deliveries.answer(ticket, answer);
                     return self.deliveries.check();
                 }
             }
-            let _ = tokio::time::timeout(PAUSE, self.deliveries.changed.notified()).await;
-            self.deliveries.check()?;
+            self.deliveries.news().await?;
         }
     }
 
-    /// A request is refused as a whole when one record in it is: the others go again, and with them what
-    /// followed.
+    /// What was refused for now goes again, and with it what followed it in the same topic. A request is refused as a
+    /// whole when one record in it is, so suspects go in ever smaller groups until one is refused alone; a topic that
+    /// takes none is tried with a group of one after a pause. Groups grow again while they pass, and nothing overtakes
+    /// a group that does not.
     async fn send_again(&mut self) -> Result<()> {
+        let mut group_max = usize::MAX;
         while self.deliveries.again() {
             while !self.deliveries.all_answered() {
-                self.deliveries.check()?;
-                self.pause().await;
+                self.deliveries.news().await?;
             }
-            for (number, batch, indices) in self.deliveries.take_unsent() {
+            let doubt = self.deliveries.take_doubt();
+            if let Some(error) = &doubt.held {
+                self.hold(error).await;
+                group_max = 1;
+            } else if doubt.suspects > 0 {
+                group_max = (group_max.min(doubt.suspects) / 2).max(1);
+            }
+            let passes = self.deliveries.take_unsent();
+            let topics = self.topics_again(&passes);
+            let (mut due, mut group) = (self.deliveries.answers(), 0);
+            for Pass { number, batch, indices, .. } in passes {
                 for index in indices {
-                    if let Some(record) = batch.records.get(index) {
-                        self.send(record, ticket(number, index)).await?;
+                    let (Some(record), ticket) = (batch.records.get(index), ticket(number, index)) else {
+                        continue;
+                    };
+                    due += 1;
+                    if group_max < usize::MAX && self.deliveries.again() {
+                        self.deliveries.answer(ticket, Answer::SendAgain);
+                        continue;
+                    }
+                    if topics.as_ref().is_some_and(|topics| !topics.contains(&self.name(record))) {
+                        self.deliveries.answer(ticket, Answer::Stored);
+                        continue;
+                    }
+                    self.outbox.judge.alone.store(group_max == 1, Ordering::Release);
+                    self.send(record, ticket).await?;
+                    group += 1;
+                    if group == group_max {
+                        while self.deliveries.answers() < due {
+                            self.deliveries.news().await?;
+                        }
+                        if !self.deliveries.again() {
+                            (group, group_max) = (0, group_max.saturating_mul(2));
+                            self.passed();
+                        }
                     }
                 }
                 self.deliveries.all_given(number);
@@ -129,8 +176,52 @@ impl TopicsSink {
         Ok(())
     }
 
-    async fn pause(&self) {
-        let _ = tokio::time::timeout(PAUSE, self.deliveries.changed.notified()).await;
+    /// A group went through.
+    fn passed(&mut self) {
+        self.outbox.judge.alone.store(false, Ordering::Release);
+        self.outbox.reporting.troubles.clear(Trouble::Topics);
+        self.held_for = HELD_MIN;
+    }
+
+    async fn hold(&mut self, error: &Error) {
+        if error.kind() != ErrorKind::Transient {
+            self.outbox.reporting.troubles.set(Trouble::Topics, error.to_string());
+        }
+        tokio::time::sleep(self.held_for).await;
+        self.held_for = (self.held_for * 2).min(HELD_MAX);
+        self.topics.forget();
+    }
+
+    /// The topics that records were refused for; `None` where there is but one.
+    fn topics_again(&mut self, passes: &[Pass]) -> Option<HashSet<String>> {
+        if self.config.topic.constant().is_some() {
+            return None;
+        }
+        let mut topics = HashSet::new();
+        for Pass { batch, unsent, .. } in passes {
+            for record in unsent.iter().filter_map(|index| batch.records.get(*index)) {
+                topics.insert(self.name(record));
+            }
+        }
+        Some(topics)
+    }
+
+    fn name(&mut self, record: &Record) -> String {
+        topic_of(&self.config.topic, record, &mut self.topic).map(str::to_owned).unwrap_or_default()
+    }
+}
+
+/// The topic of this record, put together in `made` where a record names it.
+fn topic_of<'a>(template: &'a Template, record: &Record, made: &'a mut String) -> Result<&'a str> {
+    if let Some(name) = template.constant() {
+        return Ok(name);
+    }
+    made.clear();
+    template.render(record, None, |text: &str, out: &mut String| out.push_str(text), made)?;
+    if is_topic_name(made) {
+        Ok(made)
+    } else {
+        Err(TOPIC_NAME.error(ErrorKind::BadRecord, &[("topic", made)]))
     }
 }
 

@@ -15,6 +15,10 @@ pub struct SinkConfig {
     pub connection: Connection,
     /// The topic of each record, as a template: `orders`, `{topic}`, `tenant.{header.tenant}`.
     pub topic: Template,
+    /// What to do about a topic that does not exist. Left out, a topic that is named outright is waited for, and a
+    /// record whose own topic is missing is set aside.
+    #[serde(default)]
+    pub on_missing_topic: Option<OnMissingTopic>,
     /// How batches are compressed; lz4 costs the least of those that save much.
     #[serde(default)]
     pub compression: Compression,
@@ -24,6 +28,37 @@ pub struct SinkConfig {
     /// Any property of librdkafka, for this producer.
     #[serde(default)]
     pub client: Properties,
+}
+
+/// What to do about a topic that does not exist. Brokers are never left to make one up.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnMissingTopic {
+    /// The pipeline waits until somebody has made it.
+    Wait,
+    /// The pipeline stops.
+    Stop,
+    /// The record is set aside as `errors.on_bad_record` says.
+    SetAside,
+    /// It is created.
+    Create(NewTopic),
+}
+
+/// How a topic is created; what is left out is as the brokers have it by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewTopic {
+    /// How many partitions it gets.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub partitions: Option<i32>,
+    /// On how many brokers each of them is kept.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 100))]
+    pub replication: Option<i32>,
+    /// Settings of the topic, as in `{ retention.ms: 604800000, cleanup.policy: compact }`.
+    #[serde(default)]
+    pub config: Properties,
 }
 
 /// How the producer compresses.
@@ -61,6 +96,13 @@ impl Compression {
 }
 
 impl SinkConfig {
+    /// The policy that holds.
+    pub(crate) fn on_missing_topic(&self) -> OnMissingTopic {
+        let usual =
+            if self.topic.constant().is_some() { OnMissingTopic::Wait } else { OnMissingTopic::SetAside };
+        self.on_missing_topic.clone().unwrap_or(usual)
+    }
+
     /// What parsing alone cannot see.
     pub(crate) fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -89,6 +131,22 @@ pub(crate) fn is_topic_name(name: &str) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_missing_topic_is_waited_for_or_the_record_set_aside() {
+        let policy = |topic: &str, says: serde_json::Value| {
+            let config =
+                json!({ "connection": { "brokers": "a:1" }, "topic": topic, "on_missing_topic": says });
+            serde_json::from_value::<SinkConfig>(config).unwrap().on_missing_topic()
+        };
+        assert_eq!(policy("orders", json!(null)), OnMissingTopic::Wait);
+        assert_eq!(policy("{topic}", json!(null)), OnMissingTopic::SetAside);
+        assert_eq!(policy("{topic}", json!("stop")), OnMissingTopic::Stop);
+        let create = json!({ "create": { "partitions": 6, "config": { "retention.ms": 1000 } } });
+        let config = Properties([("retention.ms".to_owned(), "1000".to_owned())].into());
+        let expected = NewTopic { partitions: Some(6), replication: None, config };
+        assert_eq!(policy("orders", create), OnMissingTopic::Create(expected));
+    }
 
     #[test]
     fn a_topic_is_not_a_file() {

@@ -5,20 +5,25 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use aqueduct_api::sink::Durable;
 use aqueduct_api::{Batch, Error, Rejected, Result, Written};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Bits of a ticket that name the record inside its batch; the others name the batch.
 const INDEX_BITS: u32 = 24;
+
+/// While the producer's queue is full, and as a safety net behind notifications.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// See the file's header.
 #[derive(Default)]
 pub(crate) struct Deliveries {
     state: Mutex<State>,
     /// A batch is complete, or something failed.
-    pub(crate) changed: Notify,
+    changed: Notify,
 }
 
 #[derive(Default)]
@@ -27,8 +32,14 @@ struct State {
     /// The number of the first of them.
     first: usize,
     failure: Option<Error>,
-    /// Some record was refused for the sake of another in its request.
+    /// Some record has to be sent again.
     again: bool,
+    /// Why it has to be sent again with care.
+    doubt: Doubt,
+    /// Answers so far.
+    answers: u64,
+    /// When a batch was last answered in full, or came while none was open.
+    moved: Option<Instant>,
 }
 
 struct Open {
@@ -37,8 +48,27 @@ struct Open {
     unanswered: usize,
     /// Refused for good, by index.
     rejected: Vec<(usize, Error)>,
-    /// Refused for the sake of another record.
+    /// Refused for now: for the sake of another record, or by a topic that takes none at the moment.
     unsent: Vec<usize>,
+}
+
+/// Why records that have to be sent again cannot go all together at once.
+#[derive(Default)]
+pub(crate) struct Doubt {
+    /// Their topic takes none at the moment.
+    pub(crate) held: Option<Error>,
+    /// So many were refused in company: one of them, or all.
+    pub(crate) suspects: usize,
+}
+
+/// One batch that goes through the producer again.
+pub(crate) struct Pass {
+    pub(crate) number: usize,
+    pub(crate) batch: Arc<Batch>,
+    /// Its records, from the first unsent one on.
+    pub(crate) indices: Vec<usize>,
+    /// Those of them that were refused.
+    pub(crate) unsent: Vec<usize>,
 }
 
 /// The answer for one record.
@@ -49,6 +79,10 @@ pub(crate) enum Answer {
     Rejected(Error),
     /// It would have passed without another one in its request.
     SendAgain,
+    /// It was refused, or another one in its request: the library does not tell which.
+    Suspected,
+    /// Its topic takes none at the moment: it has to wait, and so has what follows it.
+    Later(Error),
     /// Nothing further passes.
     Failed(Error),
 }
@@ -63,6 +97,9 @@ impl Deliveries {
     pub(crate) fn open(&self, batch: &Arc<Batch>) -> usize {
         let mut state = self.state();
         let unanswered = batch.records.len() + 1;
+        if state.open.iter().all(|open| open.unanswered == 0) {
+            state.moved = Some(Instant::now());
+        }
         state.open.push_back(Open {
             batch: batch.clone(),
             unanswered,
@@ -90,7 +127,8 @@ impl Deliveries {
             return;
         };
         open.unanswered -= 1;
-        let mut news = open.unanswered == 0;
+        let whole = open.unanswered == 0;
+        let mut news = whole;
         match answer {
             Answer::Stored => {}
             Answer::Rejected(error) => open.rejected.push((index, error)),
@@ -99,10 +137,26 @@ impl Deliveries {
                 state.again = true;
                 news = true;
             }
+            Answer::Suspected => {
+                open.unsent.push(index);
+                state.again = true;
+                state.doubt.suspects += 1;
+                news = true;
+            }
+            Answer::Later(error) => {
+                open.unsent.push(index);
+                state.again = true;
+                state.doubt.held.get_or_insert(error);
+                news = true;
+            }
             Answer::Failed(error) => {
                 state.failure.get_or_insert(error);
                 news = true;
             }
+        }
+        state.answers += 1;
+        if whole {
+            state.moved = Some(Instant::now());
         }
         drop(state);
         if news {
@@ -114,6 +168,12 @@ impl Deliveries {
     pub(crate) fn fail(&self, error: Error) {
         self.state().failure.get_or_insert(error);
         self.changed.notify_one();
+    }
+
+    /// Returns when there is news, or after a moment. An error is what ended the producer.
+    pub(crate) async fn news(&self) -> Result<()> {
+        let _ = tokio::time::timeout(PAUSE, self.changed.notified()).await;
+        self.check()
     }
 
     /// Something failed that was not said yet: nothing further passes.
@@ -151,6 +211,23 @@ impl Deliveries {
         self.state().again
     }
 
+    /// Why what has to be sent again needs care; asked once.
+    pub(crate) fn take_doubt(&self) -> Doubt {
+        std::mem::take(&mut self.state().doubt)
+    }
+
+    /// How many answers there were.
+    pub(crate) fn answers(&self) -> u64 {
+        self.state().answers
+    }
+
+    /// The oldest batch that lacks an answer, and since when no batch got its last one.
+    pub(crate) fn oldest(&self) -> Option<(Arc<Batch>, Instant)> {
+        let state = self.state();
+        let batch = state.open.iter().find(|open| open.unanswered > 0)?.batch.clone();
+        Some((batch, state.moved?))
+    }
+
     /// Whether every record given so far is answered.
     pub(crate) fn all_answered(&self) -> bool {
         self.state().open.iter().all(|open| open.unanswered == 0)
@@ -159,7 +236,7 @@ impl Deliveries {
     /// Everything from the first unsent record on, for one more pass in the same order: the producer carries
     /// a key's later records again behind the earlier one. All must be answered. Each batch is held open
     /// until `all_given`.
-    pub(crate) fn take_unsent(&self) -> Vec<(usize, Arc<Batch>, Vec<usize>)> {
+    pub(crate) fn take_unsent(&self) -> Vec<Pass> {
         let mut state = self.state();
         state.again = false;
         let first = state.first;
@@ -172,12 +249,12 @@ impl Deliveries {
                 (Some(()), _) => 0,
             };
             from = Some(());
-            open.unsent.clear();
+            let unsent = std::mem::take(&mut open.unsent);
             let rest: Range<usize> = start..open.batch.records.len();
             let indices: Vec<usize> =
                 rest.filter(|index| open.rejected.iter().all(|(rejected, _)| rejected != index)).collect();
             open.unanswered = indices.len() + 1;
-            passes.push((first + at, open.batch.clone(), indices));
+            passes.push(Pass { number: first + at, batch: open.batch.clone(), indices, unsent });
         }
         passes
     }
@@ -244,7 +321,7 @@ mod tests {
         assert!(deliveries.all_answered() && deliveries.again());
         assert_eq!(ids(&deliveries), [1]);
         let passes: Vec<(usize, Vec<usize>)> =
-            deliveries.take_unsent().into_iter().map(|(number, _, indices)| (number, indices)).collect();
+            deliveries.take_unsent().into_iter().map(|pass| (pass.number, pass.indices)).collect();
         assert_eq!(passes, [(1, vec![1]), (2, vec![0, 1])]);
         for (number, indices) in passes {
             indices.iter().for_each(|index| deliveries.answer(ticket(number, *index), Answer::Stored));

@@ -1,6 +1,7 @@
 //! The producer with its thread, which serves delivery reports whatever the engine does, and what its answers
 //! mean.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,50 +16,70 @@ use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use tokio::time::Instant;
 
 use super::deliveries::{Answer, Deliveries};
-use crate::client::{self, Deed, LOOK_AGAIN, Troubles, code_of, no_topic, refused};
+use super::topics::not_writable;
+use super::watch::{Throttled, Watch};
+use crate::client::{self, Deed, LOOK_AGAIN, Troubles, code_of, refused};
 use crate::config::SinkConfig;
+use crate::diagnosis::{RECORD_REFUSED, RECORD_TIME, RECORD_TOO_LARGE};
 
 const REPORT_WAIT: Duration = Duration::from_millis(100);
 
 /// The producer; its thread ends with it.
 pub(crate) struct Outbox {
-    producer: Arc<BaseProducer<Reports>>,
+    pub(crate) reporting: Reporting,
     pub(crate) judge: Judge,
     ending: Arc<AtomicBool>,
+}
+
+/// The producer, and where its troubles are shown.
+#[derive(Clone)]
+pub(crate) struct Reporting {
+    pub(crate) producer: Arc<BaseProducer<Reports>>,
+    pub(crate) troubles: Arc<Troubles>,
 }
 
 impl Outbox {
     /// Makes the producer and starts its thread.
     pub(crate) fn open(
-        config: &SinkConfig,
+        config: &Arc<SinkConfig>,
         context: &SinkContext,
         deliveries: Arc<Deliveries>,
     ) -> Result<Self> {
         let client_id = format!("aqueduct-{}-{}-{}", context.pipeline, context.task, context.lane);
-        let brokers = config.connection.brokers.0.clone();
-        let troubles = Troubles::new(context.condition.clone(), &config.connection)?;
+        let troubles = Arc::new(Troubles::new(context.condition.clone(), &config.connection)?);
         let client = client::producer_config(config, &client_id)?;
         let alone_above = client.get("batch.size").and_then(|bytes| bytes.parse().ok()).unwrap_or(usize::MAX);
-        let judge = Judge { brokers, alone_above };
-        let reports = Reports { deliveries, troubles, judge: judge.clone() };
+        let judge = Judge {
+            one_topic: config.topic.constant().is_some(),
+            troubles: troubles.clone(),
+            alone_above,
+            alone: Arc::default(),
+        };
+        let reports = Reports {
+            deliveries: deliveries.clone(),
+            troubles: troubles.clone(),
+            judge: judge.clone(),
+            throttled: Throttled::new(context),
+        };
         let producer: BaseProducer<Reports> = client
             .create_with_context(reports)
             .map_err(|error| Error::config("the Kafka client refuses its settings").caused_by(error))?;
-        let producer = Arc::new(producer);
+        let reporting = Reporting { producer: Arc::new(producer), troubles };
         let ending = Arc::new(AtomicBool::new(false));
-        let (of_thread, end) = (producer.clone(), ending.clone());
+        let watch = Watch::new(config.clone(), reporting.clone(), deliveries);
+        let (of_thread, end) = (reporting.clone(), ending.clone());
         std::thread::Builder::new()
             .name("kafka-reports".into())
-            .spawn(move || serve(&of_thread, &end))
+            .spawn(move || serve(&of_thread, watch, &end))
             .map_err(|error| {
                 Error::transient("cannot start the thread of the Kafka sink").caused_by(error)
             })?;
-        Ok(Self { producer, judge, ending })
+        Ok(Self { reporting, judge, ending })
     }
 
     /// The producer itself.
     pub(crate) fn producer(&self) -> &BaseProducer<Reports> {
-        &self.producer
+        &self.reporting.producer
     }
 }
 
@@ -69,11 +90,11 @@ impl Drop for Outbox {
     }
 }
 
-fn serve(producer: &BaseProducer<Reports>, ending: &AtomicBool) {
+fn serve(reporting: &Reporting, mut watch: Watch, ending: &AtomicBool) {
+    let Reporting { producer, troubles } = reporting;
     let mut look_at = Instant::now();
     while !ending.load(Ordering::Acquire) {
         producer.poll(REPORT_WAIT);
-        let Reports { troubles, .. } = &**producer.context();
         if Instant::now() < look_at {
             continue;
         }
@@ -81,6 +102,7 @@ fn serve(producer: &BaseProducer<Reports>, ending: &AtomicBool) {
             producer.context().deliveries.fail(error);
         }
         troubles.ask(producer.client());
+        watch.look();
         look_at = Instant::now() + LOOK_AGAIN;
     }
 }
@@ -88,8 +110,9 @@ fn serve(producer: &BaseProducer<Reports>, ending: &AtomicBool) {
 /// Where the library's reports go.
 pub(crate) struct Reports {
     deliveries: Arc<Deliveries>,
-    troubles: Troubles,
+    troubles: Arc<Troubles>,
     judge: Judge,
+    throttled: Throttled,
 }
 
 impl ClientContext for Reports {
@@ -101,13 +124,20 @@ impl ClientContext for Reports {
         }
     }
 
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.throttled.look(statistics);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         let failure = match code_of(&error) {
             RDKafkaErrorCode::Fatal => {
                 let error = Error::fatal(format!("the Kafka producer gave up: {reason}"));
                 Some(error.remedy("the pipeline starts again from its stored offsets"))
             }
-            _ => self.troubles.heard(&error, reason, Deed { operation: "Write", ..Deed::default() }),
+            _ => {
+                let deed = Deed { operation: "Write", ..Deed::default() };
+                self.troubles.heard(&error, reason, deed)
+            }
         };
         if let Some(error) = failure {
             self.deliveries.fail(error);
@@ -144,9 +174,13 @@ fn size_of(message: &BorrowedMessage<'_>) -> usize {
 /// Knows what a refusal means for the record and for the pipeline.
 #[derive(Clone)]
 pub(crate) struct Judge {
-    brokers: String,
+    /// The file names the topic, no record does.
+    one_topic: bool,
+    troubles: Arc<Troubles>,
     /// A record of more bytes travels alone in its request.
     alone_above: usize,
+    /// The one record under way was sent alone.
+    pub(crate) alone: Arc<AtomicBool>,
 }
 
 impl Judge {
@@ -154,39 +188,44 @@ impl Judge {
     pub(crate) fn answer(&self, error: &KafkaError, topic: &str, record_bytes: usize) -> Answer {
         use RDKafkaErrorCode as Code;
         let code = code_of(error);
-        if let Some(error) = refused(code, &format!("to write to topic `{topic}`")) {
-            return Answer::Failed(error);
-        }
         match code {
-            Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
-                self.too_large(topic, record_bytes)
+            // The topic that the file names concerns every record, and a right can be granted. One that a record
+            // names does not hold up the others.
+            Code::TopicAuthorizationFailed if self.one_topic => {
+                Answer::Later(not_writable(topic, &self.troubles))
             }
-            Code::InvalidRecord | Code::InvalidTimestamp | Code::PolicyViolation => {
-                let error = Error::bad_record(format!("topic `{topic}` refuses the record: {code}"));
-                Answer::Rejected(
-                    error.remedy(
-                        "a compacted topic takes no record without a key, a topic may bound timestamps",
-                    ),
-                )
+            Code::TopicAuthorizationFailed => Answer::Rejected(not_writable(topic, &self.troubles)),
+            // The library says only of a record that travelled alone, and of several that were refused together, which
+            // of a request are meant (rd_kafka_msgbatch_handle_Produce_result_record_errors).
+            Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
+                if record_bytes <= self.alone_above && !self.is_alone() {
+                    return Answer::Suspected;
+                }
+                let values: [(&str, &dyn Display); 2] = [("topic", &topic), ("bytes", &record_bytes)];
+                Answer::Rejected(RECORD_TOO_LARGE.error(ErrorKind::BadRecord, &values))
+            }
+            Code::InvalidTimestamp | Code::InvalidRecord if !self.is_alone() => Answer::Suspected,
+            Code::InvalidTimestamp => {
+                Answer::Rejected(RECORD_TIME.error(ErrorKind::BadRecord, &[("topic", &topic)]))
+            }
+            Code::InvalidRecord | Code::PolicyViolation => {
+                let values: [(&str, &dyn Display); 2] = [("topic", &topic), ("reason", &code)];
+                Answer::Rejected(RECORD_REFUSED.error(ErrorKind::BadRecord, &values))
             }
             Code::InvalidDifferentRecord => Answer::SendAgain,
+            // It was there before its first record: somebody deleted it.
             Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
-                Answer::Failed(no_topic(topic, &self.brokers, None).into_kind(ErrorKind::Fatal))
+                let says = "was deleted while it was written";
+                Answer::Later(Error::transient(format!("topic `{topic}` {says}")))
             }
-            _ => Answer::Failed(Error::fatal(format!("topic `{topic}` cannot be written: {code}"))),
+            code => Answer::Failed(
+                refused(code, &format!("to write to topic `{topic}`"))
+                    .unwrap_or_else(|| Error::fatal(format!("topic `{topic}` cannot be written: {code}"))),
+            ),
         }
     }
 
-    /// A record that travelled alone is meant by the refusal. A smaller one may have been in the company of
-    /// others, and the topic takes smaller requests than the producer makes.
-    fn too_large(&self, topic: &str, record_bytes: usize) -> Answer {
-        if record_bytes > self.alone_above {
-            let says = format!("the record of {record_bytes} bytes is too large for topic `{topic}`");
-            let remedy = "raise max.message.bytes of the topic, or set such records aside";
-            return Answer::Rejected(Error::bad_record(says).remedy(remedy));
-        }
-        let error = Error::fatal(format!("topic `{topic}` takes smaller batches than the producer makes"));
-        let remedy = "set sink.kafka.client.batch.size to max.message.bytes of the topic or less";
-        Answer::Failed(error.remedy(remedy))
+    fn is_alone(&self) -> bool {
+        self.alone.load(Ordering::Acquire)
     }
 }

@@ -1,0 +1,196 @@
+//! Which topics may be written: each is looked up before its first record, so that a missing one is waited for, made
+//! or refused here and never by chance of a broker's settings.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_api::{Error, ErrorKind, Result};
+use rdkafka::admin::{AdminOptions, NewTopic as AdminTopic, TopicReplication};
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::producer::Producer;
+use tokio::time::Instant;
+
+use super::producer::Reporting;
+use crate::client::{self, ASK_TIMEOUT, Deed, Trouble, Troubles, code_of, is_connection, no_topic};
+use crate::config::{NewTopic, OnMissingTopic, SinkConfig};
+use crate::diagnosis::TOPIC_NOT_CREATED;
+
+/// How long until a topic that is waited for is looked up again; also how long a new one may stay unknown to a broker.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long a refusal is believed, so that a thousand records of one missing topic ask once.
+const REFUSAL_HOLDS: Duration = Duration::from_secs(10);
+/// More names than this are forgotten and looked up again: records may bring any number of them.
+const NAMES_MAX: usize = 10_000;
+
+/// What is known of the topics met so far.
+pub(crate) struct Topics {
+    config: Arc<SinkConfig>,
+    policy: OnMissingTopic,
+    /// The one that was let pass last, which is nearly always the next one.
+    last: String,
+    known: HashMap<String, Standing>,
+}
+
+enum Standing {
+    There,
+    Refused { until: Instant, says: String, remedy: String },
+}
+
+/// One look.
+enum Seen {
+    There,
+    Missing,
+    NotAllowed,
+    NoAnswer,
+}
+
+impl Topics {
+    pub(crate) fn new(config: Arc<SinkConfig>) -> Self {
+        let policy = config.on_missing_topic();
+        Self { config, policy, last: String::new(), known: HashMap::new() }
+    }
+
+    /// Whether this topic was let pass last, and nothing was heard of it since.
+    pub(crate) fn is_last(&self, topic: &str) -> bool {
+        self.last == topic
+    }
+
+    /// Returns when the topic can be written, or with why its records are set aside. An error stops the pipeline.
+    pub(crate) async fn admit(&mut self, topic: &str, reporting: &Reporting) -> Result<Option<Error>> {
+        match self.known.get(topic) {
+            Some(Standing::There) => {
+                topic.clone_into(&mut self.last);
+                return Ok(None);
+            }
+            Some(Standing::Refused { until, says, remedy }) if Instant::now() < *until => {
+                return Ok(Some(Error::bad_record(says).remedy(remedy)));
+            }
+            _ => {}
+        }
+        let mut looks = 0;
+        loop {
+            looks += 1;
+            let waits = match look(topic, reporting).await {
+                Seen::There => {
+                    reporting.troubles.clear(Trouble::Topics);
+                    self.remember(topic, Standing::There);
+                    topic.clone_into(&mut self.last);
+                    return Ok(None);
+                }
+                // Said by the thread that looks whether any broker answers.
+                Seen::NoAnswer => None,
+                Seen::NotAllowed => Some(not_writable(topic, &reporting.troubles)),
+                Seen::Missing => match &self.policy {
+                    OnMissingTopic::Stop => {
+                        return Err(self.missing(topic).into_kind(ErrorKind::Config));
+                    }
+                    OnMissingTopic::Create(new) => self.create(topic, new, reporting).await,
+                    OnMissingTopic::Wait => Some(self.missing(topic)),
+                    // It may be so new that not every broker knows it.
+                    OnMissingTopic::SetAside if looks == 1 => None,
+                    OnMissingTopic::SetAside => Some(self.missing(topic)),
+                },
+            };
+            if let Some(error) = waits {
+                if self.is_set_aside(&error) {
+                    return Ok(Some(self.refuse(topic, error)));
+                }
+                reporting.troubles.set(Trouble::Topics, error.to_string());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Its records are set aside for a while without asking again.
+    pub(crate) fn refuse(&mut self, topic: &str, error: Error) -> Error {
+        let (says, remedy) = (error.says().to_owned(), error.what_to_do().unwrap_or_default().to_owned());
+        self.remember(topic, Standing::Refused { until: Instant::now() + REFUSAL_HOLDS, says, remedy });
+        self.last.clear();
+        error.into_kind(ErrorKind::BadRecord)
+    }
+
+    /// Something is wrong with some of them: each is looked up again.
+    pub(crate) fn forget(&mut self) {
+        self.known.clear();
+        self.last.clear();
+    }
+
+    /// A topic that the file names outright concerns all records and is waited for; one that a record names does not
+    /// hold up the others.
+    fn is_set_aside(&self, error: &Error) -> bool {
+        let passing = error.kind() == ErrorKind::Transient;
+        !passing && (self.config.topic.constant().is_none() || self.policy == OnMissingTopic::SetAside)
+    }
+
+    fn missing(&self, topic: &str) -> Error {
+        let waits = self.policy == OnMissingTopic::Wait;
+        let kind = if waits { ErrorKind::Transient } else { ErrorKind::BadRecord };
+        no_topic(topic, &self.config.connection.brokers.0, None).into_kind(kind)
+    }
+
+    /// Why it was not created, if so.
+    async fn create(&self, topic: &str, new: &NewTopic, reporting: &Reporting) -> Option<Error> {
+        let fixed = new.replication.map_or(-1, |replication| replication);
+        let mut wanted = AdminTopic::new(topic, new.partitions.unwrap_or(-1), TopicReplication::Fixed(fixed));
+        for (name, value) in &new.config.0 {
+            wanted = wanted.set(name, value);
+        }
+        let options =
+            AdminOptions::new().operation_timeout(Some(ASK_TIMEOUT)).request_timeout(Some(ASK_TIMEOUT));
+        let admin = match client::admin(&self.config.connection, &self.config.client) {
+            Ok(admin) => admin,
+            Err(error) => return Some(error),
+        };
+        let code = match admin.create_topics([&wanted], &options).await.as_deref() {
+            Ok([Ok(_)]) | Ok([Err((_, Code::TopicAlreadyExists))]) | Ok([]) => {
+                tracing::info!(
+                    topic,
+                    partitions = new.partitions,
+                    replication = new.replication,
+                    "created a topic"
+                );
+                return None;
+            }
+            Ok([Err((_, code)), ..]) => *code,
+            Ok([Ok(_), ..]) => return None,
+            Err(error) => code_of(error),
+        };
+        if is_connection(code) {
+            reporting.troubles.suspect();
+            return None;
+        }
+        Some(TOPIC_NOT_CREATED.error(ErrorKind::BadRecord, &[("topic", &topic), ("reason", &code)]))
+    }
+
+    fn remember(&mut self, topic: &str, standing: Standing) {
+        if self.known.len() >= NAMES_MAX {
+            self.known.clear();
+        }
+        self.known.insert(topic.to_owned(), standing);
+    }
+}
+
+/// The error for a topic that this user may not write to.
+pub(crate) fn not_writable(topic: &str, troubles: &Troubles) -> Error {
+    let deed = Deed { operation: "Write", topic: Some(topic), ..Deed::default() };
+    let denied = troubles.denied(Code::TopicAuthorizationFailed, "", deed);
+    denied.unwrap_or_else(|| Error::fatal("not allowed")).into_kind(ErrorKind::BadRecord)
+}
+
+/// Asks the cluster; the producer learns from the answer as well, which also ends a refusal that it remembers.
+async fn look(topic: &str, reporting: &Reporting) -> Seen {
+    let (producer, name) = (reporting.producer.clone(), topic.to_owned());
+    let ask = move || producer.client().fetch_metadata(Some(&name), ASK_TIMEOUT);
+    let Ok(Ok(metadata)) = tokio::task::spawn_blocking(ask).await else {
+        reporting.troubles.suspect();
+        return Seen::NoAnswer;
+    };
+    let error = metadata.topics().iter().find(|seen| seen.name() == topic).and_then(|seen| seen.error());
+    match error.map(Code::from) {
+        None => Seen::There,
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Seen::Missing,
+        Some(Code::TopicAuthorizationFailed) => Seen::NotAllowed,
+        Some(_) => Seen::NoAnswer,
+    }
+}

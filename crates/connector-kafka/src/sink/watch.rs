@@ -1,0 +1,189 @@
+//! Why nothing is acknowledged: the library tries again in silence, so the cluster is asked when it lasts.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aqueduct_api::catalog::SinkContext;
+use aqueduct_api::{Batch, Condition, ErrorKind};
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::metadata::{Metadata, MetadataPartition};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::deliveries::Deliveries;
+use super::producer::Reporting;
+use super::topic_of;
+use crate::client::{self, ASK_TIMEOUT, Caller, Trouble};
+use crate::config::SinkConfig;
+use crate::diagnosis::{NOT_ACKNOWLEDGED, NOT_ENOUGH_REPLICAS, PARTITION_WITHOUT_LEADER, THROTTLED};
+
+/// After how long without an answer the cluster is asked why.
+const SILENCE: Duration = Duration::from_secs(3);
+/// After how long it is said even if the cluster sees no reason.
+const LONG_SILENCE: Duration = Duration::from_secs(20);
+/// How often the cluster is asked while it lasts.
+const ASK_AGAIN: Duration = Duration::from_secs(3);
+/// So many topics of the oldest batch are looked at.
+const TOPICS_MAX: usize = 20;
+
+/// Looks at what the producer waits for.
+pub(crate) struct Watch {
+    question: Arc<Question>,
+    runtime: Handle,
+    ask_at: Instant,
+}
+
+/// Why is nothing acknowledged?
+struct Question {
+    config: Arc<SinkConfig>,
+    reporting: Reporting,
+    deliveries: Arc<Deliveries>,
+    under_way: AtomicBool,
+}
+
+impl Watch {
+    pub(crate) fn new(config: Arc<SinkConfig>, reporting: Reporting, deliveries: Arc<Deliveries>) -> Self {
+        let question = Question { config, reporting, deliveries, under_way: AtomicBool::new(false) };
+        Self { question: Arc::new(question), runtime: Handle::current(), ask_at: Instant::now() }
+    }
+
+    /// Has the cluster asked what it is short of when nothing was acknowledged for a while, and takes back what it said.
+    /// Returns at once: the reports that are waited for come by this thread.
+    pub(crate) fn look(&mut self) {
+        let question = &self.question;
+        if question.silence().is_none() {
+            question.reporting.troubles.clear(Trouble::Acknowledgements);
+        } else if Instant::now() >= self.ask_at && !question.under_way.swap(true, Ordering::AcqRel) {
+            self.ask_at = Instant::now() + ASK_AGAIN;
+            let (question, runtime) = (question.clone(), self.runtime.clone());
+            self.runtime.spawn_blocking(move || {
+                question.ask(&runtime);
+                question.under_way.store(false, Ordering::Release);
+            });
+        }
+    }
+}
+
+impl Question {
+    /// The oldest batch, and how long nothing was acknowledged, when it is too long.
+    fn silence(&self) -> Option<(Arc<Batch>, Duration)> {
+        let (batch, since) = self.deliveries.oldest()?;
+        Some((batch, since.elapsed())).filter(|(_, time)| *time >= SILENCE)
+    }
+
+    fn ask(&self, runtime: &Handle) {
+        let Some((batch, time)) = self.silence() else { return };
+        // A client of its own: a broker answers the producer's questions when it is done with its records.
+        let admin = client::admin(&self.config.connection, &self.config.client).ok();
+        let reason = admin.and_then(|admin| {
+            self.topics_of(&batch).iter().find_map(|topic| short_of(topic, &admin, runtime))
+        });
+        let long =
+            || (time >= LONG_SILENCE).then(|| NOT_ACKNOWLEDGED.error(ErrorKind::Transient, &[]).to_string());
+        // A reason that is no longer seen stays until the first answer: it is nearly over.
+        if let Some(says) = reason.or_else(long)
+            && self.silence().is_some()
+        {
+            self.reporting.troubles.set(Trouble::Acknowledgements, says);
+        }
+    }
+
+    fn topics_of(&self, batch: &Batch) -> BTreeSet<String> {
+        let mut made = String::new();
+        let name = |record| topic_of(&self.config.topic, record, &mut made).ok().map(str::to_owned);
+        let all: BTreeSet<String> = batch.records.iter().filter_map(name).collect();
+        all.into_iter().take(TOPICS_MAX).collect()
+    }
+}
+
+/// Why this topic takes nothing, as far as the cluster can see.
+fn short_of(topic: &str, admin: &AdminClient<Caller>, runtime: &Handle) -> Option<String> {
+    let metadata = admin.inner().fetch_metadata(Some(topic), ASK_TIMEOUT).ok()?;
+    let partitions = partitions(&metadata, topic);
+    if let Some(lost) = partitions.iter().find(|partition| partition.leader() < 0) {
+        let values: [(&str, &dyn Display); 2] = [("topic", &topic), ("partition", &lost.id())];
+        return Some(PARTITION_WITHOUT_LEADER.error(ErrorKind::Transient, &values).to_string());
+    }
+    let weakest = partitions.iter().min_by_key(|partition| partition.isr().len())?;
+    let (in_sync, replicas) = (weakest.isr().len(), weakest.replicas().len());
+    let wanted = in_sync_wanted(topic, admin, runtime);
+    // Who may not be told the setting suspects it when a replica lags.
+    if in_sync >= wanted.unwrap_or(replicas) {
+        return None;
+    }
+    let wanted = wanted.map_or("more".to_owned(), |wanted| wanted.to_string());
+    let values: [(&str, &dyn Display); 5] = [
+        ("topic", &topic),
+        ("partition", &weakest.id()),
+        ("in_sync", &in_sync),
+        ("replicas", &replicas),
+        ("wanted", &wanted),
+    ];
+    Some(NOT_ENOUGH_REPLICAS.error(ErrorKind::Transient, &values).to_string())
+}
+
+fn in_sync_wanted(topic: &str, admin: &AdminClient<Caller>, runtime: &Handle) -> Option<usize> {
+    let options = AdminOptions::new().request_timeout(Some(ASK_TIMEOUT));
+    let of = ResourceSpecifier::Topic(topic);
+    let answer = runtime.block_on(admin.describe_configs([&of], &options)).ok()?;
+    answer.into_iter().next()?.ok()?.get("min.insync.replicas")?.value.as_ref()?.parse().ok()
+}
+
+fn partitions<'a>(metadata: &'a Metadata, topic: &str) -> &'a [MetadataPartition] {
+    metadata.topics().iter().find(|seen| seen.name() == topic).map_or(&[], |seen| seen.partitions())
+}
+
+/// How much the brokers hold this producer back, from the library's statistics: its own callback for it cannot be set
+/// through the wrapper.
+pub(crate) struct Throttled {
+    condition: Condition,
+    pipeline: Arc<str>,
+}
+
+impl Throttled {
+    pub(crate) fn new(context: &SinkContext) -> Self {
+        Self { condition: context.condition.clone(), pipeline: context.pipeline.clone() }
+    }
+
+    /// Looks at one report.
+    pub(crate) fn look(&self, statistics: &[u8]) {
+        let pipeline = &self.pipeline;
+        let longest_ms = longest_throttle_ms(&String::from_utf8_lossy(statistics));
+        let says = (longest_ms > 0).then(|| THROTTLED.error(ErrorKind::Transient, &[]).to_string());
+        if !self.condition.slowed(says) {
+            return;
+        }
+        if longest_ms > 0 {
+            tracing::warn!(%pipeline, longest_ms, "the brokers slow this pipeline down by a quota");
+        } else {
+            tracing::info!(%pipeline, "the brokers no longer slow this pipeline down");
+        }
+    }
+}
+
+/// The longest time that a broker held a request back: `"throttle":{ "min":0, "max":125, ...`, once for each broker
+/// (librdkafka, STATISTICS.md). The report holds a kilobyte for each partition, so it is not parsed as a whole.
+fn longest_throttle_ms(statistics: &str) -> u64 {
+    let of_broker = |part: &str| -> Option<u64> {
+        let (_, max) = part.split_once("\"max\":")?;
+        max.split([',', '}']).next()?.trim().parse().ok()
+    };
+    statistics.split("\"throttle\":").skip(1).filter_map(of_broker).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slowest_broker_counts() {
+        let window =
+            |max: u64| format!(r#""throttle": {{ "min":0, "max":{max}, "avg":3, "sum":4, "cnt":5 }}"#);
+        let report = format!(r#"{{"a":{{"rtt":{{"max":9}},{}}},"b":{{{}}}}}"#, window(7), window(125));
+        assert_eq!(longest_throttle_ms(&report), 125);
+        assert_eq!(longest_throttle_ms(r#"{"name":"x"}"#), 0);
+    }
+}
