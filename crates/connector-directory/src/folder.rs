@@ -201,7 +201,8 @@ fn sweep(folder: &Path, level: &str, leftovers: &Leftovers<'_>) -> io::Result<()
 
 /// `.NAME.UNIQUE.part` beside the file: hidden, on the same file system, and never that of another writer, be
 /// it in another container with the same process id.
-fn temporary_name(path: &Path) -> PathBuf {
+/// A hidden name beside it that nobody else has.
+pub(crate) fn temporary_name(path: &Path) -> PathBuf {
     let name = path.file_name().map_or_else(Default::default, |name| name.to_string_lossy().into_owned());
     let unique = RandomState::new().build_hasher().finish();
     path.with_file_name(format!(".{name}.{unique:016x}{TEMPORARY_SUFFIX}"))
@@ -226,7 +227,8 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 }
 
 /// What an error of the file system means here.
-fn classify(folder: &Path, path: &Path, error: io::Error) -> Error {
+/// What an error of the disk means.
+pub(crate) fn classify(folder: &Path, path: &Path, error: io::Error) -> Error {
     let (folder, path) = (folder.display(), path.display());
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {

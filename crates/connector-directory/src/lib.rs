@@ -2,6 +2,7 @@
 
 mod config;
 mod folder;
+mod probe;
 mod sink;
 
 pub use config::Config;

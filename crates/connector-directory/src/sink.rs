@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use aqueduct_api::catalog::{Repeats, SinkConnector, SinkContext, SinkTraits};
-use aqueduct_api::{Problem, Result, Sink};
+use aqueduct_api::catalog::{ProbeContext, Repeats, SinkConnector, SinkContext, SinkTraits};
+use aqueduct_api::{Finding, Problem, Result, Sink};
 use aqueduct_objects::{ObjectsSink, Settings};
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
@@ -58,5 +58,10 @@ impl SinkConnector for Folder {
         };
         let slots = Arc::new(Semaphore::new(FINISHING_MAX));
         Ok(Box::new(ObjectsSink::new(Arc::new(store), settings, slots, &context)?))
+    }
+
+    async fn probe(config: Arc<Config>, _: ProbeContext) -> Vec<Finding> {
+        let ask = move || crate::probe::probe(config.folder.as_ref());
+        tokio::task::spawn_blocking(ask).await.unwrap_or_default()
     }
 }

@@ -21,9 +21,9 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 
-pub(crate) use self::diagnose::Deed;
+pub(crate) use self::diagnose::{Deed, denial, login};
 pub(crate) use self::properties::check as check_properties;
-use self::tokens::Tokens;
+pub(crate) use self::tokens::Tokens;
 pub(crate) use self::troubles::{Trouble, Troubles};
 use crate::config::{Connection, Isolation, Properties, Sasl, SinkConfig, SourceConfig};
 use crate::diagnosis::{NO_BROKER, TOPIC_MISSING};
@@ -279,20 +279,22 @@ pub(crate) fn code_of(error: &KafkaError) -> RDKafkaErrorCode {
 
 /// The sentence for a topic that does not exist, with those that have nearly its name.
 pub(crate) fn no_topic(name: &str, brokers: &str, cluster: Option<&Metadata>) -> Error {
-    let mut near: Vec<(usize, &str)> = Vec::new();
-    for known in cluster.iter().flat_map(|metadata| metadata.topics()).map(|topic| topic.name()) {
-        let distance = strsim::damerau_levenshtein(known, name);
-        if known != name && distance <= 1 + name.len() / 5 {
-            near.push((distance, known));
-        }
-    }
-    near.sort_unstable();
-    let near: Vec<String> = near.iter().take(3).map(|(_, known)| format!("`{known}`")).collect();
-    let remedy = match near.as_slice() {
-        [] => TOPIC_MISSING.remedy.to_owned(),
-        near => format!("create it, or did you mean {}", near.join(" or ")),
+    let remedy = match cluster.and_then(|cluster| near_topics(name, cluster)) {
+        None => TOPIC_MISSING.remedy.to_owned(),
+        Some(near) => format!("create it, or did you mean {near}"),
     };
     TOPIC_MISSING.error(ErrorKind::Transient, &[("topic", &name), ("brokers", &brokers)]).remedy(remedy)
+}
+
+/// Up to three topics that have nearly this name: `` `orders` or `order` ``.
+pub(crate) fn near_topics(name: &str, cluster: &Metadata) -> Option<String> {
+    let known = cluster.topics().iter().map(|topic| topic.name()).filter(|known| *known != name);
+    let mut near: Vec<(usize, &str)> =
+        known.map(|known| (strsim::damerau_levenshtein(known, name), known)).collect();
+    near.retain(|(distance, _)| *distance <= 1 + name.len() / 5);
+    near.sort_unstable();
+    let near: Vec<String> = near.iter().take(3).map(|(_, known)| format!("`{known}`")).collect();
+    (!near.is_empty()).then(|| near.join(" or "))
 }
 
 /// A line of the library's own log, at most `info` there: what people have to know is said in our own words.

@@ -6,6 +6,7 @@ mod client;
 mod config;
 pub mod diagnosis;
 mod placement;
+mod probe;
 mod questions;
 mod sink;
 mod source;
@@ -13,10 +14,10 @@ mod source;
 use std::sync::Arc;
 
 use aqueduct_api::catalog::{
-    KeepsOffsets, Repeats, SinkConnector, SinkContext, SinkTraits, SourceConnector, SourceContext,
-    SourceTraits,
+    KeepsOffsets, ProbeContext, Repeats, SinkConnector, SinkContext, SinkTraits, SourceConnector,
+    SourceContext, SourceTraits,
 };
-use aqueduct_api::{Placement, Problem, Result, Sink, Source};
+use aqueduct_api::{Finding, Placement, Problem, Result, Sink, Source};
 use async_trait::async_trait;
 
 pub use config::{
@@ -67,6 +68,11 @@ impl SourceConnector for Topics {
         Ok(Box::new(source::open(&config, &context)?))
     }
 
+    async fn probe(config: Arc<SourceConfig>, context: ProbeContext) -> Vec<Finding> {
+        let ask = move || probe::source(&config, &context.pipeline, context.patience);
+        tokio::task::spawn_blocking(ask).await.unwrap_or_default()
+    }
+
     async fn placement(config: Arc<SourceConfig>, pipeline: Arc<str>) -> Result<Option<Box<dyn Placement>>> {
         Ok(Some(Box::new(placement::open(config, &pipeline)?)))
     }
@@ -98,5 +104,10 @@ impl SinkConnector for Topics {
 
     async fn open(config: Arc<SinkConfig>, context: SinkContext) -> Result<Box<dyn Sink>> {
         Ok(Box::new(sink::open(config, &context)?))
+    }
+
+    async fn probe(config: Arc<SinkConfig>, context: ProbeContext) -> Vec<Finding> {
+        let ask = move || probe::sink(&config, &context.pipeline, context.patience);
+        tokio::task::spawn_blocking(ask).await.unwrap_or_default()
     }
 }

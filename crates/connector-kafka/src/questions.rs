@@ -2,6 +2,8 @@
 //! Pointers of the library stay inside; what comes out is owned.
 #![allow(unsafe_code)]
 
+pub(crate) mod rights;
+
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 use std::time::Duration;
@@ -135,7 +137,7 @@ pub(crate) fn members<C: ClientContext>(
 }
 
 /// An answer of the library, given back when dropped.
-struct Event(*mut rd::rd_kafka_event_t);
+pub(crate) struct Event(pub(crate) *mut rd::rd_kafka_event_t);
 
 impl Drop for Event {
     fn drop(&mut self) {
@@ -145,7 +147,7 @@ impl Drop for Event {
 }
 
 /// Sends one question and waits for its answer.
-fn ask<C: ClientContext>(
+pub(crate) fn ask<C: ClientContext>(
     client: &Client<C>,
     operation: Operation,
     patience: Duration,
@@ -178,7 +180,7 @@ fn ask<C: ClientContext>(
 
 /// # Safety
 /// Null or a C string.
-unsafe fn text(start: *const c_char) -> String {
+pub(crate) unsafe fn text(start: *const c_char) -> String {
     if start.is_null() {
         return String::new();
     }

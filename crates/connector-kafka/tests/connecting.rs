@@ -6,7 +6,9 @@ mod ends;
 use std::path::Path;
 use std::time::Duration;
 
-use aqueduct_api::{Condition, Polled};
+use aqueduct_api::catalog::ProbeContext;
+use aqueduct_api::{Catalog, Condition, ErrorKind, Polled};
+use aqueduct_connector_kafka::Topics;
 use aqueduct_tests::Kafka;
 use ends::{broker, create, open_sink, open_source, record, text};
 use serde_json::{Value, json};
@@ -197,6 +199,205 @@ async fn certificates_of_brokers_out_of_their_time_or_place() {
     }
 }
 
+/// What `check --connect` finds, one line each, with the remedy behind a semicolon.
+async fn probed(end: &str, config: Value) -> Vec<String> {
+    let context = ProbeContext { pipeline: "probed".into(), patience: Duration::from_secs(10) };
+    let findings = match end {
+        "source" => {
+            let source = Catalog::default().source::<Topics>().sources["kafka"].configure(config).unwrap();
+            source.probe(context).await
+        }
+        _ => {
+            Catalog::default().sink::<Topics>().sinks["kafka"].configure(config).unwrap().probe(context).await
+        }
+    };
+    findings.into_iter().map(|finding| format!("{:?}: {finding}", finding.verdict)).collect()
+}
+
+fn assert_says(lines: &[String], expected: &[String]) {
+    for line in expected {
+        assert!(lines.iter().any(|found| found.starts_with(line)), "expected {line}\nfound {lines:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_says_what_is_there_and_allowed() {
+    let kafka = broker();
+    let (plain, tls, sasl) = (kafka.brokers(), kafka.tls_brokers(), kafka.sasl_brokers());
+    create(&kafka, "probed.orders", 2, &[]).await;
+    create(&kafka, "probed.other", 1, &[]).await;
+    kafka.allow("User:client", "topic:probed.orders", &["Read"]);
+    let connection = json!({ "brokers": tls, "tls": mutual(&kafka) });
+    let config =
+        json!({ "connection": connection, "topics": ["probed.orders", "probed.order", "probed.other"] });
+    let found = probed("source", config).await;
+    assert_says(
+        &found,
+        &[
+            "Good: client certificate `CN=client` is valid until 20".into(),
+            format!("Good: broker {tls} answers at 127.0.0.1, certificate `CN=localhost` of `CN=test-ca` valid until 20"),
+            "Good: cluster MkU3OEVBNTcwNTJENDM2Qk with 1 broker takes us as the user of certificate `CN=client`".into(),
+            "Good: topic `probed.orders` can be read, 2 partitions".into(),
+            format!("Bad: the user of certificate `CN=client` may not Describe topic `probed.order`; grant it: kafka-acls.sh --bootstrap-server {tls} --add --allow-principal User:CN=client --operation Describe --topic probed.order; or did you mean `probed.orders`"),
+            "Bad: the user of certificate `CN=client` may not Describe topic `probed.other`".into(),
+            "Bad: the user of certificate `CN=client` may not use the consumer group `probed`; grant it: ".into(),
+        ],
+    );
+    kafka.allow("User:app", "topic:probed.orders", &["Describe"]);
+    kafka.allow("User:app", "topic:probed.other", &["Write"]);
+    let secured = json!({ "brokers": format!("{sasl},localhost:1"), "tls": { "ca": kafka.certificate("ca.crt") },
+        "sasl": scram("app-secret") });
+    let found = probed("sink", json!({ "connection": secured, "topic": "probed.orders" })).await;
+    assert_says(
+        &found,
+        &[
+            "Warning: nothing listens at localhost:1: the connection was refused; ".into(),
+            "Bad: user `app` may not Write topic `probed.orders`; grant it: ".into(),
+        ],
+    );
+    let found = probed("sink", json!({ "connection": secured, "topic": "probed.other" })).await;
+    assert_says(&found, &["Good: topic `probed.other` can be written, 1 partition".into()]);
+    assert!(!found.iter().any(|line| line.starts_with("Bad")), "{found:#?}");
+    let config = json!({ "connection": { "brokers": plain }, "topics": ["probed.ordres"] });
+    let found = probed("source", config).await;
+    let missing = format!(
+        "Bad: topic `probed.ordres` does not exist on the cluster {plain}; create it, or did you mean `probed.orders`"
+    );
+    assert_says(&found, &[missing, "Good: consumer group `probed` may be used".into()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_stops_where_the_way_is_barred() {
+    let kafka = broker();
+    let sasl = kafka.sasl_brokers();
+    let ca = json!({ "ca": kafka.certificate("ca.crt") });
+    let connection = json!({ "brokers": sasl, "tls": ca, "sasl": scram("wrong") });
+    let found = probed("source", json!({ "connection": connection, "topics": ["a"] })).await;
+    let refused = format!("Bad: {sasl} does not accept SCRAM-SHA-512 of user `app`: invalid credentials");
+    assert_says(&found, &[format!("Good: broker {sasl} answers at 127.0.0.1"), refused]);
+    assert_eq!(found.len(), 2, "{found:#?}");
+    let found = probed("sink", json!({ "connection": { "brokers": sasl }, "topic": "a" })).await;
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert_says(&found, &[format!("Bad: {sasl} speaks TLS, and the connection is made without; ")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_that_are_missing_are_named_while_it_runs() {
+    let kafka = broker();
+    create(&kafka, "denied", 1, &[]).await;
+    let connection = json!({ "brokers": kafka.tls_brokers(), "tls": mutual(&kafka) });
+    let config = json!({ "connection": connection, "topics": ["denied"] });
+    let error = open_source("", "denied-group", config.clone()).await.error().await.to_string();
+    assert!(
+        error.starts_with(
+            "the user of certificate `CN=client` may not use the consumer group `denied-group`; grant it: "
+        ),
+        "{error}"
+    );
+    kafka.allow("User:client", "group:denied-group", &["Read"]);
+    let error = open_source("", "denied-group", config).await.error().await.to_string();
+    assert!(
+        error.starts_with("the user of certificate `CN=client` may not Read topic `denied`; grant it: "),
+        "{error}"
+    );
+}
+
 fn copy(from: &Path, to: &Path) {
     std::fs::copy(from, to).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_are_replaced_on_disk_are_taken_up() {
+    let kafka = broker();
+    let folder = aqueduct_tests::Folder::new("credentials");
+    let path = |name: &str| folder.path().join(name);
+    for name in ["crt", "key"] {
+        copy(&kafka.certificate(&format!("client.{name}")), &path(name));
+    }
+    std::fs::write(path("password"), "app-secret\n").unwrap();
+    let tls = json!({ "ca": kafka.certificate("ca.crt"), "certificate": path("crt"), "key": path("key") });
+    let mutual = json!({ "brokers": kafka.tls_brokers(), "tls": tls });
+    let login = json!({ "scram_sha_512": { "user": "app", "password": { "file": path("password") } } });
+    let ca = json!({ "ca": kafka.certificate("ca.crt") });
+    let scram = json!({ "brokers": kafka.sasl_brokers(), "tls": ca, "sasl": login });
+    let open = async |connection: &Value| {
+        open_source("", "replaced", json!({ "connection": connection, "topics": ["replaced"] })).await
+    };
+    create(&kafka, "replaced", 1, &[]).await;
+    kafka.allow("User:client", "topic:replaced", &["Read"]);
+    kafka.allow("User:app", "topic:replaced", &["Read"]);
+    kafka.allow("User:client", "group:replaced", &["Read"]);
+    kafka.allow("User:app", "group:replaced", &["Read"]);
+    let (mut by_certificate, mut by_password) = (open(&mutual).await, open(&scram).await);
+    // Half of a pair is no pair, and is not taken up.
+    copy(&kafka.certificate("client-future.crt"), &path("crt"));
+    by_certificate.nothing(Duration::from_secs(4)).await;
+    // The same pair in another form is another content.
+    let again = std::fs::read_to_string(kafka.certificate("client.crt")).unwrap() + "\n";
+    std::fs::write(path("crt"), again).unwrap();
+    std::fs::write(path("password"), "other\n").unwrap();
+    for (reader, brokers) in
+        [(&mut by_certificate, kafka.tls_brokers()), (&mut by_password, kafka.sasl_brokers())]
+    {
+        let error = reader.error().await;
+        assert_eq!(error.kind(), ErrorKind::Fatal);
+        let says =
+            format!("the credentials for {brokers} were replaced on disk: connecting with the new ones");
+        assert_eq!(error.says(), says);
+    }
+    // What is made next has read them.
+    let mut reader = open(&scram).await;
+    let deadline = Instant::now() + ends::PATIENCE;
+    while reader.condition.reason().is_none_or(|reason| !reason.contains("does not accept SCRAM-SHA-512")) {
+        assert!(Instant::now() < deadline, "{:?}", reader.condition.reason());
+        reader.nothing(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_wrong_are_told_without_a_network() {
+    let kafka = broker();
+    let file = |name: &str| kafka.certificate(name);
+    let problem = |tls: Value| {
+        let config = json!({ "connection": { "brokers": "a:1", "tls": tls }, "topics": ["a"] });
+        let configured = Catalog::default().source::<Topics>().sources["kafka"].configure(config);
+        let problems = configured.err().unwrap();
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        (problems[0].path.clone(), problems[0].says.replace(&*file("").display().to_string(), ""))
+    };
+    let pair = |certificate: &str, key: &str| json!({ "certificate": file(certificate), "key": file(key) });
+    let says = |path: &str, says: &str| (format!("connection.tls.{path}"), says.to_owned());
+    assert_eq!(
+        problem(json!({ "ca": "/no/such/ca.crt" })),
+        says("ca", "cannot read /no/such/ca.crt: there is no such file")
+    );
+    assert_eq!(
+        problem(json!({ "ca": file("client.key") })),
+        says("ca", "client.key holds no certificate in PEM")
+    );
+    assert_eq!(
+        problem(pair("client.crt", "server.key")),
+        says("key", "server.key is not the key of the certificate `CN=client`")
+    );
+    assert_eq!(
+        problem(pair("client.crt", "client.crt")),
+        says("key", "client.crt holds no private key in PEM")
+    );
+    assert_eq!(
+        problem(pair("client.crt", "client-encrypted.key")),
+        says("key", "client-encrypted.key is encrypted, and there is no password for it")
+    );
+    let mut locked = pair("client.crt", "client-encrypted.key");
+    locked["key_password"] = json!("wrong");
+    assert_eq!(
+        problem(locked),
+        says("key_password", "client-encrypted.key is encrypted, and the password does not open it")
+    );
+    for (certificate, words) in
+        [("client-expired", "expired at 20"), ("client-future", "is not valid before 20")]
+    {
+        let (path, says) = problem(pair(&format!("{certificate}.crt"), &format!("{certificate}.key")));
+        assert_eq!(path, "connection.tls.certificate");
+        assert!(says.starts_with(&format!("the client certificate `CN=client` {words}")), "{says}");
+    }
 }

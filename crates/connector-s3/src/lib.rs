@@ -3,6 +3,7 @@
 mod bucket;
 mod client;
 mod config;
+mod probe;
 mod sink;
 mod upload;
 

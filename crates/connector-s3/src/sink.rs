@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use aqueduct_api::catalog::{Repeats, SinkConnector, SinkContext, SinkTraits};
-use aqueduct_api::{Problem, Result, Sink};
+use aqueduct_api::catalog::{ProbeContext, Repeats, SinkConnector, SinkContext, SinkTraits};
+use aqueduct_api::{Finding, Problem, Result, Sink};
 use aqueduct_objects::{ObjectsSink, Settings};
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
@@ -54,5 +54,9 @@ impl SinkConnector for Objects {
         };
         let store = BucketStore(Arc::new(bucket));
         Ok(Box::new(ObjectsSink::new(Arc::new(store), settings, slots, &context)?))
+    }
+
+    async fn probe(config: Arc<Config>, context: ProbeContext) -> Vec<Finding> {
+        crate::probe::probe(&config, context.patience).await
     }
 }

@@ -224,7 +224,8 @@ fn gone(name: &str) -> Error {
     .remedy("starting again from the stored offsets")
 }
 
-fn encryption(sse: Option<&Sse>) -> Option<(ServerSideEncryption, Option<String>)> {
+/// What a request says of encryption.
+pub(crate) fn encryption(sse: Option<&Sse>) -> Option<(ServerSideEncryption, Option<String>)> {
     Some(match sse? {
         Sse::Aes256 => (ServerSideEncryption::Aes256, None),
         Sse::Kms(key) => (ServerSideEncryption::AwsKms, Some(key.clone())),

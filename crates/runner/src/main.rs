@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     process::end_quietly_without_reader();
     let exit = match CommandLine::parse().command {
         Command::Run(arguments) => within_runtime(commands::run::run(arguments)),
-        Command::Check(arguments) => commands::check::run(&arguments),
+        Command::Check(arguments) => within_runtime(commands::check::run(arguments)),
         Command::Plan(arguments) => commands::plan::run(&arguments),
         Command::Test(arguments) => within_runtime(commands::test::run(arguments)),
         Command::Connectors(arguments) => commands::connectors::run(&arguments),

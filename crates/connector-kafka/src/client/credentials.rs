@@ -85,6 +85,30 @@ impl Credentials {
     }
 }
 
+/// Who we are to the cluster.
+pub(crate) struct Principal {
+    /// In words.
+    pub(crate) words: String,
+    /// As `kafka-acls.sh` takes it; rules of the broker may shorten the name of a certificate.
+    pub(crate) grantee: String,
+}
+
+impl Principal {
+    /// As far as it can be known here: no broker tells it.
+    pub(crate) fn of(connection: &Connection) -> Self {
+        let words = |words: String, name: &str| Self { words, grantee: format!("User:{name}") };
+        let own = || Credentials::load(connection).ok()?.own_certificate();
+        match (&connection.sasl, own()) {
+            (Some(sasl), _) => words(format!("user `{}`", sasl.user()), sasl.user()),
+            (None, Some(own)) => {
+                let subject = subject_of(own.subject_name());
+                words(format!("the user of certificate `{subject}`"), &subject)
+            }
+            (None, None) => words("a user without a name".to_owned(), "ANONYMOUS"),
+        }
+    }
+}
+
 /// Reads all files; an error that the next start may not meet.
 pub(crate) fn load(connection: &Connection) -> Result<Credentials, Error> {
     load_told(connection).map_err(|told| told.error(ErrorKind::Fatal))

@@ -2,6 +2,7 @@
 
 use rdkafka::error::RDKafkaErrorCode;
 
+use super::credentials::Principal;
 use crate::config::Connection;
 use crate::diagnosis::{
     CLUSTER_DENIED, CREDENTIALS_REFUSED, GROUP_DENIED, LOGIN_REFUSED, MECHANISM_UNSUPPORTED, SASL_UNEXPECTED,
@@ -9,7 +10,7 @@ use crate::diagnosis::{
 };
 
 /// A login that failed, as the error callback tells it; `None` for everything else.
-pub(super) fn login(connection: &Connection, code: RDKafkaErrorCode, reason: &str) -> Option<Told> {
+pub(crate) fn login(connection: &Connection, code: RDKafkaErrorCode, reason: &str) -> Option<Told> {
     use RDKafkaErrorCode as Code;
     if !matches!(code, Code::Authentication | Code::SaslAuthenticationFailed) {
         return None;
@@ -60,28 +61,29 @@ pub(crate) struct Deed<'a> {
 }
 
 /// A right that is missing; `None` for every other code.
-pub(super) fn denial(
+pub(crate) fn denial(
     connection: &Connection,
     code: RDKafkaErrorCode,
     reason: &str,
     deed: Deed<'_>,
 ) -> Option<Told> {
     use RDKafkaErrorCode as Code;
-    let (brokers, principal, grantee) = (&connection.brokers.0, connection.principal(), connection.grantee());
+    let entry = match code {
+        Code::TopicAuthorizationFailed => &TOPIC_DENIED,
+        Code::GroupAuthorizationFailed => &GROUP_DENIED,
+        Code::ClusterAuthorizationFailed => &CLUSTER_DENIED,
+        _ => return None,
+    };
+    let Principal { words, grantee } = Principal::of(connection);
     let values: [(&str, &dyn std::fmt::Display); 6] = [
-        ("brokers", brokers),
-        ("principal", &principal),
+        ("brokers", &connection.brokers.0),
+        ("principal", &words),
         ("grantee", &grantee),
         ("operation", &deed.operation),
         ("topic", &deed.topic.or_else(|| topic_in(reason)).unwrap_or("NAME")),
         ("group", &deed.group.unwrap_or("NAME")),
     ];
-    match code {
-        Code::TopicAuthorizationFailed => Some(TOPIC_DENIED.told(&values)),
-        Code::GroupAuthorizationFailed => Some(GROUP_DENIED.told(&values)),
-        Code::ClusterAuthorizationFailed => Some(CLUSTER_DENIED.told(&values)),
-        _ => None,
-    }
+    Some(entry.told(&values))
 }
 
 /// `Subscribed topic not available: orders: Broker: Topic authorization failed`

@@ -102,24 +102,6 @@ const ACKS: &str = "leave it out: records are written idempotently and acknowled
 const WAITS: &str = "leave it out: a record waits for the broker as long as it takes, it is never given up";
 
 impl Connection {
-    /// Who we are to the cluster, in words.
-    pub(crate) fn principal(&self) -> String {
-        match (&self.sasl, self.tls.as_ref().and_then(|tls| tls.certificate.as_ref())) {
-            (Some(sasl), _) => format!("user `{}`", sasl.user()),
-            (None, Some(_)) => "the user of this client certificate".to_owned(),
-            (None, None) => "a user without a name".to_owned(),
-        }
-    }
-
-    /// Who we are, as `kafka-acls.sh` takes it. A certificate is known by its subject, or as the cluster shortens it.
-    pub(crate) fn grantee(&self) -> String {
-        match (&self.sasl, self.tls.as_ref().and_then(|tls| tls.certificate.as_ref())) {
-            (Some(sasl), _) => format!("User:{}", sasl.user()),
-            (None, Some(_)) => "User:CERTIFICATE_SUBJECT".to_owned(),
-            (None, None) => "User:ANONYMOUS".to_owned(),
-        }
-    }
-
     /// Whether a client has to be made anew when a file changes.
     pub(crate) fn names_files(&self) -> bool {
         let file = |pem: &Option<Pem>| matches!(pem, Some(Pem::File(_)));

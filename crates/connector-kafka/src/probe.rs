@@ -1,0 +1,249 @@
+//! What `aqueduct check --connect` asks a cluster: whether it can be reached, who it is and who we are to it, and whether
+//! what the pipeline needs is there and allowed.
+
+mod reach;
+
+use std::time::Duration;
+
+use aqueduct_api::Finding;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::Metadata;
+use tokio::time::Instant;
+
+use self::reach::{Visitor, brokers, certificate};
+use crate::client::{
+    Deed, consumer_config, credentials, denial, is_passing, near_topics, no_topic, producer_config,
+};
+use crate::config::{Connection, SinkConfig, SourceConfig, TopicSelection};
+use crate::diagnosis::NO_BROKER;
+use crate::questions::rights::{self, Described, Topic};
+
+/// So many topics of a pattern are looked at one by one.
+const TOPICS_MAX: usize = 200;
+
+/// What is needed of the cluster.
+struct Wanted<'a> {
+    operation: &'static str,
+    topics: Topics<'a>,
+    group: Option<&'a str>,
+    creates: bool,
+}
+
+enum Topics<'a> {
+    Named(Vec<String>),
+    Matching(&'a crate::config::Pattern),
+    /// Known for each record only.
+    Template(&'a str),
+}
+
+/// Asks for a source. Takes a few times `patience` at most.
+pub(crate) fn source(config: &SourceConfig, pipeline: &str, patience: Duration) -> Vec<Finding> {
+    let group = config.group.as_deref().unwrap_or(pipeline);
+    let topics = match &config.topics {
+        _ if config.is_assigned() => Topics::Named(config.partitions.keys().cloned().collect()),
+        TopicSelection::Named(names) => Topics::Named(names.clone()),
+        TopicSelection::Matching(pattern) => Topics::Matching(pattern),
+    };
+    let wanted = Wanted { operation: "Read", topics, group: Some(group), creates: false };
+    let client = consumer_config(config, group, &format!("aqueduct-check-{pipeline}"));
+    cluster(&config.connection, client, &wanted, patience)
+}
+
+/// Asks for a sink.
+pub(crate) fn sink(config: &SinkConfig, pipeline: &str, patience: Duration) -> Vec<Finding> {
+    let topics = match config.topic.constant() {
+        Some(name) => Topics::Named(vec![name.to_owned()]),
+        None => Topics::Template(config.topic.as_str()),
+    };
+    let creates = false;
+    let wanted = Wanted { operation: "Write", topics, group: None, creates };
+    let client = producer_config(config, &format!("aqueduct-check-{pipeline}"));
+    cluster(&config.connection, client, &wanted, patience)
+}
+
+fn cluster(
+    connection: &Connection,
+    client: Result<ClientConfig, aqueduct_api::Error>,
+    wanted: &Wanted<'_>,
+    patience: Duration,
+) -> Vec<Finding> {
+    let (client, credentials) = match (client, credentials::load(connection)) {
+        (Ok(client), Ok(credentials)) => (client, credentials),
+        (Err(error), _) | (_, Err(error)) => return vec![error.into()],
+    };
+    let mut findings: Vec<Finding> = certificate(&credentials).into_iter().collect();
+    let named: Vec<String> = connection.brokers.each().map(str::to_owned).collect();
+    let (seen, reached) = brokers(connection, &credentials, &named, true, patience);
+    findings.extend(seen);
+    if !reached {
+        return findings;
+    }
+    let consumer = match meet(client, connection, patience) {
+        Ok(consumer) => consumer,
+        Err(finding) => {
+            findings.push(finding);
+            return findings;
+        }
+    };
+    let metadata = match consumer.fetch_metadata(None, patience) {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            findings.push(Finding::bad(
+                format!("the cluster does not name its topics: {error}"),
+                "see the brokers' logs",
+            ));
+            return findings;
+        }
+    };
+    let id = consumer.client().fetch_cluster_id(patience).unwrap_or_else(|| "without an id".to_owned());
+    let count = metadata.brokers().len();
+    let plural = if count == 1 { "broker" } else { "brokers" };
+    findings.push(Finding::good(format!(
+        "cluster {id} with {count} {plural} takes us as {}",
+        credentials::Principal::of(connection).words
+    )));
+    let advertised = metadata.brokers().iter().map(|broker| format!("{}:{}", broker.host(), broker.port()));
+    let others: Vec<String> = advertised.filter(|broker| !named.contains(broker)).collect();
+    findings.extend(brokers(connection, &credentials, &others, false, patience).0);
+    findings.extend(topics(connection, &consumer, &metadata, wanted, patience));
+    findings.extend(wanted.group.map(|name| group(connection, &consumer, name, patience)));
+    findings
+}
+
+/// A client that some broker has answered, which a login comes before.
+fn meet(
+    mut client: ClientConfig,
+    connection: &Connection,
+    patience: Duration,
+) -> Result<BaseConsumer<Visitor>, Finding> {
+    // Neither joins: it is a consumer only because consumers can ask all that is asked here.
+    client.set("group.id", "aqueduct-check");
+    for of_producers in reach::PRODUCER_ONLY {
+        client.remove(of_producers);
+    }
+    let consumer: BaseConsumer<Visitor> =
+        client.create_with_context(Visitor::new(connection)).map_err(|error| {
+            Finding::bad(format!("the Kafka client refuses its settings: {error}"), "see `client`")
+        })?;
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        // Reports, and requests for tokens, come only to those who poll.
+        let _ = consumer.poll(Duration::from_millis(50));
+        if let Some(told) = consumer.context().told() {
+            return Err(told.into());
+        }
+        if consumer.client().fetch_cluster_id(Duration::from_millis(200)).is_some() {
+            return Ok(consumer);
+        }
+    }
+    Err(NO_BROKER.told(&[("brokers", &connection.brokers.0)]).into())
+}
+
+fn topics(
+    connection: &Connection,
+    consumer: &BaseConsumer<Visitor>,
+    metadata: &Metadata,
+    wanted: &Wanted<'_>,
+    patience: Duration,
+) -> Vec<Finding> {
+    let names = match &wanted.topics {
+        Topics::Named(names) => names.clone(),
+        Topics::Template(template) => {
+            return vec![Finding::good(format!(
+                "the topic of each record is `{template}`: known when it comes"
+            ))];
+        }
+        Topics::Matching(pattern) => {
+            let Ok(expression) = pattern.compile() else { return Vec::new() };
+            let all = metadata.topics().iter().map(|topic| topic.name());
+            let matching = |name: &&str| {
+                expression.is_match(name)
+                    && !name.starts_with("__")
+                    && !pattern.except.iter().any(|no| no == name)
+            };
+            all.filter(matching).take(TOPICS_MAX).map(str::to_owned).collect()
+        }
+    };
+    if let (Topics::Matching(pattern), true) = (&wanted.topics, names.is_empty()) {
+        let says = format!("no topic on {} matches `{}`", connection.brokers.0, pattern.pattern);
+        return vec![Finding::warning(says, "create one, or correct the pattern; the pipeline would wait")];
+    }
+    let described = match rights::topics(consumer.client(), &names, patience) {
+        Ok(described) => described,
+        Err(code) => {
+            let says = format!("the cluster does not describe its topics: {code}");
+            return vec![Finding::bad(says, "see the brokers' logs")];
+        }
+    };
+    described.into_iter().map(|topic| one_topic(connection, topic, metadata, wanted)).collect()
+}
+
+fn one_topic(connection: &Connection, topic: Described, metadata: &Metadata, wanted: &Wanted<'_>) -> Finding {
+    use RDKafkaErrorCode as Code;
+    let denied = |name: &str, operation: &'static str| {
+        let deed = Deed { operation, topic: Some(name), group: None };
+        let told = denial(connection, Code::TopicAuthorizationFailed, "", deed);
+        let mut finding = told.map_or_else(|| Finding::good(name), Finding::from);
+        // Of a topic that it may not describe, nobody is told whether it exists.
+        if let (Some(near), Some(remedy)) = (near_topics(name, metadata), &mut finding.remedy)
+            && operation == "Describe"
+        {
+            remedy.push_str(&format!("; or did you mean {near}"));
+        }
+        finding
+    };
+    match topic {
+        Ok(Topic { name, partitions, rights }) => {
+            let (allowed, verb) = match wanted.operation {
+                "Read" => (rights.read, "read"),
+                _ => (rights.write, "written"),
+            };
+            if !allowed {
+                return denied(&name, wanted.operation);
+            }
+            let plural = if partitions == 1 { "partition" } else { "partitions" };
+            Finding::good(format!("topic `{name}` can be {verb}, {partitions} {plural}"))
+        }
+        Err((name, Code::TopicAuthorizationFailed)) => denied(&name, "Describe"),
+        Err((name, Code::UnknownTopicOrPartition | Code::UnknownTopic)) if wanted.creates => {
+            Finding::good(format!("topic `{name}` does not exist and will be created"))
+        }
+        Err((name, Code::UnknownTopicOrPartition | Code::UnknownTopic)) => {
+            no_topic(&name, &connection.brokers.0, Some(metadata)).into()
+        }
+        Err((name, code)) => {
+            Finding::bad(format!("topic `{name}` cannot be described: {code}"), "see the brokers' logs")
+        }
+    }
+}
+
+fn group(
+    connection: &Connection,
+    consumer: &BaseConsumer<Visitor>,
+    name: &str,
+    patience: Duration,
+) -> Finding {
+    let denied = || {
+        let deed = Deed { operation: "Read", topic: None, group: Some(name) };
+        let told = denial(connection, RDKafkaErrorCode::GroupAuthorizationFailed, "", deed);
+        told.map_or_else(|| Finding::good(name), Finding::from)
+    };
+    // The first use of a cluster's groups makes the topic that keeps them, which takes a moment.
+    let deadline = Instant::now() + patience;
+    let ask = || rights::group(consumer.client(), name, patience);
+    let mut answer = ask();
+    while answer.as_ref().is_err_and(|code| is_passing(*code)) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(200));
+        answer = ask();
+    }
+    match answer {
+        Ok(rights) if rights.read => Finding::good(format!("consumer group `{name}` may be used")),
+        Ok(_) | Err(RDKafkaErrorCode::GroupAuthorizationFailed) => denied(),
+        Err(code) => Finding::bad(
+            format!("consumer group `{name}` cannot be described: {code}"),
+            "see the brokers' logs",
+        ),
+    }
+}
