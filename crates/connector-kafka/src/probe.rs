@@ -16,7 +16,7 @@ use self::reach::{Visitor, brokers, certificate};
 use crate::client::{
     Deed, consumer_config, credentials, denial, is_passing, near_topics, no_topic, producer_config,
 };
-use crate::config::{Connection, SinkConfig, SourceConfig, TopicSelection};
+use crate::config::{Connection, OnMissingTopic, SinkConfig, SourceConfig, TopicSelection};
 use crate::diagnosis::NO_BROKER;
 use crate::questions::rights::{self, Described, Topic};
 
@@ -57,7 +57,7 @@ pub(crate) fn sink(config: &SinkConfig, pipeline: &str, patience: Duration) -> V
         Some(name) => Topics::Named(vec![name.to_owned()]),
         None => Topics::Template(config.topic.as_str()),
     };
-    let creates = false;
+    let creates = matches!(config.on_missing_topic, Some(OnMissingTopic::Create(_)));
     let wanted = Wanted { operation: "Write", topics, group: None, creates };
     let client = producer_config(config, &format!("aqueduct-check-{pipeline}"));
     cluster(&config.connection, client, &wanted, patience)
