@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod connectors;
 pub(crate) mod dev;
 pub(crate) mod health;
+pub(crate) mod offsets;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod schema;

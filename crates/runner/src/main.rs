@@ -37,6 +37,7 @@ enum Command {
     Run(commands::run::Arguments),
     Check(commands::check::Arguments),
     Plan(commands::plan::Arguments),
+    Offsets(commands::offsets::Arguments),
     Test(commands::test::Arguments),
     Connectors(commands::connectors::Arguments),
     /// Print a JSON Schema of pipeline files, for editors
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => within_runtime(commands::run::run(arguments)),
         Command::Check(arguments) => within_runtime(commands::check::run(arguments)),
         Command::Plan(arguments) => commands::plan::run(&arguments),
+        Command::Offsets(arguments) => within_runtime(commands::offsets::run(arguments)),
         Command::Test(arguments) => within_runtime(commands::test::run(arguments)),
         Command::Connectors(arguments) => commands::connectors::run(&arguments),
         Command::Schema => commands::schema::run(),
