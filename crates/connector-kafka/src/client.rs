@@ -253,25 +253,6 @@ pub(crate) fn is_passing(code: RDKafkaErrorCode) -> bool {
         )
 }
 
-/// What is not allowed or cannot be proved, said with what has to be granted; `None` for every other code.
-pub(crate) fn refused(code: RDKafkaErrorCode, what: &str) -> Option<Error> {
-    use RDKafkaErrorCode as Code;
-    let says = match code {
-        Code::TopicAuthorizationFailed => format!("the broker does not allow this user {what}"),
-        Code::GroupAuthorizationFailed => {
-            format!("the broker does not allow this user the consumer group ({what})")
-        }
-        Code::ClusterAuthorizationFailed => {
-            format!("the broker does not allow this user idempotent writes ({what})")
-        }
-        Code::Authentication | Code::SaslAuthenticationFailed => {
-            format!("the broker does not accept these credentials ({what})")
-        }
-        _ => return None,
-    };
-    Some(Error::fatal(says).remedy("grant it by an ACL or correct the credentials"))
-}
-
 /// The code inside an error of the wrapper, where it has one.
 pub(crate) fn code_of(error: &KafkaError) -> RDKafkaErrorCode {
     error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_api::{Error, Offsets, Partition, Placement, Position, Result, Standing, Target};
+use aqueduct_api::{Error, ErrorKind, Offsets, Partition, Placement, Position, Result, Standing, Target};
 use async_trait::async_trait;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::client::{Caller, code_of, consumer_config, no_broker, no_topic, refused};
+use crate::client::{Caller, Deed, code_of, consumer_config, denial, no_broker, no_topic};
 use crate::config::{SourceConfig, TopicSelection};
 use crate::questions::{self, Found, Place};
 use crate::source::name_of;
@@ -195,7 +195,9 @@ impl Group {
     }
 
     fn failed(&self, code: RDKafkaErrorCode, asked: &str) -> Error {
-        refused(code, &format!("to ask for {asked}")).unwrap_or_else(|| {
+        let deed = Deed { operation: "Read", topic: None, group: Some(&self.name) };
+        let denied = denial(&self.config.connection, code, "", deed);
+        denied.map(|told| told.error(ErrorKind::Fatal)).unwrap_or_else(|| {
             Error::transient(format!("{} does not tell {asked}", self.config.connection.brokers.0))
                 .caused_by(KafkaError::OffsetFetch(code))
         })

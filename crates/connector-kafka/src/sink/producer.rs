@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::deliveries::{Answer, Deliveries};
 use super::topics::not_writable;
 use super::watch::{Throttled, Watch};
-use crate::client::{self, Deed, LOOK_AGAIN, Troubles, code_of, refused};
+use crate::client::{self, Deed, LOOK_AGAIN, Troubles, code_of};
 use crate::config::SinkConfig;
 use crate::diagnosis::{RECORD_REFUSED, RECORD_TIME, RECORD_TOO_LARGE};
 
@@ -218,10 +218,14 @@ impl Judge {
                 let says = "was deleted while it was written";
                 Answer::Later(Error::transient(format!("topic `{topic}` {says}")))
             }
-            code => Answer::Failed(
-                refused(code, &format!("to write to topic `{topic}`"))
-                    .unwrap_or_else(|| Error::fatal(format!("topic `{topic}` cannot be written: {code}"))),
-            ),
+            code => {
+                let deed = Deed { operation: "Write", topic: Some(topic), group: None };
+                Answer::Failed(
+                    self.troubles.denied(code, "", deed).unwrap_or_else(|| {
+                        Error::fatal(format!("topic `{topic}` cannot be written: {code}"))
+                    }),
+                )
+            }
         }
     }
 

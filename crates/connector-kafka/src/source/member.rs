@@ -18,7 +18,7 @@ use super::handoff::{Commit, Ending, Handoff, name_of};
 use super::remembered::remember;
 use super::start::{Known, Placed, place};
 use crate::batch_queue::{self, BatchQueue};
-use crate::client::{Deed, Trouble, Troubles, code_of, refused};
+use crate::client::{Deed, Trouble, Troubles, code_of};
 use crate::config::{OnLostOffsets, Start};
 use crate::diagnosis::GROUP_HAS_MEMBERS;
 
@@ -63,6 +63,15 @@ pub(crate) enum Keeping {
 }
 
 impl Member {
+    /// The error for a right that is missing; `None` for every other code.
+    pub(crate) fn denied(&self, code: RDKafkaErrorCode, topic: Option<&str>) -> Option<Error> {
+        self.troubles.denied(code, "", self.deed(topic))
+    }
+
+    fn deed<'a>(&'a self, topic: Option<&'a str>) -> Deed<'a> {
+        Deed { operation: "Read", topic, group: Some(&self.group) }
+    }
+
     /// Starts a commit of what is released, if there is any and none is under way.
     pub(crate) fn commit(&self, consumer: &GroupConsumer) {
         if !self.keeps() {
@@ -127,7 +136,7 @@ impl Member {
             Err(RDKafkaErrorCode::RebalanceInProgress | RDKafkaErrorCode::IllegalGeneration) => {}
             Err(code) => {
                 let group = &self.group;
-                if let Some(error) = refused(code, &format!("to commit offsets of group `{group}`")) {
+                if let Some(error) = self.denied(code, None) {
                     return self.handoff.fail(error);
                 }
                 let says = format!("offsets of group `{group}` are not committed ({code}): trying again");
@@ -267,8 +276,7 @@ impl ClientContext for Member {
             *self.unknown.lock().unwrap_or_else(PoisonError::into_inner) = true;
             return;
         }
-        let deed = Deed { operation: "Read", topic: None, group: Some(&self.group) };
-        if let Some(error) = self.troubles.heard(&error, reason, deed) {
+        if let Some(error) = self.troubles.heard(&error, reason, self.deed(None)) {
             self.handoff.fail(error);
         }
     }

@@ -12,7 +12,7 @@ use super::halts::{Halt, Stage, TRY_AGAIN, Why};
 use super::handoff::name_of;
 use super::member::{GroupConsumer, Member};
 use crate::batch_queue;
-use crate::client::{ASK_TIMEOUT, Trouble, is_passing, refused};
+use crate::client::{ASK_TIMEOUT, Trouble, is_passing};
 use crate::config::OnLostOffsets;
 use crate::diagnosis::{BATCH_DAMAGED, Diagnosis, OFFSET_BEYOND_END, OFFSET_DELETED, OFFSETS_FORGOTTEN};
 use crate::questions::{self, Found, Place};
@@ -216,8 +216,7 @@ impl Member {
 
     /// The cluster did not answer: what is refused is an error, the rest is waited for.
     fn not_told(&self, code: RDKafkaErrorCode, topic: &str) -> Option<Error> {
-        let what = format!("where topic `{topic}` begins and ends");
-        if let Some(error) = refused(code, &format!("to ask for {what}")) {
+        if let Some(error) = self.denied(code, Some(topic)) {
             return Some(error);
         }
         if !is_passing(code) {

@@ -12,7 +12,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionLi
 use super::handoff::name_of;
 use super::member::{GroupConsumer, Keeping, Member};
 use super::remembered::{recall, remember};
-use crate::client::{ASK_TIMEOUT, Trouble, code_of, is_passing, refused};
+use crate::client::{ASK_TIMEOUT, Trouble, code_of, is_passing};
 use crate::config::Start;
 use crate::diagnosis::OFFSET_NONE;
 
@@ -203,7 +203,7 @@ fn insist(
             },
             Err(error) => code_of(&error),
         };
-        if let Some(error) = refused(code, &format!("to ask for {what}")) {
+        if let Some(error) = member.denied(code, list.elements().first().map(|element| element.topic())) {
             return Err(error);
         }
         if !is_passing(code) && code != RDKafkaErrorCode::UnknownTopicOrPartition {

@@ -12,14 +12,14 @@ use rdkafka::metadata::Metadata;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::halts::{Halts, Why};
+use super::halts::Why;
 use super::handoff::{Batch, Ending, Handoff, name_of};
 use super::member::{GroupConsumer, Member};
 use super::pile::{Bounds, Pile};
 use super::recover::Moved;
 use super::settings::{Reading, list_of};
 use crate::batch_queue::{BatchQueue, Message, Room};
-use crate::client::{LOOK_AGAIN, Trouble, is_passing, no_topic, refused};
+use crate::client::{LOOK_AGAIN, Trouble, is_passing, no_topic};
 use crate::config::TopicSelection;
 use crate::diagnosis::PARTITION_MISSING;
 
@@ -266,7 +266,7 @@ fn take(
         let messages = queue.take(room, asked, wait_ms);
         for message in messages.iter() {
             if let Some((code, says)) = message.error() {
-                read_error(&queue.consumer().context().halts, handoff, message, code, &says);
+                read_error(queue.consumer().context(), handoff, message, code, &says);
                 continue;
             }
             match piles.iter_mut().rev().find(|pile| pile.takes(message, bounds)) {
@@ -289,8 +289,9 @@ fn take(
 
 /// What a partition reports in place of a record. What it cannot get over stops this partition; what passes by itself is
 /// left alone.
-fn read_error(halts: &Halts, handoff: &Handoff, message: Message<'_>, code: RDKafkaErrorCode, says: &str) {
+fn read_error(member: &Member, handoff: &Handoff, message: Message<'_>, code: RDKafkaErrorCode, says: &str) {
     use RDKafkaErrorCode as Code;
+    let halts = &member.halts;
     let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
     tracing::debug!(topic, partition, offset, %code, says, "a partition reports");
     match code {
@@ -299,7 +300,7 @@ fn read_error(halts: &Halts, handoff: &Handoff, message: Message<'_>, code: RDKa
         }
         Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::PartitionEOF => {}
         code if is_passing(code) => {}
-        code => match refused(code, &format!("to read topic `{topic}`")) {
+        code => match member.denied(code, Some(topic)) {
             Some(error) => handoff.fail(error),
             None => halts.halt(topic, partition, offset, Why::Damaged(says.to_owned())),
         },
