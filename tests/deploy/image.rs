@@ -11,6 +11,9 @@ use serde_json::{Value, json};
 
 use crate::root;
 
+/// What a container may use, little enough to matter.
+const MEMORY_BYTES: u64 = 96 << 20;
+
 /// An image, unpacked.
 struct Image {
     folder: Folder,
@@ -42,7 +45,7 @@ impl Image {
     }
 
     /// Starts a container as an engine would: as the user and in the folder that the image names, nothing writable but
-    /// `/state`, no capabilities.
+    /// `/state`, no capabilities, little memory.
     fn run(&self, name: &'static str, words: &[String], pipelines: &Path, state: &Path) -> Container<'_> {
         let user: Vec<u32> =
             self.config["User"].as_str().expect("a user").split(':').flat_map(str::parse).collect();
@@ -64,10 +67,11 @@ impl Image {
             "mounts": [
                 { "type": "proc", "source": "proc", "destination": "/proc" },
                 { "type": "tmpfs", "source": "tmpfs", "destination": "/dev", "options": ["nosuid", "mode=755"] },
+                { "type": "cgroup", "source": "cgroup", "destination": "/sys/fs/cgroup", "options": ["nosuid", "noexec", "nodev", "ro"] },
                 bind(pipelines, "/pipelines", "ro"),
                 bind(state, "/state", "rw"),
             ],
-            "linux": { "namespaces": spaces },
+            "linux": { "namespaces": spaces, "resources": { "memory": { "limit": MEMORY_BYTES } } },
         });
         fs::write(bundle.join("config.json"), config.to_string()).expect("the configuration");
         let log = File::create(bundle.join("log")).expect("a log");
@@ -160,6 +164,13 @@ fn runs_a_pipeline_and_stops_in_good_order(image: &Image) {
         request(listen, "GET", "/readyz", "").ok().filter(|(status, _)| *status == 200)
     });
     assert_eq!(image.run("health", &health, pipelines, state).code(), 0, "not healthy while it runs");
+
+    let says = container.output();
+    let half = format!("\"memory_max_bytes\":{}", MEMORY_BYTES / 2);
+    assert!(
+        says.contains(&half),
+        "half of the container's memory is not what the pipelines may keep:\n{says}"
+    );
 
     let stopped = runc(image).args(["kill", container.name, "TERM"]).status().expect("runc");
     assert!(stopped.success());
