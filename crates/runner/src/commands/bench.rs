@@ -19,6 +19,9 @@ pub(crate) struct Arguments {
     /// Kafka for those that read it; a topic is made there, and used again by the next run with as many records
     #[arg(long, value_name = "HOST:PORT")]
     brokers: Option<String>,
+    /// For kafka-tls: the same cluster with TLS, as the block `connection` of a source, in JSON
+    #[arg(long, value_name = "JSON", value_parser = connection)]
+    tls: Option<serde_json::Value>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -29,6 +32,12 @@ enum Name {
     KafkaDiscard,
     /// From Kafka to JSON lines with zstd in a folder, beside that loop and the same compressor
     KafkaDirectory,
+    /// From Kafka to nowhere over TLS, beside the same in plain text
+    KafkaTls,
+}
+
+fn connection(text: &str) -> Result<serde_json::Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("this is not JSON: {error}"))
 }
 
 /// Runs them.
@@ -53,7 +62,7 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
     }
     let brokers = match (&arguments.brokers, arguments.name) {
         (Some(brokers), _) => brokers,
-        (None, Some(Name::KafkaDiscard | Name::KafkaDirectory)) => {
+        (None, Some(Name::KafkaDiscard | Name::KafkaDirectory | Name::KafkaTls)) => {
             return Err("there is no Kafka to read: name one with --brokers HOST:PORT".to_owned());
         }
         (None, _) => return Ok(()),
@@ -64,6 +73,13 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
     }
     if wanted(Name::KafkaDirectory) {
         topic.to_directory(&catalog)?;
+    }
+    match &arguments.tls {
+        Some(tls) if wanted(Name::KafkaTls) => topic.over_tls(&catalog, tls)?,
+        None if arguments.name == Some(Name::KafkaTls) => {
+            return Err("where is the cluster with TLS? Say it with --tls".to_owned());
+        }
+        _ => {}
     }
     Ok(())
 }

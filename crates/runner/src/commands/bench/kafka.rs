@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use aqueduct_api::{Catalog, Error};
@@ -25,6 +25,8 @@ const LEVEL: i32 = 3;
 const MEMORY_MAX_BYTES: u64 = 64 << 20;
 /// How often the engine is asked whether it has read everything.
 const LOOK: Duration = Duration::from_millis(1);
+
+static RUNS: AtomicU32 = AtomicU32::new(0);
 
 /// A topic with orders in it.
 pub(super) struct Topic<'a> {
@@ -49,10 +51,29 @@ impl<'a> Topic<'a> {
     pub(super) fn to_discard(&self, catalog: &Catalog) -> Result<(), String> {
         let best = self.bare_loop()?;
         best.print("bare loop over librdkafka");
-        let ours = self.through_the_engine(catalog, ("discard", json!({})))?;
+        let ours = self.through_the_engine(catalog, &self.plain(), ("discard", json!({})))?;
         ours.print("kafka -> discard");
         ratio(&ours, &best);
         Ok(())
+    }
+
+    /// Into nowhere over both ways to the cluster, the plain one before and after.
+    pub(super) fn over_tls(&self, catalog: &Catalog, tls: &Value) -> Result<(), String> {
+        let over = |connection: &Value| self.through_the_engine(catalog, connection, ("discard", json!({})));
+        let plain = self.plain();
+        let before = over(&plain)?;
+        before.print("kafka -> discard, plain");
+        let ours = over(tls)?;
+        ours.print("kafka -> discard, TLS");
+        let after = over(&plain)?;
+        after.print("kafka -> discard, plain again");
+        // The first run of a process may be its slowest: the better of the two is what TLS is held against.
+        ratio(&ours, if before.seconds < after.seconds { &before } else { &after });
+        Ok(())
+    }
+
+    fn plain(&self) -> Value {
+        json!({ "brokers": self.brokers })
     }
 
     /// Into files of JSON lines with zstd.
@@ -72,7 +93,7 @@ impl<'a> Topic<'a> {
         });
         let mut best = self.bare_loop()?;
         best.print("bare loop over librdkafka");
-        let ours = self.through_the_engine(catalog, ("directory", sink))?;
+        let ours = self.through_the_engine(catalog, &self.plain(), ("directory", sink))?;
         let compressor = compress_again(folder, self.records)
             .map_err(|error| format!("cannot compress again: {error}"))?;
         compressor.print("zstd of the same lines");
@@ -96,10 +117,16 @@ impl<'a> Topic<'a> {
     }
 
     /// From the first record to the last one that is durable, joining the group left out.
-    fn through_the_engine(&self, catalog: &Catalog, sink: (&str, Value)) -> Result<Measured, String> {
-        let group = format!("aqueduct-bench-{}-{}", std::process::id(), sink.0);
-        let source =
-            json!({ "connection": { "brokers": self.brokers }, "topics": [self.name], "group": group });
+    fn through_the_engine(
+        &self,
+        catalog: &Catalog,
+        connection: &Value,
+        sink: (&str, Value),
+    ) -> Result<Measured, String> {
+        // Each run reads all of it, so each has a group of its own.
+        let run = RUNS.fetch_add(1, Relaxed);
+        let group = format!("aqueduct-bench-{}-{run}", std::process::id());
+        let source = json!({ "connection": connection, "topics": [self.name], "group": group });
         let pipeline = pipeline_of(catalog, "bench", ("kafka", source), sink)
             .map_err(|problems| format!("{problems:?}"))?;
         let (status, stopper) = (Arc::new(Status::default()), Stopper::new());
