@@ -10,7 +10,8 @@ dir=$(mkdir -p "$1" && cd "$1" && pwd) port=$2 brokers=${3:-1}
 kafka_libs
 need openssl "certificates" "apt-get install openssl"
 "$here/certs.sh" "$dir/tls" ${KAFKA_CERTIFICATE:+troubles}
-opts=(-Xmx${KAFKA_HEAP:-256m} -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xlog:disable -Xlog:all=error:stderr -Dorg.slf4j.simpleLogger.defaultLogLevel=error)
+opts=(-Xmx${KAFKA_HEAP:-256m} -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xlog:disable -Xlog:all=error:stderr -Dorg.slf4j.simpleLogger.defaultLogLevel=error
+  -Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file://"$dir"/tls/jwks.json)   # for a listener that KAFKA_SETTINGS may add
 cp=$(printf '%s:' "$libs"/*.jar)
 # A class data archive halves the start. It holds for one JVM and one class path, so both are in its name; a broker's
 # first clean stop makes it (`install` does that).
