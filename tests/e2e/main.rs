@@ -6,6 +6,7 @@ mod group;
 mod harness;
 mod herd;
 mod moves;
+mod offsets;
 mod scene;
 mod storm;
 mod wrong_inputs;

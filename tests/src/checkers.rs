@@ -94,12 +94,17 @@ impl Prometheus {
         Self { folder, port }
     }
 
+    /// Where it answers.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// What an expression is now.
     ///
     /// # Panics
     /// When it is none.
     pub fn query(&self, expression: &str) -> Vec<Value> {
-        let url = format!("http://127.0.0.1:{}", self.port);
+        let url = self.url();
         let json =
             checker(self.folder.path(), &["promtool", "query", "instant", "-o", "json", &url, expression]);
         match serde_json::from_str(&json).expect("JSON") {

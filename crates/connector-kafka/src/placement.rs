@@ -8,14 +8,17 @@ use async_trait::async_trait;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::time::Instant;
 
-use crate::client::{Caller, Deed, code_of, consumer_config, denial, no_broker, no_topic};
+use crate::client::{Caller, Deed, code_of, consumer_config, denial, is_passing, no_broker, no_topic};
 use crate::config::{SourceConfig, TopicSelection};
 use crate::questions::{self, Found, Place};
 use crate::source::name_of;
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Until a question is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(300);
 /// Members of a group that are named when it is in use.
 const MEMBERS_NAMED_MAX: usize = 5;
 
@@ -111,10 +114,11 @@ impl Group {
             list.add_partition(topic, *partition);
         }
         let asked = format!("the offsets of group `{}`", self.name);
-        let answer = self
-            .consumer
-            .committed_offsets(list, PATIENCE)
-            .map_err(|error| self.failed(code_of(&error), &asked))?;
+        let ask = || {
+            let answer = self.consumer.committed_offsets(list.clone(), PATIENCE);
+            answer.map_err(|error| code_of(&error))
+        };
+        let answer = insist(ask).map_err(|code| self.failed(code, &asked))?;
         let stored = |(topic, partition): &(String, i32)| {
             let offset = answer.find_partition(topic, *partition).map(|element| element.offset());
             if let Some(Offset::Offset(offset)) = offset { Some(offset) } else { None }
@@ -125,7 +129,7 @@ impl Group {
     fn all(&self, partitions: &[(String, i32)], place: Place) -> Result<Vec<Found>> {
         let wanted: Vec<(&str, i32, Place)> =
             partitions.iter().map(|(topic, partition)| (topic.as_str(), *partition, place)).collect();
-        questions::list_offsets(self.consumer.client(), &wanted, PATIENCE)
+        insist(|| questions::list_offsets(self.consumer.client(), &wanted, PATIENCE))
             .map_err(|code| self.failed(code, "where partitions begin and end"))
     }
 
@@ -160,7 +164,7 @@ impl Group {
 
     /// One request: the coordinator takes all of it or nothing, and nothing while the group has members.
     fn store(&self, moved: &Offsets) -> Result<()> {
-        let members = questions::members(self.consumer.client(), &self.name, PATIENCE)
+        let members = insist(|| questions::members(self.consumer.client(), &self.name, PATIENCE))
             .map_err(|code| self.failed(code, &format!("the members of group `{}`", self.name)))?;
         if !members.is_empty() {
             return Err(self.in_use(&members));
@@ -201,6 +205,17 @@ impl Group {
             Error::transient(format!("{} does not tell {asked}", self.config.connection.brokers.0))
                 .caused_by(KafkaError::OffsetFetch(code))
         })
+    }
+}
+
+/// Asks again while the cluster is finding out who keeps the group, or who leads a partition.
+fn insist<T>(ask: impl Fn() -> Result<T, RDKafkaErrorCode>) -> Result<T, RDKafkaErrorCode> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match ask() {
+            Err(code) if is_passing(code) && Instant::now() < deadline => std::thread::sleep(ASK_AGAIN),
+            answer => return answer,
+        }
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct Member {
     pub(crate) drain_timeout: Duration,
     /// Where assigned partitions are forwarded to.
     pub(crate) data: Mutex<Weak<BatchQueue<Member>>>,
+    /// What the source fails with once it has left the group.
+    pub(crate) parting: Mutex<Option<Error>>,
     /// Topics that the cluster does not know, as the library tells it.
     pub(crate) unknown: Mutex<bool>,
 }
@@ -160,7 +162,7 @@ impl Member {
         let placed = match place(self, consumer, list) {
             Ok(placed) => placed,
             Err(error) => {
-                self.handoff.fail(error);
+                self.part_with(error);
                 Vec::new()
             }
         };

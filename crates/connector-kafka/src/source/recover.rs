@@ -1,12 +1,14 @@
 //! What happens to a partition that cannot be read on: an offset that is lost is answered as `on_lost_offsets` says, a batch
 //! that cannot be read is tried again now and then. Runs on the event thread.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use aqueduct_api::{Error, ErrorKind, Partition, Result};
 use rdkafka::consumer::{Consumer, RebalanceProtocol};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::time::Instant;
 
 use super::halts::{Halt, Stage, TRY_AGAIN, Why};
 use super::handoff::name_of;
@@ -21,6 +23,8 @@ use crate::questions::{self, Found, Place};
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How long the library may take to move its place in a partition.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the group may take to hear that it is left.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// What stands in a remedy where no record has a time.
 const SOME_TIME: &str = "2026-01-31T12:00:00Z";
 
@@ -41,13 +45,34 @@ impl Member {
                 Why::Lost => match self.lost(consumer, &halt) {
                     Ok(Moved::Done) => {}
                     Ok(Moved::Rejoin) => moved = Moved::Rejoin,
-                    Err(error) => self.handoff.fail(error),
+                    Err(error) => self.part_with(error),
                 },
                 Why::Damaged(_) => self.damaged(consumer, &halt),
             }
         }
         self.show_halts();
+        let parting = self.parting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(error) = parting {
+            self.leave(consumer);
+            self.handoff.fail(error);
+        }
         moved
+    }
+
+    /// The source fails with this, once it has left the group: who moves the offsets then need not wait for the end of a
+    /// session.
+    pub(crate) fn part_with(&self, error: Error) {
+        self.parting.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
+    /// What was read is drained and committed, as at any revocation.
+    fn leave(&self, consumer: &GroupConsumer) {
+        consumer.unsubscribe();
+        let deadline = Instant::now() + self.drain_timeout + LEAVE_TIMEOUT;
+        while consumer.assignment().is_ok_and(|list| list.count() > 0) && Instant::now() < deadline {
+            self.glance(consumer);
+        }
+        self.serve(consumer, LEAVE_TIMEOUT);
     }
 
     /// One sentence for all batches that cannot be read.
