@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_api::catalog::{Repeats, SinkConnector, SinkContext};
+use aqueduct_api::catalog::{ProbeContext, Repeats, SinkConnector, SinkContext};
 use aqueduct_api::{Batch, BatchId, Condition, Durable, Error, Origin, Payload, Record, Sink};
 use aqueduct_connector_directory::{Config, Folder};
 use aqueduct_testkit::conformance::{self, SinkUnderTest};
@@ -328,4 +328,29 @@ async fn a_full_disk_is_waited_for_and_nothing_is_lost() {
     let expected =
         BTreeMap::from([("orders/0-00000000000001000000.txt".to_owned(), lines(1_000_000, 40_000))]);
     assert!(disk.0.files() == expected, "{:?}", disk.0.names());
+}
+
+#[tokio::test]
+async fn a_probe_says_whether_files_can_be_written() {
+    let scratch = Scratch::new("probe");
+    let probe = async |folder: &Path| {
+        let config =
+            json!({ "folder": folder, "path": "{topic}/{partition}-{start_offset}", "format": "lines" });
+        let config: Config = serde_json::from_value(config).unwrap();
+        let context = ProbeContext { pipeline: "p".into(), patience: Duration::from_secs(5) };
+        let findings = Folder::probe(Arc::new(config), context).await;
+        findings.into_iter().map(|finding| format!("{:?}: {finding}", finding.verdict)).collect::<Vec<_>>()
+    };
+    let there = probe(&scratch.0).await;
+    assert_eq!(there[0], format!("Good: folder `{}` exists and can be written", scratch.0.display()));
+    assert!(there[1].ends_with(" MiB are free") || there[1].starts_with("Warning"), "{there:?}");
+    let missing = scratch.0.join("a/b");
+    assert_eq!(
+        probe(&missing).await[0],
+        format!("Good: folder `{}` is missing and can be made", missing.display())
+    );
+    fs::write(scratch.0.join("file"), "").unwrap();
+    let blocked = probe(&scratch.0.join("file/below")).await;
+    assert!(blocked[0].starts_with("Bad: cannot write `"), "{blocked:?}");
+    assert_eq!(scratch.names(), ["file"]);
 }

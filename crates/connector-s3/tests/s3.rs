@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aqueduct_api::catalog::{Repeats, SinkConnector, SinkContext};
+use aqueduct_api::catalog::{ProbeContext, Repeats, SinkConnector, SinkContext};
 use aqueduct_api::{
     Batch, BatchId, Condition, Durable, Error, ErrorKind, Origin, Payload, Record, Result, Sink,
 };
@@ -387,4 +387,35 @@ async fn waits_for_a_server_that_is_away() {
     );
     assert!(said.lock().unwrap().contains(&says), "{said:?}");
     assert!(server.objects().await == [(name(0, ".txt"), lines(0, 100, 1_000))]);
+}
+
+#[tokio::test]
+async fn a_probe_tries_what_the_server_claims() {
+    let server = Server::start("probe").await;
+    let probe = async |config: &Arc<Config>| {
+        let context = ProbeContext { pipeline: "p".into(), patience: Duration::from_secs(5) };
+        let findings = Objects::probe(Arc::clone(config), context).await;
+        findings.into_iter().map(|finding| format!("{:?}: {finding}", finding.verdict)).collect::<Vec<_>>()
+    };
+    let found = probe(&config(&server.endpoint(), json!({}))).await;
+    assert!(found[0].starts_with("Good: bucket `lake` exists, "), "{found:#?}");
+    assert_eq!(
+        found[1..],
+        [
+            "Good: objects can be created in `lake`",
+            "Good: a second object of the same name is refused, as it must be"
+        ]
+    );
+    assert_eq!(server.objects().await, [], "the probe leaves nothing");
+    let found = probe(&config(&server.endpoint(), json!({ "connection": { "bucket": "puddle" } }))).await;
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].starts_with("Bad: the bucket `puddle` does not exist at "), "{found:#?}");
+    // A server that takes the condition for an ornament.
+    let doorman = Doorman::start(&server).await;
+    doorman.play(2, "PUT", Trick::Answer("200 OK"));
+    let found = probe(&config(&doorman.endpoint(), json!({}))).await;
+    assert!(found[2].starts_with("Bad: an object of a name that is taken was not refused: "), "{found:#?}");
+    let closed = "http://127.0.0.1:1";
+    let found = probe(&config(closed, json!({}))).await;
+    assert!(found[0].starts_with(&format!("Bad: {closed} cannot be reached: ")), "{found:#?}");
 }
