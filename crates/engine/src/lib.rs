@@ -7,6 +7,7 @@ mod receipt;
 mod retry;
 mod run;
 mod set_aside;
+mod stall;
 mod stations;
 mod status;
 mod stop;
@@ -16,5 +17,6 @@ pub use plan::Plan;
 
 pub use run::{Ends, Setting, run, run_task};
 pub use set_aside::{Policy, SetAside, Stage};
+pub use stall::{Look, StallWatch};
 pub use status::{PartitionStatus, Phase, Status, TaskCounts};
 pub use stop::{Stop, Stopper};

@@ -95,7 +95,11 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
         condition: source_condition.clone(),
     };
     let sink_condition = Condition::default();
-    let counts = TaskCounts { budget: None, source: source_condition.clone(), sink: sink_condition.clone() };
+    let counts = TaskCounts {
+        source: source_condition.clone(),
+        sink: sink_condition.clone(),
+        ..TaskCounts::default()
+    };
     setting.status.add_task(task, counts);
     let opening = async {
         // Sinks first: nothing is read before there is a place for it.
@@ -143,7 +147,9 @@ pub async fn run_task(
         budget: Some(Arc::clone(&budget)),
         source: ends.source_condition.clone(),
         sink: ends.sink_condition.clone(),
+        stations: Condition::default(),
     };
+    let condition = counts.stations.clone();
     status.add_task(task, counts);
     if let Some(store) = store.as_ref().filter(|_| !planted(Bug::NotReleasedAtStart)) {
         // A crash may have fallen between storing and releasing (invariant 5).
@@ -159,8 +165,7 @@ pub async fn run_task(
     let (read, reads) = mpsc::channel(STATION_QUEUE_MAX);
     let (release, releases) = mpsc::channel(STATION_QUEUE_MAX);
     let (drain, drains) = mpsc::channel(1);
-    let condition = &ends.sink_condition;
-    let lane = |sink| lane(sink, condition, &set_aside, status, &flushing);
+    let lane = |sink| lane(sink, &condition, &set_aside, status, &flushing);
     let (lanes, writes): (Vec<_>, Vec<_>) = ends.sinks.into_iter().map(lane).unzip();
     let poll = Poll {
         source: ends.source,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use aqueduct_api::{Condition, Offsets, Partition};
 
 use crate::budget::Budget;
+use crate::stall::Look;
 
 /// Counters of one pipeline, all its tasks together; they only grow, also over restarts.
 #[derive(Debug, Default)]
@@ -71,6 +72,15 @@ pub struct TaskCounts {
     pub source: Condition,
     /// What its sinks wait for.
     pub sink: Condition,
+    /// What the stations themselves wait for: for a call that failed to be tried again. Apart from what the ends say,
+    /// so that neither takes back what the other said.
+    pub stations: Condition,
+}
+
+impl TaskCounts {
+    fn conditions(&self) -> [&Condition; 3] {
+        [&self.source, &self.sink, &self.stations]
+    }
 }
 
 /// What is known of one partition.
@@ -101,7 +111,30 @@ impl Status {
 
     /// What its ends wait for, if anything.
     pub fn waiting_for(&self) -> Option<String> {
-        self.inner().tasks.values().find_map(|task| task.source.reason().or_else(|| task.sink.reason()))
+        let inner = self.inner();
+        inner.tasks.values().flat_map(TaskCounts::conditions).find_map(Condition::reason)
+    }
+
+    /// What slows its ends down, if anything.
+    pub fn slowed_by(&self) -> Option<String> {
+        let inner = self.inner();
+        inner.tasks.values().flat_map(TaskCounts::conditions).find_map(Condition::slowed_by)
+    }
+
+    /// For the watch over stalls.
+    pub fn look(&self) -> Look {
+        let counters = [
+            &self.records_read,
+            &self.records_written,
+            &self.records_dropped,
+            &self.records_set_aside,
+            &self.retries,
+            &self.errors,
+            &self.commits,
+        ];
+        let done = counters.iter().map(|counter| counter.load(Ordering::Relaxed)).fold(0, u64::wrapping_add);
+        let waits = self.phase() != Phase::Running || self.waiting_for().is_some();
+        Look { done, in_flight: self.in_flight().0, waits }
     }
 
     /// Batches and bytes in memory.

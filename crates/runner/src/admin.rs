@@ -30,7 +30,7 @@ pub(crate) async fn bind(address: &str) -> Result<TcpListener, String> {
 /// Answers for as long as it is polled.
 pub(crate) async fn serve(listener: TcpListener, members: Arc<[Arc<Member>]>, stopping: Stop) {
     let routes = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_page))
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is /livez, /readyz and /metrics\n") })
@@ -40,7 +40,23 @@ pub(crate) async fn serve(listener: TcpListener, members: Arc<[Arc<Member>]>, st
     }
 }
 
-/// 200 when every pipeline runs and none waits for anything, else 503; a line for each pipeline either way.
+/// 200 when no pipeline is in a state that a restart of the process may help against, else 503 and a line for each.
+async fn livez(State(view): State<View>) -> impl IntoResponse {
+    let mut lines = String::new();
+    for member in view.members.iter() {
+        if let Some(reason) = member.not_alive() {
+            // Writing to a string does not fail.
+            let _ = writeln!(lines, "{}: {reason}", member.pipeline.name);
+        }
+    }
+    match lines.as_str() {
+        "" => (StatusCode::OK, "ok\n".to_owned()),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, lines),
+    }
+}
+
+/// 200 when no pipeline is in a state that `runtime.health.not_ready` names, else 503; a line for each pipeline either
+/// way.
 async fn readyz(State(view): State<View>) -> impl IntoResponse {
     let mut ready = !view.stopping.requested();
     let mut lines = String::new();
@@ -48,9 +64,8 @@ async fn readyz(State(view): State<View>) -> impl IntoResponse {
         lines.push_str("stopping\n");
     }
     for member in view.members.iter() {
-        let reason = member.not_ready();
-        ready &= reason.is_none();
-        let state = reason.unwrap_or_else(|| member.state().to_owned());
+        ready &= member.not_ready().is_none();
+        let state = member.remark().unwrap_or_else(|| member.state().to_owned());
         // Writing to a string does not fail.
         let _ = writeln!(lines, "{}: {state}", member.pipeline.name);
     }

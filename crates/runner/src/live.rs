@@ -88,7 +88,7 @@ fn table(members: &[Arc<Member>], rates: &mut [Rate]) -> String {
             count(status.records_set_aside.load(Relaxed)),
             count(member.restarts.load(Relaxed)),
         );
-        if let Some(reason) = member.not_ready() {
+        if let Some(reason) = member.remark() {
             let _ = writeln!(out, "{:width$}  {reason}", "");
         }
     }

@@ -5,6 +5,7 @@ mod catalog;
 mod commands;
 mod live;
 mod logging;
+mod memory;
 mod metrics;
 mod process;
 mod supervise;

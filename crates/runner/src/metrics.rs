@@ -86,6 +86,18 @@ impl Collector for Pipelines {
             "1 when the pipeline is not why /readyz refuses",
             |member| i64::from(member.not_ready().is_none()),
         )?;
+        self.gauge(
+            &mut encoder,
+            "pipeline_alive",
+            "1 when the pipeline is not why /livez refuses",
+            |member| i64::from(member.not_alive().is_none()),
+        )?;
+        self.gauge(
+            &mut encoder,
+            "pipeline_slowed",
+            "1 while something outside slows the pipeline down, a quota of the brokers for example",
+            |member| i64::from(member.status.slowed_by().is_some()),
+        )?;
         self.partitions(&mut encoder, "committed_offset", "Position stored last", |partition, _| {
             partition.committed.as_ref()?.parse().ok().map(|offset: i64| offset as f64)
         })?;

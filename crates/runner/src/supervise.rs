@@ -1,16 +1,19 @@
 //! Keeps pipelines running: each in its own task, started again from its stored offsets when it fails, with backoff.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use aqueduct_api::{Catalog, Error, ErrorKind, OffsetStore, Result};
-use aqueduct_engine::{Limits, Phase, Setting, Status, Stop, Stopper};
-use aqueduct_spec::Pipeline;
+use aqueduct_engine::{Limits, Phase, Setting, StallWatch, Status, Stop, Stopper};
+use aqueduct_spec::{Health, Pipeline, Runtime, State};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
+
+use crate::memory;
 
 /// The first pause before a start; each further one is twice as long.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -18,6 +21,8 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// A pipeline that ran this long before it failed begins with the shortest pause again.
 const STEADY_AFTER: Duration = Duration::from_secs(300);
+/// How often it is looked whether pipelines get on.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// What one task may hold at least: two full batches.
 const TASK_BYTES_MIN: usize = 2 << 20;
 /// What one task may hold at most: more makes nothing faster.
@@ -30,6 +35,10 @@ pub(crate) struct Member {
     /// Starts after a failure.
     pub(crate) restarts: AtomicU64,
     limits: Limits,
+    health: Health,
+    watch: Mutex<StallWatch>,
+    /// Until somebody looks again: what the watch found.
+    stalled: AtomicBool,
 }
 
 /// All pipelines of the process.
@@ -42,50 +51,110 @@ pub(crate) struct Fleet {
 }
 
 impl Member {
-    /// Why it is not ready; nothing when records may flow, or when it has ended in good order.
+    /// Why it is not ready; nothing when `runtime.health` finds nothing wrong with its state.
     pub(crate) fn not_ready(&self) -> Option<String> {
-        let waiting = self.status.waiting_for();
-        match self.status.phase() {
-            Phase::Starting => {
-                Some(waiting.map_or("starting".to_owned(), |reason| format!("starting: {reason}")))
-            }
-            Phase::Running => waiting.map(|reason| format!("waiting: {reason}")),
-            Phase::Restarting { error } => Some(format!("failed and will be started again: {error}")),
-            Phase::Failed { error } => Some(format!("failed: {error}")),
-            Phase::Ended => None,
-        }
+        self.among(&self.health.not_ready)
+    }
+
+    /// Why a restart of the process is asked for, if it is.
+    pub(crate) fn not_alive(&self) -> Option<String> {
+        self.among(&self.health.not_alive)
+    }
+
+    fn among(&self, states: &[State]) -> Option<String> {
+        self.trouble().filter(|(state, _)| states.contains(state)).map(|(_, says)| says)
+    }
+
+    /// What is to be said of it besides its state: why it is in it, or what slows it down.
+    pub(crate) fn remark(&self) -> Option<String> {
+        let slowed = || self.status.slowed_by().map(|reason| format!("slowed down: {reason}"));
+        self.trouble().map(|(_, says)| says).or_else(slowed)
     }
 
     /// Its state in one word.
     pub(crate) fn state(&self) -> &'static str {
+        match (self.trouble(), self.status.phase()) {
+            (Some((State::Starting, _)), _) => "starting",
+            (Some((State::Waiting, _)), _) => "waiting",
+            (Some((State::Restarting, _)), _) => "restarting",
+            (Some((State::Failed, _)), _) => "failed",
+            (Some((State::Stalled, _)), _) => "stalled",
+            (None, Phase::Ended) => "ended",
+            (None, _) => "running",
+        }
+    }
+
+    /// The state that somebody may worry about, with the reason; nothing when records may flow, or when it has ended in
+    /// good order.
+    fn trouble(&self) -> Option<(State, String)> {
+        let waiting = self.status.waiting_for();
         match self.status.phase() {
-            Phase::Starting => "starting",
-            Phase::Running if self.status.waiting_for().is_some() => "waiting",
-            Phase::Running => "running",
-            Phase::Restarting { .. } => "restarting",
-            Phase::Failed { .. } => "failed",
-            Phase::Ended => "ended",
+            Phase::Starting => {
+                let says = waiting.map_or("starting".to_owned(), |reason| format!("starting: {reason}"));
+                Some((State::Starting, says))
+            }
+            Phase::Running if self.stalled.load(Ordering::Relaxed) => {
+                let time = aqueduct_api::config::Duration(self.health.stalled_after);
+                Some((
+                    State::Stalled,
+                    format!(
+                        "stalled: for {time} or longer records are in flight and nothing was read, written or tried \
+                         again; see what hangs at its ends, a restart of the process begins from the stored offsets"
+                    ),
+                ))
+            }
+            Phase::Running => waiting.map(|reason| (State::Waiting, format!("waiting: {reason}"))),
+            Phase::Restarting { error } => {
+                Some((State::Restarting, format!("failed and will be started again: {error}")))
+            }
+            Phase::Failed { error } => Some((State::Failed, format!("failed: {error}"))),
+            Phase::Ended => None,
+        }
+    }
+
+    fn look(&self) {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let stalled = watch.look(self.status.look(), Instant::now()) >= self.health.stalled_after;
+        let before = self.stalled.swap(stalled, Ordering::Relaxed);
+        let pipeline = &self.pipeline.name;
+        let (in_flight_batches, in_flight_bytes) = self.status.in_flight();
+        match (before, stalled) {
+            (false, true) => error!(%pipeline, in_flight_batches, in_flight_bytes, "pipeline is stalled"),
+            (true, false) => info!(%pipeline, "pipeline is no longer stalled"),
+            _ => {}
         }
     }
 }
 
 impl Fleet {
     /// Starts all of them; returns at once.
-    pub(crate) fn start(pipelines: Vec<Pipeline>, memory_max_bytes: u64, catalog: &Catalog) -> Self {
+    pub(crate) fn start(pipelines: Vec<Pipeline>, runtime: &Runtime, catalog: &Catalog) -> Self {
+        let limit = memory::limit(Path::new("/"));
+        memory::report(runtime.memory_max_bytes, limit);
+        let memory_max_bytes = memory::budget(runtime.memory_max_bytes, limit);
         let stopper = Stopper::new();
         let tasks = pipelines.iter().map(|pipeline| pipeline.tasks).sum();
         let members: Arc<[Arc<Member>]> = pipelines
             .into_iter()
             .map(|pipeline| {
                 let limits = limits(&pipeline, memory_max_bytes, tasks);
-                let (status, restarts) = (Arc::default(), AtomicU64::new(0));
-                Arc::new(Member { pipeline, status, restarts, limits })
+                Arc::new(Member {
+                    pipeline,
+                    status: Arc::default(),
+                    restarts: AtomicU64::new(0),
+                    limits,
+                    health: runtime.health.clone(),
+                    watch: Mutex::default(),
+                    stalled: AtomicBool::new(false),
+                })
             })
             .collect();
         let mut supervisors = JoinSet::new();
         for member in members.iter() {
             supervisors.spawn(supervise(Arc::clone(member), catalog.clone(), stopper.listener()));
         }
+        // Ends with the last of the members.
+        tokio::spawn(keep_looking(Arc::downgrade(&members)));
         Self { members, stopper, supervisors, good: true }
     }
 
@@ -110,6 +179,14 @@ impl Fleet {
             self.good &= ended.unwrap_or(false);
         }
         self.good
+    }
+}
+
+async fn keep_looking(members: Weak<[Arc<Member>]>) {
+    while let Some(members) = members.upgrade() {
+        members.iter().for_each(|member| member.look());
+        drop(members);
+        tokio::time::sleep(LOOK_INTERVAL).await;
     }
 }
 

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::pipeline::Delivery;
+use crate::pipeline::{Delivery, Health, State};
 
 /// One document of a pipeline file.
 #[derive(Deserialize, JsonSchema)]
@@ -125,24 +125,63 @@ pub(crate) struct SettingsHead {
 }
 
 /// `runtime:`
-#[derive(Deserialize, JsonSchema)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RuntimeHead {
     /// Where health and metrics are served: `127.0.0.1:8080`. Nothing listens when it is left out.
     #[serde(default)]
     pub(crate) listen: Option<String>,
-    /// What the records of all pipelines together may keep in memory.
-    #[serde(default = "memory_max")]
-    pub(crate) memory_max: Size,
+    /// What all pipelines together may keep in memory; left out, 64MiB, or half of what the container may use if that
+    /// is less.
+    #[serde(default)]
+    pub(crate) memory_max: Option<Size>,
     /// How log lines are written.
     #[serde(default)]
     pub(crate) log: LogHead,
+    /// Which states of a pipeline fail `/livez` and `/readyz`.
+    #[serde(default)]
+    pub(crate) health: HealthHead,
 }
 
-impl Default for RuntimeHead {
+/// `runtime.health:`
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HealthHead {
+    /// States in which a pipeline fails `/livez`, so that the process is restarted; `[stalled]` by default.
+    #[serde(default = "not_alive")]
+    not_alive: Vec<State>,
+    /// States in which a pipeline fails `/readyz`; all of them by default.
+    #[serde(default = "not_ready")]
+    not_ready: Vec<State>,
+    /// A pipeline is stalled when for so long records are in flight and nothing is read, written or tried again, though
+    /// no end says that it waits.
+    #[serde(default = "stalled_after")]
+    stalled_after: Duration,
+}
+
+impl Default for HealthHead {
     fn default() -> Self {
-        Self { listen: None, memory_max: memory_max(), log: LogHead::default() }
+        Self { not_alive: not_alive(), not_ready: not_ready(), stalled_after: stalled_after() }
     }
+}
+
+impl From<HealthHead> for Health {
+    fn from(head: HealthHead) -> Self {
+        let HealthHead { not_alive, not_ready, stalled_after } = head;
+        Self { not_alive, not_ready, stalled_after: stalled_after.0 }
+    }
+}
+
+fn not_alive() -> Vec<State> {
+    Health::default().not_alive
+}
+
+fn not_ready() -> Vec<State> {
+    Health::default().not_ready
+}
+
+fn stalled_after() -> Duration {
+    Duration(Health::default().stalled_after)
 }
 
 /// `runtime.log:`
@@ -163,8 +202,4 @@ fn one_task() -> u16 {
 /// Below the 30 s after which Kubernetes kills a pod that is asked to stop.
 fn stop_timeout() -> Duration {
     Duration::from_secs(25)
-}
-
-pub(crate) fn memory_max() -> Size {
-    Size::mebibytes(64)
 }

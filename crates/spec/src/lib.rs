@@ -28,6 +28,6 @@ pub use diagnostic::{Diagnostic, Quoted};
 pub use editor::json_schema;
 pub use interpolate::Environment;
 pub use load::{LoadOptions, Loaded, load, load_with};
-pub use pipeline::{DeadLetter, Delivery, Errors, OnBadRecord, Pipeline, Runtime, StopAfter};
+pub use pipeline::{DeadLetter, Delivery, Errors, Health, OnBadRecord, Pipeline, Runtime, State, StopAfter};
 pub use read_as::read_as;
 pub use reference::{file_reference, reference};

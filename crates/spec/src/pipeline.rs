@@ -5,6 +5,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
 use aqueduct_api::catalog::{
     ConfiguredFormat, ConfiguredSink, ConfiguredSource, ConfiguredStore, ConfiguredTransform,
 };
@@ -128,12 +131,53 @@ pub enum Delivery {
 }
 
 /// `runtime:` of `aqueduct.yaml`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Runtime {
     /// Address of the HTTP listener for health and metrics; none when it is off.
     pub listen: Option<String>,
-    /// What all pipelines together may keep in memory, in bytes.
-    pub memory_max_bytes: u64,
+    /// What all pipelines together may keep in memory, in bytes, where the file says it.
+    pub memory_max_bytes: Option<u64>,
     /// Logs as JSON, one object a line, instead of text.
     pub log_json: bool,
+    /// What fails the questions after health.
+    pub health: Health,
+}
+
+/// `runtime.health:`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// A pipeline in one of these states fails `/livez`.
+    pub not_alive: Vec<State>,
+    /// A pipeline in one of these states fails `/readyz`.
+    pub not_ready: Vec<State>,
+    /// From when on it counts as stalled.
+    pub stalled_after: Duration,
+}
+
+/// The states of a pipeline that somebody may worry about, under the names that `/readyz` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Its ends are being opened.
+    Starting,
+    /// An end waits for something: a broker, a topic, free space.
+    Waiting,
+    /// It failed and will be started again.
+    Restarting,
+    /// It failed and stays down.
+    Failed,
+    /// Records are in flight and nothing moves, though nothing is waited for.
+    Stalled,
+}
+
+impl Default for Health {
+    /// A restart helps against a stall and against nothing else; traffic helps against none of them.
+    fn default() -> Self {
+        use State::{Failed, Restarting, Stalled, Starting, Waiting};
+        Self {
+            not_alive: vec![Stalled],
+            not_ready: vec![Starting, Waiting, Restarting, Failed, Stalled],
+            stalled_after: Duration::from_secs(300),
+        }
+    }
 }

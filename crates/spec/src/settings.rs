@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::check::{self, Spot};
-use crate::head::{LogHead, SettingsHead, memory_max};
+use crate::head::{LogHead, SettingsHead};
 use crate::interpolate::{self, Environment};
 use crate::names;
 use crate::pipeline::Runtime;
@@ -24,12 +24,6 @@ pub(crate) struct Settings {
     pub(crate) runtime_at: Option<Place>,
     /// As it says, or as it is by default.
     pub(crate) runtime: Runtime,
-}
-
-impl Default for Runtime {
-    fn default() -> Self {
-        Self { listen: None, memory_max_bytes: memory_max().0, log_json: false }
-    }
 }
 
 impl Settings {
@@ -147,7 +141,8 @@ fn runtime(root: &Node, report: &mut Report) -> Runtime {
     }
     Runtime {
         listen: head.runtime.listen,
-        memory_max_bytes: head.runtime.memory_max.0,
+        memory_max_bytes: head.runtime.memory_max.map(|size| size.0),
         log_json: head.runtime.log == LogHead::Json,
+        health: head.runtime.health.into(),
     }
 }

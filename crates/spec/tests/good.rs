@@ -118,7 +118,7 @@ fn a_sound_file_becomes_its_pipelines() {
     let names: Vec<&str> = loaded.pipelines.iter().map(|pipeline| &*pipeline.name).collect();
     assert_eq!(names, ["orders-to-lake", "mirror", "by_name", "lines"]);
     assert_eq!(loaded.runtime.listen.as_deref(), Some("0.0.0.0:8080"));
-    assert_eq!((loaded.runtime.memory_max_bytes, loaded.runtime.log_json), (256 << 20, true));
+    assert_eq!((loaded.runtime.memory_max_bytes, loaded.runtime.log_json), (Some(256 << 20), true));
 
     let lake = &loaded.pipelines[0];
     assert_eq!(lake.description.as_deref(), Some("all orders, folded\n"));

@@ -85,9 +85,8 @@ async fn start(arguments: &Arguments) -> Result<Option<Exit>, String> {
     let feeds = prepare(&broker, &loaded, &brokers, &catalog)?;
     report::introduce(&arguments.file, &loaded.pipelines, &brokers, &other_brokers, &folder);
 
-    let memory_max_bytes = loaded.runtime.memory_max_bytes;
-    let mut feed = Fleet::start(feeds, memory_max_bytes, &catalog);
-    let mut fleet = Fleet::start(loaded.pipelines, memory_max_bytes, &catalog);
+    let mut feed = Fleet::start(feeds, &loaded.runtime, &catalog);
+    let mut fleet = Fleet::start(loaded.pipelines, &loaded.runtime, &catalog);
     let members = fleet.members();
     let table = !arguments.log.no_table && Screen::can_draw();
     let showing =

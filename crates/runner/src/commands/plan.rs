@@ -1,11 +1,11 @@
 //! `aqueduct plan`: what will run, one line a stage, without starting it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aqueduct_engine::Plan;
 
 use crate::supervise::limits;
-use crate::{Exit, catalog};
+use crate::{Exit, catalog, memory};
 
 /// Print what will run, one line a stage, and what it guarantees
 #[derive(clap::Args)]
@@ -19,8 +19,9 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Exit {
     let Some(loaded) = super::load(&arguments.paths, &catalog::catalog()) else { return Exit::Wrong };
     let tasks = loaded.pipelines.iter().map(|pipeline| pipeline.tasks).sum();
+    let memory_max_bytes = memory::budget(loaded.runtime.memory_max_bytes, memory::limit(Path::new("/")));
     for pipeline in &loaded.pipelines {
-        let limits = limits(pipeline, loaded.runtime.memory_max_bytes, tasks);
+        let limits = limits(pipeline, memory_max_bytes, tasks);
         println!("{} ({})", pipeline.name, pipeline.file.display());
         println!("{}", Plan::of(pipeline, &limits));
     }

@@ -58,7 +58,7 @@ pub(crate) async fn run(arguments: Arguments) -> Exit {
         Ok(signals) => signals,
         Err(error) => return wrong(&format!("cannot listen for signals: {error}")),
     };
-    let mut fleet = Fleet::start(loaded.pipelines, runtime.memory_max_bytes, &catalog);
+    let mut fleet = Fleet::start(loaded.pipelines, &runtime, &catalog);
     info!(pipelines = fleet.members().len(), "started");
     if let Some(listener) = listener {
         tokio::spawn(admin::serve(listener, fleet.members(), fleet.stopping()));

@@ -123,3 +123,55 @@ fn partitions_of_kafka_have_offsets_and_lag() {
     running.signal(Signal::TERM);
     assert_eq!(running.ended().code, 0);
 }
+
+/// Standard output that nobody reads takes what a pipe holds, 64 KiB, and then blocks the sink for ever.
+#[test]
+fn a_stalled_pipeline_is_not_alive_until_it_gets_on() {
+    let address = free_address();
+    let record = format!("{{\"value\":\"{}\"}}\n", "x".repeat(1_000));
+    let settings = format!("runtime: {{ listen: \"{address}\", health: {{ stalled_after: 2s }} }}\n");
+    let pipeline = "pipeline: stuck\nsource: { file: { path: ./in.jsonl, follow: true } }\nsink: { file: { path: \"-\" } }\n";
+    let folder = Folder::new()
+        .with("aqueduct.yaml", &settings)
+        .with("a.yaml", pipeline)
+        .with("in.jsonl", &record.repeat(500));
+    let mut running = folder.start(&["run", "a.yaml"]);
+    let dead = eventually(|| get(&address, "/livez").filter(|(status, _)| *status == 503)).expect("a stall");
+    assert!(
+        dead.1.starts_with("stuck: stalled: for 2s or longer records are in flight and nothing was"),
+        "{}",
+        dead.1
+    );
+    assert_eq!(get(&address, "/readyz").unwrap(), dead);
+    assert!(get(&address, "/metrics").unwrap().1.contains("aqueduct_pipeline_alive{pipeline=\"stuck\"} 0"));
+    assert_eq!(folder.aqueduct(&["health", "a.yaml"]).code, 1);
+    let output = running.stdout();
+    let reading = std::thread::spawn(move || std::io::copy(&mut { output }, &mut std::io::sink()));
+    let alive = eventually(|| get(&address, "/livez").filter(|(status, _)| *status == 200));
+    assert_eq!(alive, Some((200, "ok\n".to_owned())), "it gets on");
+    assert_eq!(get(&address, "/readyz").unwrap().1, "stuck: running\n");
+    drop(running);
+    reading.join().unwrap().unwrap();
+}
+
+#[test]
+fn what_fails_the_questions_is_a_setting() {
+    let address = free_address();
+    let settings =
+        format!("runtime: {{ listen: \"{address}\", health: {{ not_alive: [failed], not_ready: [] }} }}\n");
+    let records = "{\"value\":\"not JSON\"}\n";
+    let good = GOOD.replace("in.jsonl", "good.jsonl");
+    let bad = "---\npipeline: bad\nsource: { file: { path: ./in.jsonl }, value: json }\nsink: discard\n";
+    let folder = Folder::new()
+        .with("aqueduct.yaml", &settings)
+        .with("a.yaml", &(good + bad))
+        .with("good.jsonl", "")
+        .with("in.jsonl", records);
+    let _running = folder.start(&["run", "a.yaml"]);
+    let dead =
+        eventually(|| get(&address, "/livez").filter(|(status, _)| *status == 503)).expect("a failure");
+    assert!(dead.1.starts_with("bad: failed: "), "{}", dead.1);
+    let (status, lines) = get(&address, "/readyz").unwrap();
+    assert_eq!(status, 200, "{lines}");
+    assert!(lines.contains("bad: failed: "), "{lines}");
+}

@@ -79,6 +79,11 @@ impl Running {
         kill_process(Pid::from_raw(self.pid() as i32).unwrap(), signal).unwrap();
     }
 
+    /// Its standard output, which nobody reads until then.
+    pub(crate) fn stdout(&mut self) -> std::process::ChildStdout {
+        self.0.as_mut().unwrap().stdout.take().unwrap()
+    }
+
     /// Waits for the end; kills it when that takes longer than half a minute.
     pub(crate) fn ended(mut self) -> Ended {
         let mut child = self.0.take().unwrap();

@@ -91,7 +91,7 @@ fn line(member: &Member, rate: &mut Rate) -> String {
     format!(
         "{}: {}, {} records read ({}, {}/s), {} written, lag {}",
         member.pipeline.name,
-        member.not_ready().unwrap_or_else(|| member.state().to_owned()),
+        member.remark().unwrap_or_else(|| member.state().to_owned()),
         count(read),
         bytes(status.bytes_read.load(Relaxed)),
         count(rate.per_second(read)),
@@ -133,7 +133,7 @@ pub(super) fn conclude(file: &Path, members: &[Arc<Member>], folder: &Path) {
             status.records_written.load(Relaxed),
             status.records_set_aside.load(Relaxed),
         );
-        if let Some(reason) = member.not_ready() {
+        if let Some(reason) = member.remark() {
             println!("  {reason}");
         }
     }
