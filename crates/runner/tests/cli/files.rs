@@ -21,6 +21,35 @@ fn check_counts_what_is_fine() {
 }
 
 #[test]
+fn check_asks_the_real_systems_when_told_to() {
+    let pipeline = "
+pipeline: here
+source: generate
+sink: { directory: { folder: out, path: \"{topic}/{partition}-{start_offset}\", format: lines } }
+errors: { on_bad_record: { dead_letter: { file: dead.jsonl } } }
+";
+    let folder = Folder::new().with("here.yaml", pipeline);
+    let ended = folder.aqueduct(&["check", "--connect", "here.yaml"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let lines: Vec<&str> = ended.out.lines().collect();
+    assert_eq!(
+        lines[..2],
+        ["1 pipeline is fine", "ok       here, sink.directory: folder `out` is missing and can be made"]
+    );
+    let away = "pipeline: away\nsource: { kafka: { connection: { brokers: \"127.0.0.1:1\" }, topics: [a] } }\nsink: discard\n";
+    let folder = folder.with("away.yaml", away);
+    let ended = folder.aqueduct(&["check", "--connect", "--patience", "2s", "."]);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let problem = "problem  away, source.kafka: nothing listens at 127.0.0.1:1: the connection was refused
+         see that the broker runs, and that host and port in `connection.brokers` are right
+";
+    assert!(ended.out.starts_with(&format!("2 pipelines are fine\n{problem}")), "{}", ended.out);
+    assert!(ended.out.ends_with("\n1 problem\n"), "{}", ended.out);
+    // Without --connect it would mean nothing.
+    assert_eq!(folder.aqueduct(&["check", "--patience", "2s", "away.yaml"]).code, 2);
+}
+
+#[test]
 fn a_format_of_files_stands_alone_or_with_options() {
     for format in
         ["json_lines", "{ json_lines: { compression: zstd } }", "{ lines: { compression: gzip, level: 9 } }"]
