@@ -42,6 +42,8 @@ const PARTITION_FETCH_BYTES_MAX: &str = "524288";
 const UNACKNOWLEDGED_KIBIBYTES: &str = "32768";
 /// The same as records: each costs some 200 bytes beside its payload.
 const UNACKNOWLEDGED_RECORDS_MAX: &str = "40000";
+/// How long a broker may leave a request unanswered before it is taken for gone.
+const SILENCE_MS_MAX: &str = "10000";
 /// The largest batch that a producer makes of small records; a larger record travels alone.
 const PRODUCER_BATCH_BYTES: &str = "1000000";
 
@@ -157,6 +159,8 @@ fn common(connection: &Connection, client_id: &str) -> Result<ClientConfig, Erro
     client.set("bootstrap.servers", &connection.brokers.0);
     client.set("client.id", client_id);
     client.set("socket.keepalive.enable", "true");
+    // A broker that went silent with its connections open is left for another after this; the library waits a minute.
+    client.set("socket.timeout.ms", SILENCE_MS_MAX);
     client.set("reconnect.backoff.max.ms", "2000");
     client.set_log_level(RDKafkaLogLevel::Info);
     let credentials = credentials::load(connection)?;

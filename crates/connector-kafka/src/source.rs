@@ -73,10 +73,6 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
     let weak = Arc::downgrade(&consumer);
     let bounds = Bounds { records_max: context.batch_records_max.max(1), bytes_max: context.batch_bytes_max };
     let reading = Reading::of(config, context);
-    if matches!(reading, Reading::Shared(_)) && consumer.context().keeps() {
-        // The last heartbeat was at most a third of the session before it.
-        handoff.expect_no_sleep(config.session_timeout.0 / 2);
-    }
     let ended = threads::start(consumer, reading, Duration::from_millis(refresh_ms), bounds)
         .map_err(|error| Error::transient("cannot start the threads of the Kafka source").caused_by(error))?;
     Ok(TopicsSource { handoff, halts, consumer: weak, ended: Some(ended) })

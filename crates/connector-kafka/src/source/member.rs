@@ -201,6 +201,10 @@ impl Member {
         let names: Vec<Partition> =
             elements.iter().map(|element| name_of(element.topic(), element.partition())).collect();
         let lost = consumer.assignment_lost();
+        if lost {
+            // The group was not heard of for a whole session: somebody has to ask whether any broker answers.
+            self.troubles.suspect();
+        }
         if !names.is_empty() {
             for element in &elements {
                 batch_queue::detach(consumer, element.topic(), element.partition());
