@@ -17,6 +17,10 @@ pub(crate) const PARTITIONS: i32 = 12;
 pub(crate) struct Herd {
     pub(crate) kafka: Kafka,
     pub(crate) folder: Folder,
+    /// Where the runners find it.
+    pub(crate) brokers: String,
+    /// What they read.
+    pub(crate) topics: String,
     /// More keys of `source.kafka`, each with a comma before it.
     pub(crate) source: String,
     /// The sink's block.
@@ -37,7 +41,8 @@ impl Herd {
     pub(crate) fn of(kafka: Kafka) -> Self {
         kafka.create_topic(TOPIC, PARTITIONS);
         let source = ", session_timeout: 2s".to_owned();
-        let mut herd = Self { kafka, folder: Folder::new("herd"), source, sink: String::new() };
+        let (folder, brokers, topics) = (Folder::new("herd"), kafka.brokers(), format!("[{TOPIC}]"));
+        let mut herd = Self { kafka, folder, brokers, topics, source, sink: String::new() };
         herd.sink = herd.copying_to(COPY);
         herd
     }
@@ -81,10 +86,9 @@ impl Herd {
         std::fs::create_dir_all(&folder).expect("a folder");
         let text = format!(
             "pipeline: {PIPELINE}\n\
-             source: {{ kafka: {{ connection: {{ brokers: \"{}\" }}, topics: [{TOPIC}]{} }} }}\n\
+             source: {{ kafka: {{ connection: {{ brokers: \"{}\" }}, topics: {}{} }} }}\n\
              sink: {{ {sink} }}\n",
-            self.kafka.brokers(),
-            self.source
+            self.brokers, self.topics, self.source
         );
         std::fs::write(folder.join("pipeline.yaml"), text).expect("a file");
         Aqueduct::spawn(&folder, &["run", "pipeline.yaml"], &[])

@@ -1,5 +1,6 @@
 //! The whole thing from outside: the real binary between a real Kafka and a real S3 server, through crashes and faults.
 
+mod cluster;
 mod crash;
 mod dev;
 mod group;

@@ -217,7 +217,11 @@ impl Kafka {
 
     fn config(&self, properties: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.brokers()).set("log_level", "2");
+        // A frozen broker must not hold up the test as long as the library would wait.
+        config
+            .set("bootstrap.servers", self.brokers())
+            .set("log_level", "2")
+            .set("socket.timeout.ms", "3000");
         for (name, value) in properties {
             config.set(*name, *value);
         }

@@ -15,6 +15,9 @@ use super::{Kafka, TIMEOUT};
 use crate::checker::Stored;
 use crate::server;
 
+/// One look at a group's progress is given up after this, and made again.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(4);
+
 /// What to produce: JSON values `{"id": .., "key": .., ..}` with ids from a range, dealt over keys.
 #[derive(Clone, Debug)]
 pub struct Load {
@@ -202,11 +205,12 @@ impl Watch {
         for partition in &self.partitions {
             wanted.add_partition(&self.topic, *partition);
         }
-        let offsets = self.consumer.committed_offsets(wanted, TIMEOUT).ok()?;
+        let offsets = self.consumer.committed_offsets(wanted, WATCH_TIMEOUT).ok()?;
         let mut progress = Vec::new();
         for element in offsets.elements() {
             element.error().ok()?;
-            let ends = self.consumer.fetch_watermarks(&self.topic, element.partition(), TIMEOUT).ok()?;
+            let ends =
+                self.consumer.fetch_watermarks(&self.topic, element.partition(), WATCH_TIMEOUT).ok()?;
             let committed = element.offset().to_raw().filter(|offset| *offset >= 0).unwrap_or(ends.0);
             progress.push((committed, ends.1));
         }
