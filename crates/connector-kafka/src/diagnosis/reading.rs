@@ -44,27 +44,9 @@ pub(crate) const OFFSET_NONE: Diagnosis = Diagnosis {
 /// Bytes that are not what the producer sent.
 pub(crate) const BATCH_DAMAGED: Diagnosis = Diagnosis {
     id: "batch-damaged",
-    says: "the batch at offset {offset} of partition {partition} of `{topic}` cannot be read: {reason}{next}",
-    why: "Its checksum is wrong or it cannot be decompressed: the disk of a broker or a producer damaged it. The partition stays where it is, everything before the batch is delivered, the other partitions go on. It is tried again every minute: another replica may have it whole.",
-    remedy: "repair it by giving the lead to another replica, or leave it behind: stop the pipeline and run `aqueduct offsets set {pipeline} --partition {topic}/{partition} --to {behind} --apply`",
-    reaction: Reaction::Waits,
-};
-
-/// Larger than one answer may be.
-pub(crate) const FETCH_TOO_LARGE: Diagnosis = Diagnosis {
-    id: "fetch-too-large",
-    says: "the batch at offset {offset} of partition {partition} of `{topic}` is larger than receive.message.max.bytes ({bytes})",
-    why: "A batch has to fit in memory as a whole, and this one is larger than one answer of a broker may be. The other partitions go on.",
-    remedy: "raise it: `client: { receive.message.max.bytes: ... }`, and give the process as much memory",
-    reaction: Reaction::Waits,
-};
-
-/// A partition that no broker serves.
-pub(crate) const PARTITIONS_LEADERLESS: Diagnosis = Diagnosis {
-    id: "partitions-leaderless",
-    says: "no broker leads {partitions}: waiting for one; the other partitions are read on",
-    why: "All brokers that hold an in-sync replica of it are down, or a new leader is being chosen at this moment.",
-    remedy: "see that the brokers with its replicas run",
+    says: "the batch at offset {offset} of partition {partition} of `{topic}` cannot be read: {reason}",
+    why: "Its checksum is wrong or it cannot be decompressed: the disk of a broker or a producer damaged it. The partition stays where it is, everything before the batch is delivered, the other partitions go on. It is tried again every 20 seconds: another replica may have it whole.",
+    remedy: "give the lead to a replica that has it whole, or leave it behind: stop the pipeline and run `aqueduct offsets set {pipeline} --partition {topic}/{partition} --to OFFSET --apply`, with the offset after its last record as kafka-dump-log.sh shows it",
     reaction: Reaction::Waits,
 };
 

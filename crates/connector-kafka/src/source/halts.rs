@@ -1,6 +1,6 @@
 //! Partitions that cannot be read on: where each stops, and why. A state machine behind one lock; it calls no library.
 //!
-//! librdkafka skips a batch that it cannot read and gives out what comes behind it, so the records behind a halt are cut
+//! librdkafka may skip a batch that it cannot read and give out what comes behind it, so the records behind a halt are cut
 //! off here, before they reach the engine: the partition ends at the halt until it is taken up again.
 
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::handoff::name_of;
 
 /// How long a batch that cannot be read is left alone.
-pub(crate) const TRY_AGAIN: Duration = Duration::from_secs(60);
+pub(crate) const TRY_AGAIN: Duration = Duration::from_secs(20);
 
 /// See the file's header.
 #[derive(Default)]
@@ -32,8 +32,6 @@ pub(crate) struct Halt {
     pub(crate) partition: i32,
     /// Everything before this offset is given out, nothing from it on.
     pub(crate) at: i64,
-    /// The first offset behind the obstacle that can be read, once it is known.
-    pub(crate) behind: Option<i64>,
     /// What stands in the way.
     pub(crate) why: Why,
     /// How far the event thread has seen to it.
@@ -69,7 +67,6 @@ impl Halts {
             topic: topic.to_owned(),
             partition,
             at,
-            behind: None,
             why: why.clone(),
             stage: Stage::New,
             due: Instant::now(),
@@ -90,8 +87,6 @@ impl Halts {
             stopped.remove(name);
             return next;
         }
-        let behind = records.iter().map(|record| record.origin.offset).find(|offset| *offset >= halt.at);
-        halt.behind = halt.behind.or(behind);
         records.retain(|record| record.origin.offset < halt.at);
         halt.at
     }
@@ -161,7 +156,6 @@ mod tests {
         assert_eq!((halts.cut(&name, &mut batch, 12), batch.len()), (8, 1));
         let mut batch = records(12..13);
         assert_eq!((halts.cut(&name, &mut batch, 13), batch.len()), (8, 0));
-        assert_eq!(halts.all()[0].behind, Some(10));
 
         let halt = halts.due().remove(0);
         halts.later(&halt, Stage::Resting, TRY_AGAIN);

@@ -80,9 +80,6 @@ impl Member {
         let damaged: Vec<Halt> = self.halts.all().into_iter().filter(|halt| halt.why != Why::Lost).collect();
         let Some(first) = damaged.first() else { return self.troubles.clear(Trouble::Partitions) };
         let Why::Damaged(reason) = &first.why else { return };
-        let next =
-            first.behind.map_or(String::new(), |behind| format!("; what can be read goes on at {behind}"));
-        let behind = first.behind.map_or("OFFSET".to_owned(), |behind| behind.to_string());
         let says = BATCH_DAMAGED.error(
             ErrorKind::Transient,
             &[
@@ -90,9 +87,7 @@ impl Member {
                 ("partition", &first.partition),
                 ("topic", &first.topic),
                 ("reason", reason),
-                ("next", &next),
                 ("pipeline", &self.pipeline),
-                ("behind", &behind),
             ],
         );
         let more = match damaged.len() - 1 {

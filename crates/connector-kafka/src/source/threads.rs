@@ -71,7 +71,11 @@ impl Events {
         match &self.reading {
             Reading::Shared(TopicSelection::Named(names)) => self.subscribe(names.clone()),
             Reading::Shared(TopicSelection::Matching(_)) => {}
-            Reading::Assigned { partitions, .. } => member.assign(&consumer, &list_of(partitions)),
+            Reading::Assigned { partitions, .. } => {
+                // The library says nothing of a partition that is not there, so that is looked at.
+                *member.unknown.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                member.assign(&consumer, &list_of(partitions));
+            }
         }
         while member.handoff.ending().is_none() {
             member.serve(&consumer, EVENT_WAIT);
@@ -298,7 +302,10 @@ fn read_error(member: &Member, handoff: &Handoff, message: Message<'_>, code: RD
         Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => {
             halts.halt(topic, partition, offset, Why::Lost);
         }
-        Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::PartitionEOF => {}
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
+            *member.unknown.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        }
+        Code::PartitionEOF => {}
         code if is_passing(code) => {}
         code => match member.denied(code, Some(topic)) {
             Some(error) => handoff.fail(error),

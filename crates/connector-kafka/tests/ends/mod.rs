@@ -117,6 +117,14 @@ pub fn values(kafka: &Kafka, topic: &str, partitions: i32) -> Vec<usize> {
     all
 }
 
+/// How many records one partition has.
+pub async fn end_of_partition(kafka: &Kafka, topic: &str, partition: i32) -> usize {
+    let consumer: BaseConsumer = client(kafka, &[]).create().unwrap();
+    let topic = topic.to_owned();
+    let ask = move || consumer.fetch_watermarks(&topic, partition, PATIENCE).unwrap().1 as usize;
+    tokio::task::spawn_blocking(ask).await.unwrap()
+}
+
 /// A source as the runner opens it.
 pub struct Reader {
     pub source: Box<dyn Source>,
