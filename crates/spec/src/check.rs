@@ -98,14 +98,18 @@ impl Check<'_> {
     pub(crate) fn value(&mut self, node: &Node, schema: &Value, spot: Spot) -> Value {
         let spot = spot.at_home(node);
         let found = shapes(schema, self.root);
-        let secret = found.iter().any(|shape| matches!(shape, Shape::Text("secret")));
+        // A path may be shown, the text that could stand in its place may not.
+        let pem = found.iter().any(|shape| matches!(shape, Shape::Text("pem")));
+        let pem_text = pem && node.as_text().is_some_and(|text| text.contains("-----BEGIN "));
+        let secret = pem_text || found.iter().any(|shape| matches!(shape, Shape::Text("secret")));
         if secret && !node.hidden && matches!(node.kind, Kind::Text(_) | Kind::Number(_)) {
             if node.fill.is_none() {
                 self.report.mask(node.at);
             }
             return self.value(&Node { hidden: true, ..node.clone() }, schema, spot);
         }
-        if let Some(text) = node.as_text().filter(|_| node.hidden || node.fill.is_some()) {
+        let filled = node.fill.is_some() && (pem_text || !pem);
+        if let Some(text) = node.as_text().filter(|_| node.hidden || filled) {
             self.secrets.push(text.to_owned());
             self.secrets.extend(node.fill.iter().flat_map(|fill| fill.values.clone()));
         }

@@ -17,7 +17,7 @@ pub(crate) enum Shape<'a> {
         max: Option<i128>,
     },
     Number,
-    /// Free text; the format says how it is read: `duration`, `size`, `template`, `secret` or nothing.
+    /// Free text; the format says how it is read: `duration`, `size`, `template`, `secret`, `pem` or nothing.
     Text(&'a str),
     /// A name alone.
     Name(&'a str),

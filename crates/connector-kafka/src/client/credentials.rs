@@ -46,8 +46,7 @@ impl Credentials {
         if let Some(tls) = &connection.tls {
             read.ca = text_of("tls.ca", tls.ca.as_ref())?;
             read.certificate = text_of("tls.certificate", tls.certificate.as_ref())?;
-            let key = tls.key.as_ref().map(Secret::reveal);
-            read.key = text_of("tls.key", key)?.map(Secret::new);
+            read.key = text_of("tls.key", tls.key.as_ref())?.map(Secret::new);
             read.key_password = secret_of("tls.key_password", tls.key_password.as_ref())?;
         }
         let (at, password, token_ca) = match &connection.sasl {
@@ -144,7 +143,7 @@ fn wrong_with(read: &Credentials, tls: &Tls) -> Option<Wrong> {
         return Some(("tls.certificate", told));
     }
     let (Some(text), Some(pem)) = (&read.key, &tls.key) else { return None };
-    let file = name_of(pem.reveal());
+    let file = name_of(pem);
     match open_key(text.reveal(), read.key_password.as_ref()) {
         Ok(key) if certificate.public_key().is_ok_and(|public| public.public_eq(&key)) => None,
         Ok(_) => {

@@ -106,10 +106,9 @@ impl Connection {
     pub(crate) fn names_files(&self) -> bool {
         let file = |pem: &Option<Pem>| matches!(pem, Some(Pem::File(_)));
         let tls = self.tls.as_ref().is_some_and(|tls| {
-            let key = tls.key.as_ref().is_some_and(|key| matches!(key.reveal(), Pem::File(_)));
             file(&tls.ca)
                 || file(&tls.certificate)
-                || key
+                || file(&tls.key)
                 || matches!(tls.key_password, Some(Password::File(_)))
         });
         let sasl = match &self.sasl {
@@ -253,6 +252,7 @@ mod tests {
         assert_eq!(full.ca, Some(Pem::File("/a".into())));
         assert!(matches!(full.certificate, Some(Pem::Text(_))));
         assert_eq!((full.key_password, full.verify_hostname), (Some(Password::File("/p".into())), false));
+        assert_eq!(tls(json!({ "ca": "", "certificate": "", "key": "" })), Ok(Some(Tls::default())));
         let wrong = tls(json!({ "cert": "/a" })).unwrap_err();
         assert!(wrong.contains("unknown field `cert`"), "{wrong}");
         assert!(tls(json!("yes")).unwrap_err().contains("true, or a map"));

@@ -50,6 +50,31 @@ errors: { on_bad_record: { dead_letter: { file: dead.jsonl } } }
 }
 
 #[test]
+fn a_path_is_named_and_a_key_is_not() {
+    let pipeline = "
+pipeline: a
+source:
+  kafka:
+    connection: { brokers: \"a:1\", tls: { ca: \"${file:./ca}\", certificate: ./a.crt, key: \"${file:./key}\" } }
+    topics: [a]
+sink: discard
+";
+    let (head, tail) = ("-----BEGIN PRIVATE KEY-----\n", "\n-----END PRIVATE KEY-----\n");
+    let folder = Folder::new()
+        .with("a.yaml", pipeline)
+        .with("ca", "/no/such/ca.crt")
+        .with("key", &format!("{head}aHVudGVyMg{tail}"));
+    let ended = folder.aqueduct(&["check", "a.yaml"]);
+    assert_eq!(ended.code, 2);
+    assert!(ended.err.contains("cannot read /no/such/ca.crt: there is no such file"), "{}", ended.err);
+    assert!(ended.err.contains("at: source.kafka.connection.tls.ca"), "{}", ended.err);
+    let inline = pipeline.replace("\"${file:./ca}\"", "\"-----BEGIN CERTIFICATE----- aHVudGVyMg\"");
+    let ended = folder.with("a.yaml", &inline).aqueduct(&["check", "a.yaml"]);
+    assert!(ended.err.contains("cannot read ./a.crt: there is no such file"), "{}", ended.err);
+    assert!(!ended.err.contains("aHVudGVyMg"), "{}", ended.err);
+}
+
+#[test]
 fn a_format_of_files_stands_alone_or_with_options() {
     for format in
         ["json_lines", "{ json_lines: { compression: zstd } }", "{ lines: { compression: gzip, level: 9 } }"]

@@ -56,7 +56,7 @@ pub struct Oauth {
     #[serde(default)]
     pub parameters: BTreeMap<String, String>,
     /// The authorities to trust there, a path or PEM text; those of the system if it is not given.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::tls::given")]
     pub ca: Option<Pem>,
 }
 

@@ -9,19 +9,20 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// An encrypted connection. `tls: true` trusts the authorities that the system trusts.
+/// An encrypted connection. `tls: true` trusts the authorities that the system trusts. A key whose text is empty is one
+/// that is not given, so that `${env:NAME:-}` may fill it where a platform injects the variable and leave it out elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// The authorities to trust, a path or PEM text; those of the system if it is not given.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     pub ca: Option<Pem>,
     /// The client certificate with its intermediate ones, a path or PEM text.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     pub certificate: Option<Pem>,
     /// The private key of the certificate, a path or PEM text.
-    #[serde(default)]
-    pub key: Option<Secret<Pem>>,
+    #[serde(default, deserialize_with = "given")]
+    pub key: Option<Pem>,
     /// The password of an encrypted key.
     #[serde(default)]
     pub key_password: Option<Password>,
@@ -56,6 +57,12 @@ impl Default for Tls {
     fn default() -> Self {
         Self { ca: None, certificate: None, key: None, key_password: None, verify_hostname: true }
     }
+}
+
+/// An empty text is none.
+pub(super) fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Pem>, D::Error> {
+    let pem = Option::<Pem>::deserialize(deserializer)?;
+    Ok(pem.filter(|pem| !matches!(pem, Pem::File(path) if path.as_os_str().is_empty())))
 }
 
 /// `true`, `false` or the keys.
@@ -123,7 +130,8 @@ impl<'de> Deserialize<'de> for Password {
     }
 }
 
-inline_schema!(Pem, "pem", |_generator| json_schema!({ "type": "string" }));
+// Whoever shows a file to people shows a path, and masks the text.
+inline_schema!(Pem, "pem", |_generator| json_schema!({ "type": "string", "format": "pem" }));
 
 inline_schema!(Password, "password", |_generator| {
     json_schema!({ "anyOf": [
