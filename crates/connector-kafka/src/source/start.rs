@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use aqueduct_api::{Error, ErrorKind, Position, Result};
+use aqueduct_api::{Error, ErrorKind, Result};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::handoff::name_of;
 use super::member::{GroupConsumer, Keeping, Member};
@@ -63,7 +63,7 @@ pub(crate) fn place(
     };
     let mut placed = Vec::new();
     let mut fresh = TopicPartitionList::new();
-    for (topic, partition, offset) in stored {
+    for Stored { topic, partition, offset } in stored {
         let name = name_of(&topic, partition);
         if let Some(offset) = offset {
             remember(&member.brokers, &member.group, name, offset);
@@ -105,40 +105,43 @@ pub(crate) fn place(
     Ok(placed)
 }
 
+/// What is kept for a partition.
+struct Stored {
+    topic: String,
+    partition: i32,
+    offset: Option<i64>,
+}
+
 /// What is kept for each of these partitions; `None` when the source ends meanwhile.
 fn stored(
     member: &Member,
     consumer: &GroupConsumer,
     list: &TopicPartitionList,
-) -> Result<Option<Vec<(String, i32, Option<i64>)>>> {
-    let elements = |list: &TopicPartitionList, offset: &dyn Fn(&str, i32, Offset) -> Result<Option<i64>>| {
-        let place = |element: TopicPartitionListElem<'_>| {
-            let (topic, partition) = (element.topic(), element.partition());
-            Ok((topic.to_owned(), partition, offset(topic, partition, element.offset())?))
-        };
-        list.elements().into_iter().map(place).collect::<Result<Vec<_>>>()
-    };
+) -> Result<Option<Vec<Stored>>> {
+    let mut all = Vec::new();
     if let Keeping::Elsewhere(offsets) = &member.keeping {
-        return elements(list, &|topic, partition, _| {
-            let name = name_of(topic, partition);
-            let parse = |position: &Position| {
-                position
-                    .parse()
-                    .map_err(|_| Error::config("a stored position is not an offset").with("partition", &name))
-            };
-            offsets.get(&name).map(parse).transpose()
-        })
-        .map(Some);
+        for element in list.elements() {
+            let (topic, partition) = (element.topic().to_owned(), element.partition());
+            let position = offsets.get(&name_of(&topic, partition));
+            let offset = position.map(|position| position.parse()).transpose().map_err(|_| {
+                Error::config("a stored position is not an offset")
+                    .with("partition", name_of(&topic, partition))
+            })?;
+            all.push(Stored { topic, partition, offset });
+        }
+        return Ok(Some(all));
     }
     let ask = |list| consumer.committed_offsets(list, ASK_TIMEOUT);
     let what = format!("the offsets of group `{}`", member.group);
     let Some(committed) = insist(member, consumer, list, &what, ask)? else {
         return Ok(None);
     };
-    elements(&committed, &|_, _, offset| {
-        Ok(if let Offset::Offset(offset) = offset { Some(offset) } else { None })
-    })
-    .map(Some)
+    for element in committed.elements() {
+        let (topic, partition) = (element.topic().to_owned(), element.partition());
+        let offset = if let Offset::Offset(offset) = element.offset() { Some(offset) } else { None };
+        all.push(Stored { topic, partition, offset });
+    }
+    Ok(Some(all))
 }
 
 /// Whether the partition was made while this process was reading its topic.
