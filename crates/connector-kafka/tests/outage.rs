@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_api::Condition;
+use aqueduct_api::{Condition, ErrorKind};
 use aqueduct_tests::Kafka;
 use ends::{assert_all_in_order, create, open_sink, open_source, record, text};
 use serde_json::json;
@@ -88,6 +88,39 @@ async fn both_ends_wait_for_a_broker_that_is_away() {
     assert_eq!(stored.values().collect::<BTreeSet<_>>().len(), stored.len());
     let committed = ends::committed(&kafka, "outage", "outage", 2).await;
     assert_eq!(committed.into_iter().flatten().max(), Some(BATCHES as i64 * 100));
+}
+
+/// A cluster that was made anew behind the same address: the same records under another id.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_cluster_behind_the_same_address_stops_both_ends() {
+    let kafka = Arc::new(Kafka::start());
+    let brokers = kafka.brokers();
+    create(&kafka, "replaced", 1, &[]).await;
+    let mut reader = open_source(&brokers, "replaced", json!({ "topics": ["replaced"] })).await;
+    let mut writer = open_sink(&brokers, json!({ "topic": "replaced" })).await;
+    writer.write(vec![record("t", None, "1")]).await.unwrap();
+    writer.flush().await.unwrap();
+    reader.read(1).await;
+    kafka.kill();
+    let identity = kafka.folder_of(0).join("data/meta.properties");
+    let text = std::fs::read_to_string(&identity).unwrap();
+    std::fs::write(&identity, text.replace("MkU3OEVBNTcwNTJENDM2Qk", "AkU3OEVBNTcwNTJENDM2Qk")).unwrap();
+    restart(&kafka).await;
+    let says = format!(
+        "{brokers} is another cluster now: its id was MkU3OEVBNTcwNTJENDM2Qk and is AkU3OEVBNTcwNTJENDM2Qk"
+    );
+    let error = reader.error().await;
+    assert_eq!((error.kind(), error.says()), (ErrorKind::Config, &*says));
+    // The library tells it a moment after the first answer, so a record may have passed.
+    let deadline = Instant::now() + ends::PATIENCE;
+    let error = loop {
+        assert!(Instant::now() < deadline);
+        if let Err(error) = writer.sink.tick().await {
+            break error;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!((error.kind(), error.says()), (ErrorKind::Config, &*says));
 }
 
 async fn restart(kafka: &Arc<Kafka>) {
