@@ -77,6 +77,13 @@ impl Kafka {
         self
     }
 
+    /// From the next start on, the brokers are compiled as well as in production: for measuring.
+    #[must_use]
+    pub fn compiled(mut self) -> Self {
+        self.environment.push(("KAFKA_COMPILER", "4".to_owned()));
+        self
+    }
+
     /// From the next start on, the brokers have these properties too, one a line.
     #[must_use]
     pub fn set(mut self, properties: &str) -> Self {

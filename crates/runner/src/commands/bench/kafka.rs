@@ -57,18 +57,22 @@ impl<'a> Topic<'a> {
         Ok(())
     }
 
-    /// Into nowhere over both ways to the cluster, the plain one before and after.
+    /// Into nowhere over both ways to the cluster.
     pub(super) fn over_tls(&self, catalog: &Catalog, tls: &Value) -> Result<(), String> {
         let over = |connection: &Value| self.through_the_engine(catalog, connection, ("discard", json!({})));
         let plain = self.plain();
-        let before = over(&plain)?;
-        before.print("kafka -> discard, plain");
-        let ours = over(tls)?;
-        ours.print("kafka -> discard, TLS");
-        let after = over(&plain)?;
-        after.print("kafka -> discard, plain again");
-        // The first run of a process may be its slowest: the better of the two is what TLS is held against.
-        ratio(&ours, if before.seconds < after.seconds { &before } else { &after });
+        let (mut best, mut ours) = (Measured::default(), Measured::default());
+        // Both twice, since a broker that has just started is slow to begin with.
+        for _ in 0..2 {
+            for (name, connection, kept) in [("plain", &plain, &mut best), ("TLS", tls, &mut ours)] {
+                let run = over(connection)?;
+                run.print(&format!("kafka -> discard, {name}"));
+                if kept.records == 0 || run.seconds < kept.seconds {
+                    *kept = run;
+                }
+            }
+        }
+        ratio(&ours, &best);
         Ok(())
     }
 
