@@ -19,10 +19,12 @@ const SECRET_WORDS: [&str; 11] = [
     "key.pem",
 ];
 
-/// Whether a key of that name holds something that is not shown.
+/// Whether a key of that name holds something that is not shown. Misspelt it still does: just then its line is quoted.
 pub(crate) fn secret_key(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    SECRET_WORDS.iter().any(|word| key.contains(word))
+    let nearly =
+        |word: &str| key.split(['_', '.', '-']).any(|part| strsim::damerau_levenshtein(part, word) == 1);
+    SECRET_WORDS.iter().any(|word| key.contains(word) || nearly(word))
 }
 
 /// Hides every scalar that stands under a key that names a secret.
@@ -94,6 +96,10 @@ fn looks_secret(line: &[char]) -> Vec<(usize, usize)> {
     let bare = text.trim();
     if bare.len() >= 40 && bare.chars().all(|c| c.is_ascii_alphanumeric() || "+/=".contains(c)) {
         found.push((0, line.len()));
+    }
+    // A key in one line, with its line ends escaped.
+    if let Some(at) = text.find("-----BEGIN ").filter(|at| text[*at..].contains("PRIVATE KEY-----")) {
+        found.push((chars_before(at), line.len()));
     }
     for word in SECRET_WORDS {
         for (at, _) in lower.match_indices(word) {

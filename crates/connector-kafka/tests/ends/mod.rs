@@ -100,18 +100,28 @@ pub async fn end_of(kafka: &Kafka, topic: &str, partitions: i32) -> usize {
 
 /// The numbers in a topic, partition by partition in order, read past the runner.
 pub fn values(kafka: &Kafka, topic: &str, partitions: i32) -> Vec<usize> {
-    let consumer: BaseConsumer = client(kafka, &[("group.id", "outside")]).create().unwrap();
-    let mut all = Vec::new();
+    let own = [("group.id", "outside"), ("auto.offset.reset", "error")];
+    let consumer: BaseConsumer = client(kafka, &own).create().unwrap();
+    let (mut all, deadline) = (Vec::new(), Instant::now() + PATIENCE * 2);
     for partition in 0..partitions {
         let end = consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap().1;
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
-        consumer.assign(&list).unwrap();
+        let begin = |next| {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(topic, partition, Offset::Offset(next)).unwrap();
+            consumer.assign(&list).unwrap();
+        };
         let mut next = 0;
+        begin(next);
         while next < end {
-            let message = consumer.poll(PATIENCE).unwrap().unwrap();
-            next = message.offset() + 1;
-            all.push(std::str::from_utf8(message.payload().unwrap()).unwrap().parse().unwrap());
+            assert!(Instant::now() < deadline, "partition {partition}: {next} of {end}");
+            match consumer.poll(Duration::from_secs(5)) {
+                Some(Ok(message)) => {
+                    next = message.offset() + 1;
+                    all.push(std::str::from_utf8(message.payload().unwrap()).unwrap().parse().unwrap());
+                }
+                None => begin(next),
+                Some(Err(error)) => panic!("partition {partition}, offset {next} of {end}: {error}"),
+            }
         }
     }
     all

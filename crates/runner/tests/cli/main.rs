@@ -8,4 +8,5 @@ mod files;
 mod http;
 mod process;
 mod running;
+mod secrets;
 mod test_command;

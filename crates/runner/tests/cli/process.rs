@@ -84,6 +84,11 @@ impl Running {
         self.0.as_mut().unwrap().stdout.take().unwrap()
     }
 
+    /// All that it will have said on standard error, read while it runs.
+    pub(crate) fn log(&mut self) -> std::thread::JoinHandle<String> {
+        collect(self.0.as_mut().unwrap().stderr.take().unwrap())
+    }
+
     /// Waits for the end; kills it when that takes longer than half a minute.
     pub(crate) fn ended(mut self) -> Ended {
         let mut child = self.0.take().unwrap();
