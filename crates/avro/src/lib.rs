@@ -1,0 +1,16 @@
+//! Avro at memory speed: a schema is compiled once into a decoder or an encoder over compact rows
+//! (`aqueduct_api::value`), and a reader's schema, where it differs, is resolved while compiling, not per record.
+//! <https://avro.apache.org/docs/1.12.0/specification/>
+
+mod decode;
+mod default;
+mod encode;
+mod fault;
+mod plan;
+mod resolve;
+pub mod schema;
+
+pub use decode::Decoder;
+pub use encode::{Encoder, UnknownFields};
+pub use fault::Fault;
+pub use schema::{SchemaError, parse};
