@@ -69,7 +69,7 @@ fn a_schema_resolves_into_itself() {
     each(|seed, json, schema, typed| {
         let bytes = Bytes::from(encode(schema, typed));
         // Equal, but another: so nothing is taken for granted.
-        let other = parse(&json.replace("\"S0\"", "\"S0\""), &[]).unwrap();
+        let other = parse(json, &[]).unwrap();
         assert!(!Arc::ptr_eq(schema, &other));
         let mut out = Vec::new();
         Encoder::new(&other, UnknownFields::Error)
