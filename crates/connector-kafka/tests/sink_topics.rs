@@ -169,8 +169,8 @@ async fn a_right_that_is_lacking_is_waited_for() {
     let condition = writer.condition.clone();
     let writing = writing(writer, some(1_000));
     let says = format!(
-        "the user of this client certificate may not Write topic `forbidden`; grant it: kafka-acls.sh \
-         --bootstrap-server {} --add --allow-principal User:CERTIFICATE_SUBJECT --operation Write --topic forbidden",
+        "the user of certificate `CN=client` may not Write topic `forbidden`; grant it: kafka-acls.sh \
+         --bootstrap-server {} --add --allow-principal User:CN=client --operation Write --topic forbidden",
         kafka.tls_brokers()
     );
     // First it may not even know of the topic, then not write to it.
