@@ -87,7 +87,7 @@ async fn records_pass_over_tls_and_scram() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_bar_on_the_way_is_named() {
     let kafka = broker();
-    let (plain, tls, sasl) = (kafka.brokers(), kafka.tls_brokers(), kafka.sasl_brokers());
+    let (plain, tls) = (kafka.brokers(), kafka.tls_brokers());
     let ca = json!({ "ca": kafka.certificate("ca.crt") });
     let other = json!({ "ca": kafka.certificate("ca-other.crt") });
     says(
@@ -126,6 +126,25 @@ async fn each_bar_on_the_way_is_named() {
         &format!("{tls} refuses the client certificate `CN=client`: "),
     )
     .await;
+    let controller = format!("127.0.0.1:{}", kafka.port_of(0, 3));
+    says(
+        json!({ "brokers": controller }),
+        &format!("{controller} is the port of a KRaft controller, not of a broker; "),
+    )
+    .await;
+    let web = web_server();
+    says(
+        json!({ "brokers": web }),
+        &format!("what listens at {web} is not a Kafka broker: it answers in HTTP; "),
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_bar_at_the_login_is_named() {
+    let kafka = broker();
+    let (plain, sasl) = (kafka.brokers(), kafka.sasl_brokers());
+    let ca = json!({ "ca": kafka.certificate("ca.crt") });
     says(
         json!({ "brokers": sasl, "tls": ca }),
         &format!("{sasl} asks for a login, and the connection has no `sasl`; "),
@@ -145,18 +164,6 @@ async fn each_bar_on_the_way_is_named() {
     says(
         json!({ "brokers": sasl, "tls": ca, "sasl": scram("wrong") }),
         &format!("{sasl} does not accept SCRAM-SHA-512 of user `app`: invalid credentials"),
-    )
-    .await;
-    let controller = format!("127.0.0.1:{}", kafka.port_of(0, 3));
-    says(
-        json!({ "brokers": controller }),
-        &format!("{controller} is the port of a KRaft controller, not of a broker; "),
-    )
-    .await;
-    let web = web_server();
-    says(
-        json!({ "brokers": web }),
-        &format!("what listens at {web} is not a Kafka broker: it answers in HTTP; "),
     )
     .await;
 }
