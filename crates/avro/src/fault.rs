@@ -81,7 +81,7 @@ impl Fault {
 }
 
 impl fmt::Display for Fault {
-    /// `field `items[3].price`: text ends behind the last byte (byte 77)`
+    /// The field, the sentence, and the byte where it was met.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.0.path.is_empty() {
             write!(f, "field `{}`: ", self.path())?;
