@@ -68,12 +68,15 @@ impl Topics {
             }
             _ => {}
         }
-        let mut looks = 0;
+        let (mut looks, mut said) = (0, false);
         loop {
             looks += 1;
             let waits = match look(topic, reporting).await {
                 Seen::There => {
-                    reporting.troubles.clear(Trouble::Topics);
+                    // That it can be seen ends what was said here, not yet a refusal to take records.
+                    if said {
+                        reporting.troubles.clear(Trouble::Topics);
+                    }
                     self.remember(topic, Standing::There);
                     topic.clone_into(&mut self.last);
                     return Ok(None);
@@ -97,6 +100,7 @@ impl Topics {
                     return Ok(Some(self.refuse(topic, error)));
                 }
                 reporting.troubles.set(Trouble::Topics, error.to_string());
+                said = true;
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
