@@ -96,6 +96,10 @@ async fn new_partitions_are_found_and_read_from_their_beginning() {
     fill(&kafka, "grows", 0..100, 1_000).await;
     let quick = json!({ "topic.metadata.refresh.interval.ms": 2000 });
     let config = json!({ "topics": ["grows"], "start": "latest", "client": quick });
+    let mut reader = open_source(&kafka.brokers(), "grows", config.clone()).await;
+    reader.nothing(Duration::from_secs(2)).await;
+    // Opened again, so that the group has offsets for all there is.
+    reader.source.close().await.unwrap();
     let mut reader = open_source(&kafka.brokers(), "grows", config).await;
     reader.nothing(Duration::from_secs(2)).await;
     let admin: Arc<Kafka> = kafka.clone();
@@ -106,5 +110,21 @@ async fn new_partitions_are_found_and_read_from_their_beginning() {
     let found = by_partition(&records);
     assert_eq!(found.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
     assert_eq!(found.values().map(Vec::len).sum::<usize>(), 300);
+    reader.nothing(Duration::from_millis(500)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_a_pattern_finds_later_is_read_from_its_beginning() {
+    let kafka = broker();
+    create(&kafka, "later.a", 1, &[]).await;
+    fill(&kafka, "later.a", 0..50, 1_000).await;
+    let quick = json!({ "topic.metadata.refresh.interval.ms": 2000 });
+    let config = json!({ "topics": { "pattern": "later\\..*" }, "start": "latest", "client": quick });
+    let mut reader = open_source(&kafka.brokers(), "later", config).await;
+    reader.nothing(Duration::from_secs(3)).await;
+    create(&kafka, "later.b", 2, &[]).await;
+    fill(&kafka, "later.b", 0..100, 1_000).await;
+    let (records, _) = reader.read(100).await;
+    assert!(records.iter().all(|record| &*record.topic == "later.b"));
     reader.nothing(Duration::from_millis(500)).await;
 }

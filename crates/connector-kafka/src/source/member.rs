@@ -219,7 +219,7 @@ impl Member {
             self.handoff.resume();
         }
         let result = match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(&taken_of(consumer, list)),
             _ => consumer.unassign(),
         };
         if let Err(error) = result {
@@ -265,6 +265,19 @@ impl Member {
             Some(Err(_)) => {}
         }
     }
+}
+
+/// Those of the list that were really taken over. The library refuses the whole list for one that was not, and then waits for
+/// this answer for ever.
+fn taken_of(consumer: &GroupConsumer, list: &TopicPartitionList) -> TopicPartitionList {
+    let taken = consumer.assignment().unwrap_or_default();
+    let mut ours = TopicPartitionList::new();
+    for element in list.elements() {
+        if taken.find_partition(element.topic(), element.partition()).is_some() {
+            ours.add_partition(element.topic(), element.partition());
+        }
+    }
+    ours
 }
 
 impl ClientContext for Member {

@@ -2,11 +2,12 @@
 //! `start` says.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::OnceLock;
 
 use aqueduct_api::{Error, ErrorKind, Result};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::handoff::name_of;
@@ -29,22 +30,27 @@ pub(crate) struct Placed {
     pub(crate) commit_now: Option<i64>,
 }
 
-/// How many partitions topics had when this process first saw them. One that comes later is read from its beginning: what
-/// was written before it was found would else be left out.
+/// How many partitions topics had when this source began, once it has looked. One that came later is read from its
+/// beginning: what was written before it was found would else be left out.
 #[derive(Default)]
-pub(crate) struct Known(Mutex<HashMap<String, i32>>);
+pub(crate) struct Known(OnceLock<HashMap<String, usize>>);
 
 impl Known {
-    /// The topic had so many, unless it was seen before.
-    pub(crate) fn see(&self, topic: &str, partitions: i32) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.entry(topic.to_owned()).or_insert(partitions);
+    /// This is what there was.
+    pub(crate) fn learn(&self, cluster: &Metadata) {
+        let topics = cluster.topics().iter();
+        let counts = topics.map(|topic| (topic.name().to_owned(), topic.partitions().len()));
+        self.0.get_or_init(|| counts.collect());
+    }
+
+    /// Whether it has looked.
+    pub(crate) fn is_learned(&self) -> bool {
+        self.0.get().is_some()
     }
 
     /// Whether the partition came later.
     fn is_new(&self, topic: &str, partition: i32) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(topic).is_some_and(|count| partition >= *count)
+        self.0.get().is_some_and(|known| partition as usize >= known.get(topic).copied().unwrap_or(0))
     }
 }
 
@@ -87,7 +93,7 @@ pub(crate) fn place(
         }
         match member.start {
             Start::None => return Err(nothing_committed(member, &topic, partition)),
-            Start::Latest if !is_new(member, consumer, &topic, partition) => {
+            Start::Latest if !member.known.is_new(&topic, partition) => {
                 drop(fresh.add_partition(&topic, partition).set_offset(Offset::End));
             }
             Start::Earliest | Start::Latest => {
@@ -142,16 +148,6 @@ fn stored(
         all.push(Stored { topic, partition, offset });
     }
     Ok(Some(all))
-}
-
-/// Whether the partition was made while this process was reading its topic.
-fn is_new(member: &Member, consumer: &GroupConsumer, topic: &str, partition: i32) -> bool {
-    if let Ok(cluster) = consumer.fetch_metadata(Some(topic), ASK_TIMEOUT) {
-        for topic in cluster.topics() {
-            member.known.see(topic.name(), topic.partitions().len() as i32);
-        }
-    }
-    member.known.is_new(topic, partition)
 }
 
 /// Offsets for times and for ends. A time that no record has reached yet is the end.

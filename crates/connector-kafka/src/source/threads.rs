@@ -20,7 +20,7 @@ use super::recover::Moved;
 use super::settings::{Reading, list_of};
 use crate::batch_queue::{BatchQueue, Message, Room};
 use crate::client::{LOOK_AGAIN, Trouble, is_passing, no_topic};
-use crate::config::TopicSelection;
+use crate::config::{Start, TopicSelection};
 use crate::diagnosis::PARTITION_MISSING;
 
 /// How long the event thread waits for an event before it looks for other work.
@@ -78,6 +78,7 @@ impl Events {
             }
         }
         while member.handoff.ending().is_none() {
+            self.learn();
             member.serve(&consumer, EVENT_WAIT);
             if member.recover(&consumer) == Moved::Rejoin {
                 self.rejoin();
@@ -101,6 +102,17 @@ impl Events {
         // The last handle: the group is left here, which may take a moment.
         drop(self);
         drop(consumer);
+    }
+
+    /// Remembers what there is before anything is assigned, where it makes a difference.
+    fn learn(&self) {
+        let member = self.consumer.context();
+        if member.start == Start::Latest
+            && !member.known.is_learned()
+            && let Ok(cluster) = self.consumer.fetch_metadata(None, LOOK_AGAIN)
+        {
+            member.known.learn(&cluster);
+        }
     }
 
     /// The group is left and joined anew: under its protocol no partition can be moved alone.
