@@ -267,7 +267,7 @@ pub(crate) const CERTIFICATE_EARLY: Diagnosis = Diagnosis {
 pub(crate) const TOPIC_DENIED: Diagnosis = Diagnosis {
     id: "topic-denied",
     says: "{principal} may not {operation} topic `{topic}`",
-    why: "No ACL of the cluster allows it. The check of topics counts for each operation: Read, Write, Describe, Create.",
+    why: "No ACL of the cluster allows it. The check of topics counts for each operation: Read, Write, Describe, Create. A sink does not start again: it waits for a topic that the file names, and sets the records of a template aside.",
     remedy: "grant it: kafka-acls.sh --bootstrap-server {brokers} --add --allow-principal {grantee} --operation {operation} --topic {topic}",
     reaction: Reaction::Restarts,
 };
