@@ -37,7 +37,7 @@ const PREFETCH_RECORDS: &str = "10000";
 /// One answer of a broker, compressed; it comes on top of what is prefetched already.
 const FETCH_BYTES_MAX: &str = "2097152";
 /// The share of one partition in it, so that one that is behind does not fill the whole of it.
-const PARTITION_FETCH_BYTES_MAX: &str = "524288";
+const PARTITION_FETCH_BYTES_MAX: &str = "262144";
 /// Memory for records that the broker has not acknowledged yet.
 const UNACKNOWLEDGED_KIBIBYTES: &str = "32768";
 /// The same as records: each costs some 200 bytes beside its payload.
