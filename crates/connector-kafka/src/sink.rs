@@ -123,7 +123,7 @@ impl TopicsSink {
         }
     }
 
-    /// What was refused for now goes again, and with it what followed it in the same topic. A request is refused as a
+    /// What was refused, and may pass later, goes again, and with it what followed it in the same topic. A request is refused as a
     /// whole when one record in it is, so suspects go in ever smaller groups until one is refused alone; a topic that
     /// takes none is tried with a group of one after a pause. Groups grow again while they pass, and nothing overtakes
     /// a group that does not.

@@ -33,6 +33,7 @@ pub(crate) fn property_names() -> Vec<String> {
 unsafe fn names_in(dump: *mut *const c_char, count: usize) -> Vec<String> {
     // SAFETY: promised by the caller.
     let texts = unsafe { std::slice::from_raw_parts(dump, count) };
+    // SAFETY: each is a C string that lives on, by the same promise.
     let text = |text: &*const c_char| unsafe { CStr::from_ptr(*text) }.to_string_lossy().into_owned();
     texts.iter().step_by(2).map(text).collect()
 }

@@ -48,7 +48,7 @@ struct Open {
     unanswered: usize,
     /// Refused for good, by index.
     rejected: Vec<(usize, Error)>,
-    /// Refused for now: for the sake of another record, or by a topic that takes none at the moment.
+    /// Refused, and to be sent again: for the sake of another record, or by a topic that takes none at the moment.
     unsent: Vec<usize>,
 }
 

@@ -76,7 +76,7 @@ impl Halts {
         }
     }
 
-    /// Cuts off what is behind a halt: the offset to go on from.
+    /// Cuts off what is behind a halt: the offset to go on from. Nothing behind it may be stored as done (invariant 1).
     pub(crate) fn cut(&self, name: &Partition, records: &mut Vec<Record>, next: i64) -> i64 {
         if let Some(time) = records.last().and_then(|record| record.timestamp_us) {
             self.times_us.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), time);
