@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::value::Typed;
+
 /// One record on its way from a source to a sink.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
@@ -43,22 +45,36 @@ pub enum Payload {
     /// No key, or a tombstone.
     #[default]
     Absent,
-    /// As the source read it; nobody has looked inside.
+    /// As the source read it, or as the sink is to write it; nobody has looked inside.
     Raw(Bytes),
+    /// With its structure, between the stations that decode and encode. No sink is ever given one.
+    Typed(Typed),
 }
 
 impl Payload {
-    /// The bytes, or `None` where the payload is absent.
+    /// The bytes, or `None` where the payload is absent or has its structure.
     pub fn bytes(&self) -> Option<&Bytes> {
         match self {
-            Payload::Absent => None,
+            Payload::Absent | Payload::Typed(_) => None,
             Payload::Raw(bytes) => Some(bytes),
         }
     }
 
-    /// Length in bytes; an absent payload has none.
+    /// The value with its structure.
+    pub fn typed(&self) -> Option<&Typed> {
+        match self {
+            Payload::Typed(typed) => Some(typed),
+            Payload::Absent | Payload::Raw(_) => None,
+        }
+    }
+
+    /// Length in bytes, of a structure in memory; an absent payload has none.
     pub fn len(&self) -> usize {
-        self.bytes().map_or(0, Bytes::len)
+        match self {
+            Payload::Absent => 0,
+            Payload::Raw(bytes) => bytes.len(),
+            Payload::Typed(typed) => typed.memory_bytes(),
+        }
     }
 
     /// Absent or of no length.
@@ -111,6 +127,18 @@ impl Headers {
     /// The value of the last header of that name, as Kafka's `lastHeader`.
     pub fn last(&self, name: &str) -> Option<&Header> {
         self.iter().rev().find(|header| &*header.name == name)
+    }
+
+    /// Keeps those that `keep` says yes to.
+    pub fn retain(&mut self, keep: impl FnMut(&Header) -> bool) {
+        if let Some(list) = &mut self.0 {
+            list.retain(keep);
+        }
+    }
+
+    /// All of them, in order, to be changed.
+    pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, Header> {
+        self.0.as_deref_mut().map_or(&mut [][..], Vec::as_mut_slice).iter_mut()
     }
 
     fn memory_bytes(&self) -> usize {

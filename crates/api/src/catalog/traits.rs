@@ -1,0 +1,112 @@
+//! What connectors are told when they are opened, and what the planner has to know of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::condition::Condition;
+use crate::offsets::Offsets;
+
+/// What a source is told when it is opened.
+#[derive(Clone, Debug)]
+pub struct SourceContext {
+    /// The pipeline's name: consumer groups, slots and client ids default to it.
+    pub pipeline: Arc<str>,
+    /// Which of the tasks this is, from 0.
+    pub task: usize,
+    /// How many tasks share this source.
+    pub tasks: usize,
+    /// An offset store keeps the offsets of this source.
+    pub has_store: bool,
+    /// What the offset store has; empty for a source that keeps its own.
+    pub resume: Offsets,
+    /// No batch may have more records than this.
+    pub batch_records_max: usize,
+    /// No batch may have more bytes than this, unless a single record does.
+    pub batch_bytes_max: usize,
+    /// How long a revoked partition may be drained before it is given up anyway.
+    pub drain_timeout: Duration,
+    /// Values are wanted with their structure; only ever asked of a source that has said it can.
+    pub typed: bool,
+    /// Where to say that it is waiting: for a broker, a table, a file.
+    pub condition: Condition,
+}
+
+/// What a sink is told when it is opened.
+#[derive(Clone, Debug)]
+pub struct SinkContext {
+    /// The pipeline's name.
+    pub pipeline: Arc<str>,
+    /// Which of the tasks this is, from 0.
+    pub task: usize,
+    /// Which of the lanes of this task, from 0.
+    pub lane: usize,
+    /// Where to say that it is waiting.
+    pub condition: Condition,
+}
+
+/// What a probe is told.
+#[derive(Clone, Debug)]
+pub struct ProbeContext {
+    /// The pipeline's name.
+    pub pipeline: Arc<str>,
+    /// How long a question may go without an answer.
+    pub patience: Duration,
+}
+
+/// What the planner has to know of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceTraits {
+    /// Whether it stores released offsets itself.
+    pub keeps_offsets: KeepsOffsets,
+    /// How many tasks can share it; `None` for any number.
+    pub tasks_max: Option<usize>,
+    /// It ends by itself.
+    pub finite: bool,
+    /// It can give its values with their structure instead of as bytes, when [`SourceContext::typed`] asks for it.
+    pub typed: bool,
+}
+
+/// Who keeps the offsets of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepsOffsets {
+    /// The source itself, as a consumer group does: no offset store is used.
+    Always,
+    /// The source itself, unless the pipeline names an offset store.
+    UnlessStored,
+    /// An offset store: the source has no place of its own.
+    Never,
+}
+
+impl KeepsOffsets {
+    /// Whether an offset store is used, when the pipeline names one or does not.
+    pub fn needs_store(self, named: bool) -> bool {
+        match self {
+            KeepsOffsets::Always => false,
+            KeepsOffsets::UnlessStored => named,
+            KeepsOffsets::Never => true,
+        }
+    }
+}
+
+/// What the planner has to know of a sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkTraits {
+    /// How many writers one task opens; keys are shared out among them.
+    pub lanes: usize,
+    /// It takes no larger batches than this.
+    pub batch_records_max: Option<usize>,
+    /// What a record that is written twice looks like there.
+    pub repeats: Repeats,
+    /// The format in which it takes values that have structure, where the file names none; that of the source, unless
+    /// the sink has a preference.
+    pub value_format: Option<&'static str>,
+}
+
+/// What happens to a record that a sink is given again after a crash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repeats {
+    /// It stands there twice.
+    Visible,
+    /// The sink recognises it and keeps one; the text says how, for `aqueduct plan`.
+    Absorbed(&'static str),
+}
