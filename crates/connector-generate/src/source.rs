@@ -34,6 +34,7 @@ impl SourceConnector for Orders {
             keeps_offsets: KeepsOffsets::Never,
             tasks_max: Some(config.partitions as usize),
             finite: config.count.is_some(),
+            typed: false,
         }
     }
 
