@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 pub use crate::avro::Avro;
 pub use crate::bytes::Bytes;
-pub use crate::json::Json;
+pub use crate::json::{BytesAs, DecimalAs, Json, JsonOptions, NotANumber, TimeAs, schemaless};
 pub use crate::text::Text;
 
 /// The block of a format that has no options.
