@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use aqueduct_api::catalog::{
-    FormatKind, KeepsOffsets, Repeats, SinkConnector, SinkContext, SinkTraits, SourceConnector, SourceContext,
-    SourceTraits, Topic,
+    FormatKind, KeepsOffsets, Repeats, SinkConnector, SinkContext, SinkTraits, SourceConnector,
+    SourceContext, SourceTraits, Topic,
 };
 use aqueduct_api::schema::{Kind, Schema};
 use aqueduct_api::{
-    Catalog, Decoder, Encoded, Encoder, Error, FormatContext, FormatTraits, Headers, Origin, Payload, Piece, Problem,
-    Record, Result, SchemaBuilder, Sink, Source, Typed, Value,
+    Catalog, Decoder, Encoded, Encoder, Error, FormatContext, FormatTraits, Headers, Origin, Payload, Piece,
+    Problem, Record, Result, SchemaBuilder, Sink, Source, Typed, Value,
 };
 use aqueduct_engine::Stage;
 use aqueduct_engine::chain::Chain;
@@ -144,7 +144,8 @@ impl Encoder for Numbers {
 fn pipeline() -> Pipeline {
     let catalog = Catalog::default().source::<End>().sink::<End>().format::<Numbers>();
     let raw = || serde_json::Value::Null;
-    let format = || Named { kind: "numbers", configured: catalog.formats["numbers"].configure(raw()).unwrap() };
+    let format =
+        || Named { kind: "numbers", configured: catalog.formats["numbers"].configure(raw()).unwrap() };
     let formats = || Formats { key: Some(format()), value: Some(format()), ..Formats::default() };
     let source = Named { kind: "end", configured: catalog.sources["end"].configure(raw()).unwrap() };
     let sink = Named { kind: "end", configured: catalog.sinks["end"].configure(raw()).unwrap() };

@@ -168,7 +168,9 @@ async fn an_outage_is_waited_for_when_a_schema_is_missing_and_not_noticed_otherw
 async fn each_of_ten_thousand_ids_is_asked_for_once() {
     let registry = Memory::new("r");
     let ids: Vec<u32> = (0..10_000)
-        .map(|n| registry.put("in-value", SchemaKind::Avro, &V1.replace("shop.Order", &format!("shop.Order{n}"))))
+        .map(|n| {
+            registry.put("in-value", SchemaKind::Avro, &V1.replace("shop.Order", &format!("shop.Order{n}")))
+        })
         .collect();
     let mut decoder = decoder(json!({}), &registry);
     for _ in 0..2 {

@@ -60,7 +60,8 @@ impl TransformKind for Mask {
 
     fn build(config: &Config) -> Result<Box<dyn Transform>> {
         let fields = config.fields.iter().filter_map(|field| Some((field.clone(), Path::parse(field)?)));
-        let mask = Mask { fields: fields.collect(), with: config.with.clone(), on_missing: config.on_missing };
+        let mask =
+            Mask { fields: fields.collect(), with: config.with.clone(), on_missing: config.on_missing };
         Ok(Box::new(mask))
     }
 }
@@ -110,7 +111,9 @@ fn empty(spot: Spot<'_>, with: Option<&str>) -> Result<()> {
         }
         (Value::Text(_), _) => Value::from(with.unwrap_or_default()),
         (Value::Bytes(_), Kind::Fixed { bytes, .. }) => Value::Bytes(Blob::Own(vec![0; *bytes].into())),
-        (Value::Bytes(_), _) if matches!(of.logical, Some(Logical::Decimal { .. })) => Value::from(&[0_u8][..]),
+        (Value::Bytes(_), _) if matches!(of.logical, Some(Logical::Decimal { .. })) => {
+            Value::from(&[0_u8][..])
+        }
         (Value::Bytes(_), _) => Value::from(&[][..]),
         (Value::List(_), _) => Value::List(Box::default()),
         (Value::Map(_), _) => Value::Map(Box::default()),
@@ -174,12 +177,15 @@ mod tests {
 
     #[test]
     fn fields_are_emptied_wherever_they_stand() {
-        let made = masked(&["card", "amount", "buyer.email", "parts.code"], None, order("4111", Some("a@b"))).unwrap();
+        let made = masked(&["card", "amount", "buyer.email", "parts.code"], None, order("4111", Some("a@b")))
+            .unwrap();
         let view = made.view();
         assert_eq!(view.field("card").and_then(|card| card.text()), Some(""));
         assert_eq!(view.field("amount").map(|amount| amount.value), Some(&Value::Long(0)));
         assert_eq!(view.field("buyer").and_then(|buyer| buyer.field("email")?.text()), Some(""));
-        let Some(Value::List(parts)) = view.field("parts").map(|parts| parts.value) else { panic!("no parts") };
+        let Some(Value::List(parts)) = view.field("parts").map(|parts| parts.value) else {
+            panic!("no parts")
+        };
         assert_eq!(**parts, [Value::Record(["".into()].into()), Value::Record(["".into()].into())]);
     }
 
