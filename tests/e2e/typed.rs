@@ -209,7 +209,11 @@ fn poison(schema_id: u32) -> [(Vec<u8>, &'static str); 3] {
     cut_off.pop();
     let mut unknown = order(schema_id, 1, 7, "key-7");
     unknown[1..5].copy_from_slice(&90_000_u32.to_be_bytes());
-    [(b"{\"id\":7}".to_vec(), "does not begin with a schema id"), (cut_off, "ends behind the last byte"), (unknown, "90000")]
+    [
+        (b"{\"id\":7}".to_vec(), "does not begin with a schema id"),
+        (cut_off, "ends behind the last byte"),
+        (unknown, "90000"),
+    ]
 }
 
 #[test]
