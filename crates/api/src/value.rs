@@ -36,6 +36,9 @@ pub enum Value {
     Float(f32),
     /// NaN and the infinities too.
     Double(f64),
+    /// The digits of a number that neither a long nor a double holds exactly; only of [`crate::schema::Kind::Any`], where
+    /// JSON bounds no number.
+    Number(Text),
     /// UTF-8 text.
     Text(Text),
     /// Also fixed bytes, decimals and durations.
@@ -178,7 +181,7 @@ impl Value {
     fn heap_bytes(&self) -> usize {
         let all = |values: &[Value]| values.iter().map(|value| size_of::<Value>() + value.heap_bytes()).sum();
         match self {
-            Value::Text(Text::Own(text)) => text.len(),
+            Value::Text(Text::Own(text)) | Value::Number(Text::Own(text)) => text.len(),
             Value::Bytes(Blob::Own(bytes)) => bytes.len(),
             Value::Record(values) => all(values),
             Value::List(values) => all(values),
@@ -202,7 +205,9 @@ fn same(a: &Value, in_a: &[u8], b: &Value, in_b: &[u8]) -> bool {
     let all =
         |a: &[Value], b: &[Value]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, in_a, b, in_b));
     match (a, b) {
-        (Value::Text(a), Value::Text(b)) => a.bytes(in_a) == b.bytes(in_b),
+        (Value::Text(a), Value::Text(b)) | (Value::Number(a), Value::Number(b)) => {
+            a.bytes(in_a) == b.bytes(in_b)
+        }
         (Value::Bytes(a), Value::Bytes(b)) => a.get(in_a) == b.get(in_b),
         // Bit by bit: NaN is NaN, and -0 is not 0.
         (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
