@@ -15,7 +15,7 @@ fn root() -> &'static Path {
 fn floor(name: &str) -> u32 {
     match name {
         "api" => 1,
-        "ledger" | "spec" | "formats" | "avro" | "offsets" | "objects" => 2,
+        "ledger" | "spec" | "formats" | "avro" | "protobuf" | "offsets" | "objects" => 2,
         "engine" | "devserver" => 3,
         connector if connector.starts_with("connector-") => 3,
         "testkit" => 4,
