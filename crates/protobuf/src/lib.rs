@@ -1,0 +1,23 @@
+//! Protobuf at memory speed: a message of a `.proto` text is compiled once into a decoder or an encoder over compact rows
+//! (`aqueduct_api::value`). <https://protobuf.dev/programming-guides/encoding/>
+
+mod any;
+mod compile;
+mod decode;
+mod encode;
+mod fault;
+mod indexes;
+mod logical;
+mod resolve;
+mod shape;
+mod shaping;
+mod wire;
+mod write;
+
+pub use compile::{Proto, ProtoError};
+pub use decode::Decoder;
+pub use encode::Encoder;
+pub use fault::Fault;
+pub use indexes::{read_indexes, write_indexes};
+pub use shape::{Options, Shape, Timestamps, UnknownFields, Unsigned};
+pub use write::write;
