@@ -24,7 +24,7 @@ fn scram(password: &str) -> Value {
 }
 
 /// What both ends of a pipeline say while they cannot connect.
-async fn says(connection: Value, expected: &str) {
+async fn says(connection: Value, expected: &str) -> String {
     let config = json!({ "connection": connection, "topics": ["secured"] });
     let mut reader = open_source("", "connecting", config).await;
     let writer = open_sink("", json!({ "connection": connection, "topic": "secured" })).await;
@@ -37,6 +37,7 @@ async fn says(connection: Value, expected: &str) {
         assert!(matches!(polled, Polled::Idle), "{polled:?}");
     }
     assert_eq!(reader.condition.reason(), writer.condition.reason());
+    reader.condition.reason().unwrap()
 }
 
 /// Writes through the connection and reads it back.
@@ -82,6 +83,26 @@ async fn records_pass_over_tls_and_scram() {
         "secured-scram",
     )
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_pass_with_each_login_that_has_a_password() {
+    let kafka = broker();
+    secured(&kafka).await;
+    let tls = json!({ "ca": kafka.certificate("ca.crt") });
+    for mechanism in ["plain", "scram_sha_256"] {
+        let login = |password: &str| json!({ mechanism: { "user": "app", "password": password } });
+        let (over_tls, bare) = (kafka.login_brokers(), kafka.bare_login_brokers());
+        let group = format!("secured-{mechanism}");
+        passes(json!({ "brokers": over_tls, "tls": tls, "sasl": login("app-secret") }), &group).await;
+        let group = format!("secured-bare-{mechanism}");
+        passes(json!({ "brokers": bare, "sasl": login("app-secret") }), &group).await;
+        let name = mechanism.to_uppercase().replace('_', "-");
+        let cause = if mechanism == "plain" { "Invalid username or password" } else { "invalid credentials" };
+        let refused = format!("{over_tls} does not accept {name} of user `app`: ");
+        let reason = says(json!({ "brokers": over_tls, "tls": tls, "sasl": login("wrong") }), &refused).await;
+        assert!(reason.contains(cause), "{reason}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
