@@ -5,6 +5,7 @@
 # +5 plain text again, advertised at the n-th port of KAFKA_PROXIED ("19001 19002") if given: where a fault proxy listens.
 # Called again with the same arguments it starts, on their old data, the brokers that do not run; with KAFKA_ONLY=n only that one.
 # KAFKA_CERTIFICATE names the pair in DIR/tls that the brokers present, KAFKA_SETTINGS adds lines to their properties.
+# KAFKA_KERBEROS names a krb5.conf, for a listener that KAFKA_SETTINGS adds.
 # KAFKA_COMPILER=4 is for measuring: starts are slower, and TLS uses the processor's AES, which the default of 1 does in plain Java.
 set -euo pipefail
 dir=$(mkdir -p "$1" && cd "$1" && pwd) port=$2 brokers=${3:-1}
@@ -14,6 +15,7 @@ need openssl "certificates" "apt-get install openssl"
 "$here/certs.sh" "$dir/tls" ${KAFKA_CERTIFICATE:+troubles}
 opts=(-Xmx${KAFKA_HEAP:-256m} -XX:+UseSerialGC -XX:TieredStopAtLevel=${KAFKA_COMPILER:-1} -Xlog:disable -Xlog:all=error:stderr -Dorg.slf4j.simpleLogger.defaultLogLevel=error
   -Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file://"$dir"/tls/jwks.json)   # for a listener that KAFKA_SETTINGS may add
+[ -z "${KAFKA_KERBEROS:-}" ] || opts+=(-Djava.security.krb5.conf="$KAFKA_KERBEROS")
 cp=$(printf '%s:' "$libs"/*.jar)
 # A class data archive halves the start. It holds for one JVM and one class path, so both are in its name; a broker's
 # first clean stop makes it (`install` does that).

@@ -4,7 +4,7 @@
 mod admin;
 mod data;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -88,6 +88,13 @@ impl Kafka {
     #[must_use]
     pub fn set(mut self, properties: &str) -> Self {
         self.environment.push(("KAFKA_SETTINGS", properties.to_owned()));
+        self
+    }
+
+    /// From the next start on, the brokers find Kerberos by this `krb5.conf`.
+    #[must_use]
+    pub fn kerberos(mut self, config: &Path) -> Self {
+        self.environment.push(("KAFKA_KERBEROS", config.display().to_string()));
         self
     }
 

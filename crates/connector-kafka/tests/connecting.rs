@@ -3,11 +3,10 @@
 
 mod ends;
 
-use std::path::Path;
 use std::time::Duration;
 
 use aqueduct_api::catalog::ProbeContext;
-use aqueduct_api::{Catalog, Condition, ErrorKind, Polled};
+use aqueduct_api::{Catalog, Condition, Polled};
 use aqueduct_connector_kafka::Topics;
 use aqueduct_tests::Kafka;
 use ends::{broker, create, open_sink, open_source, record, text};
@@ -189,6 +188,30 @@ async fn each_bar_at_the_login_is_named() {
     .await;
 }
 
+/// A broker that hangs: the kernel takes connections for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_hangs_is_named() {
+    let kafka = Kafka::start();
+    kafka.freeze_broker(0);
+    let cause = "does not answer: it takes the connection and says nothing; ";
+    for brokers in [kafka.brokers(), kafka.tls_brokers()] {
+        let tls = (brokers == kafka.tls_brokers()).then(|| mutual(&kafka));
+        says(json!({ "brokers": brokers, "tls": tls }), &format!("{brokers} {cause}")).await;
+    }
+    kafka.thaw_broker(0);
+}
+
+/// A broker whose ciphers are made for another kind of key than its certificate has.
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_without_common_ground_is_named() {
+    let ciphers = "ssl.enabled.protocols=TLSv1.2\nssl.cipher.suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
+    let kafka = Kafka::new().set(ciphers);
+    kafka.start_again();
+    let tls = kafka.tls_brokers();
+    let expected = format!("no TLS connection to {tls}: ssl/tls alert handshake failure; ");
+    says(json!({ "brokers": tls, "tls": mutual(&kafka) }), &expected).await;
+}
+
 /// Answers every request, when it comes, in HTTP.
 fn web_server() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -328,58 +351,6 @@ async fn rights_that_are_missing_are_named_while_it_runs() {
         error.starts_with("the user of certificate `CN=client` may not Read topic `denied`; grant it: "),
         "{error}"
     );
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::copy(from, to).unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn credentials_that_are_replaced_on_disk_are_taken_up() {
-    let kafka = broker();
-    let folder = aqueduct_tests::Folder::new("credentials");
-    let path = |name: &str| folder.path().join(name);
-    for name in ["crt", "key"] {
-        copy(&kafka.certificate(&format!("client.{name}")), &path(name));
-    }
-    std::fs::write(path("password"), "app-secret\n").unwrap();
-    let tls = json!({ "ca": kafka.certificate("ca.crt"), "certificate": path("crt"), "key": path("key") });
-    let mutual = json!({ "brokers": kafka.tls_brokers(), "tls": tls });
-    let login = json!({ "scram_sha_512": { "user": "app", "password": { "file": path("password") } } });
-    let ca = json!({ "ca": kafka.certificate("ca.crt") });
-    let scram = json!({ "brokers": kafka.sasl_brokers(), "tls": ca, "sasl": login });
-    let open = async |connection: &Value| {
-        open_source("", "replaced", json!({ "connection": connection, "topics": ["replaced"] })).await
-    };
-    create(&kafka, "replaced", 1, &[]).await;
-    kafka.allow("User:client", "topic:replaced", &["Read"]);
-    kafka.allow("User:app", "topic:replaced", &["Read"]);
-    kafka.allow("User:client", "group:replaced", &["Read"]);
-    kafka.allow("User:app", "group:replaced", &["Read"]);
-    let (mut by_certificate, mut by_password) = (open(&mutual).await, open(&scram).await);
-    // Half of a pair is no pair, and is not taken up.
-    copy(&kafka.certificate("client-future.crt"), &path("crt"));
-    by_certificate.nothing(Duration::from_secs(4)).await;
-    // The same pair in another form is another content.
-    let again = std::fs::read_to_string(kafka.certificate("client.crt")).unwrap() + "\n";
-    std::fs::write(path("crt"), again).unwrap();
-    std::fs::write(path("password"), "other\n").unwrap();
-    for (reader, brokers) in
-        [(&mut by_certificate, kafka.tls_brokers()), (&mut by_password, kafka.sasl_brokers())]
-    {
-        let error = reader.error().await;
-        assert_eq!(error.kind(), ErrorKind::Fatal);
-        let says =
-            format!("the credentials for {brokers} were replaced on disk: connecting with the new ones");
-        assert_eq!(error.says(), says);
-    }
-    // What is made next has read them.
-    let mut reader = open(&scram).await;
-    let deadline = Instant::now() + ends::PATIENCE;
-    while reader.condition.reason().is_none_or(|reason| !reason.contains("does not accept SCRAM-SHA-512")) {
-        assert!(Instant::now() < deadline, "{:?}", reader.condition.reason());
-        reader.nothing(Duration::from_millis(100)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -189,6 +189,30 @@ async fn a_right_that_is_lacking_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_may_write_nothing_at_all_is_told_what_to_grant() {
+    // A broker of its own: rights to any other topic would do.
+    let kafka = Kafka::start();
+    create(&kafka, "unwritable", 1, &[]).await;
+    block_in_place(|| kafka.allow("User:client", "topic:unwritable", &["Describe"]));
+    let config = with(json!({ "topic": "unwritable" }), known(&kafka));
+    let mut writer = open_sink(&kafka.brokers(), config).await;
+    let error = match writer.write(some(10)).await {
+        Ok(()) => timeout(ends::PATIENCE, writer.flush()).await.unwrap().unwrap_err(),
+        Err(error) => error,
+    };
+    assert_eq!(error.kind(), ErrorKind::Fatal);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "the user of certificate `CN=client` may write to no topic of the cluster; grant it: kafka-acls.sh \
+             --bootstrap-server {} --add --allow-principal User:CN=client --operation Write --topic unwritable; before \
+             2.8 also --operation IdempotentWrite --cluster",
+            kafka.tls_brokers()
+        )
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_right_that_is_lacking_for_some_records_does_not_hold_up_the_others() {
     let kafka = broker();
     create(&kafka, "ours", 1, &[]).await;
