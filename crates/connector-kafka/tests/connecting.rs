@@ -8,7 +8,7 @@ use std::time::Duration;
 use aqueduct_api::catalog::ProbeContext;
 use aqueduct_api::{Catalog, Condition, Polled};
 use aqueduct_connector_kafka::Topics;
-use aqueduct_tests::Kafka;
+use aqueduct_tests::{Kafka, Toxiproxy};
 use ends::{broker, create, open_sink, open_source, record, text};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -67,7 +67,7 @@ async fn secured(kafka: &Kafka) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_pass_over_tls_and_scram() {
+async fn records_pass_over_tls_and_with_each_login_that_has_a_password() {
     let kafka = broker();
     secured(&kafka).await;
     let files = json!({ "brokers": kafka.tls_brokers(), "tls": mutual(&kafka) });
@@ -82,13 +82,6 @@ async fn records_pass_over_tls_and_scram() {
         "secured-scram",
     )
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn records_pass_with_each_login_that_has_a_password() {
-    let kafka = broker();
-    secured(&kafka).await;
-    let tls = json!({ "ca": kafka.certificate("ca.crt") });
     for mechanism in ["plain", "scram_sha_256"] {
         let login = |password: &str| json!({ mechanism: { "user": "app", "password": password } });
         let (over_tls, bare) = (kafka.login_brokers(), kafka.bare_login_brokers());
@@ -199,6 +192,19 @@ async fn a_broker_that_hangs_is_named() {
         says(json!({ "brokers": brokers, "tls": tls }), &format!("{brokers} {cause}")).await;
     }
     kafka.thaw_broker(0);
+}
+
+/// A network so slow that a question takes longer than it is waited for, while nothing on the way is wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_heard_too_late_is_waited_for() {
+    let kafka = Kafka::new();
+    let proxy = Toxiproxy::start(kafka.port_of(0, 5));
+    let kafka = kafka.advertise(&[proxy.port]);
+    kafka.start_again();
+    proxy.toxic("downstream", "latency", &json!({ "latency": 2_000 }));
+    let brokers = kafka.proxied_brokers();
+    let expected = format!("no broker of {brokers} answers: waiting for one; ");
+    says(json!({ "brokers": brokers }), &expected).await;
 }
 
 /// A broker whose ciphers are made for another kind of key than its certificate has.

@@ -65,6 +65,7 @@ async fn a_partition_without_leader_is_named_at_both_ends_and_holds_up_no_other(
     let writing = tokio::spawn(async move {
         writer.write((10..20).map(|n| record("t", None, &n.to_string())).collect()).await.unwrap();
         timeout(ends::PATIENCE * 2, writer.flush()).await.unwrap().unwrap();
+        writer
     });
     let says = format!("partition 0 of topic `{lost}` has no leader; bring one of its brokers back");
     until_says(&condition, Some(&says)).await;
@@ -76,7 +77,7 @@ async fn a_partition_without_leader_is_named_at_both_ends_and_holds_up_no_other(
     assert_eq!(reader.condition.reason(), Some(says.clone()), "it still stands");
 
     block_in_place(|| kafka.start_broker(victim));
-    writing.await.unwrap();
+    let _writer = writing.await.unwrap();
     let (records, _) = reader.read(10).await;
     assert!(records.iter().all(|it| *it.topic == *lost), "what it had read was not read again");
     until_says(&reader.condition, None).await;
