@@ -2,8 +2,8 @@
 //! (`aqueduct_api::value`), and a reader's schema, where it differs, is resolved while compiling, not per record.
 //! <https://avro.apache.org/docs/1.12.0/specification/>
 
-mod compatible;
 mod adopt;
+mod compatible;
 mod decode;
 mod default;
 mod digits;

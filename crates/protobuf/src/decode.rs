@@ -87,7 +87,9 @@ impl Reading<'_> {
             };
             let member = &message.members[at];
             let read = match member.label {
-                Label::List { slot, .. } => self.items(member, wire, &mut values[at], &mut grown[slot], depth),
+                Label::List { slot, .. } => {
+                    self.items(member, wire, &mut values[at], &mut grown[slot], depth)
+                }
                 Label::Map { slot, key } => {
                     self.entry(member, key, wire, &mut values[at], &mut grown[slot], depth)
                 }
@@ -275,7 +277,8 @@ impl Reading<'_> {
         if last.len() == entries.len() {
             return entries;
         }
-        let stays: Vec<bool> = (0..).zip(&entries).map(|(at, (name, _))| last[name.bytes(bytes)] == at).collect();
+        let stays: Vec<bool> =
+            (0..).zip(&entries).map(|(at, (name, _))| last[name.bytes(bytes)] == at).collect();
         let mut stays = stays.into_iter();
         entries.retain(|_| stays.next().unwrap_or(true));
         entries
