@@ -1,5 +1,6 @@
 //! `aqueduct bench`: what this machine does, each figure beside the best that can be had without us.
 
+mod avro;
 mod engine;
 mod kafka;
 
@@ -34,6 +35,8 @@ enum Name {
     KafkaDirectory,
     /// From Kafka to nowhere over TLS, beside the same in plain text
     KafkaTls,
+    /// Avro from one topic to another: untouched, one field changed, as JSON
+    KafkaAvro,
 }
 
 fn connection(text: &str) -> Result<serde_json::Value, String> {
@@ -62,11 +65,17 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
     }
     let brokers = match (&arguments.brokers, arguments.name) {
         (Some(brokers), _) => brokers,
-        (None, Some(Name::KafkaDiscard | Name::KafkaDirectory | Name::KafkaTls)) => {
+        (None, Some(Name::KafkaDiscard | Name::KafkaDirectory | Name::KafkaTls | Name::KafkaAvro)) => {
             return Err("there is no Kafka to read: name one with --brokers HOST:PORT".to_owned());
         }
         (None, _) => return Ok(()),
     };
+    if wanted(Name::KafkaAvro) {
+        avro::between_topics(brokers, arguments.records, &catalog)?;
+    }
+    if arguments.name == Some(Name::KafkaAvro) {
+        return Ok(());
+    }
     let topic = kafka::Topic::filled(brokers, arguments.records)?;
     if wanted(Name::KafkaDiscard) {
         topic.to_discard(&catalog)?;

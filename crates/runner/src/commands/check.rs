@@ -2,10 +2,12 @@
 //! systems say.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_api::catalog::ProbeContext;
-use aqueduct_api::{Finding, Verdict};
+use aqueduct_api::catalog::{ConfiguredRegistry, ProbeContext};
+use aqueduct_api::{Finding, Headers, Origin, Part, Payload, Record, Side, Verdict};
+use aqueduct_engine::route::context;
 use aqueduct_spec::{OnBadRecord, Pipeline};
 use tokio::task::JoinSet;
 
@@ -58,16 +60,28 @@ async fn ask(pipelines: &[Pipeline], patience: Duration) -> Vec<(String, Vec<Fin
     let mut asked = JoinSet::new();
     let mut ends = Vec::new();
     for pipeline in pipelines {
-        let context = || ProbeContext { pipeline: pipeline.name.clone(), patience };
+        let asking = || ProbeContext { pipeline: pipeline.name.clone(), patience };
         let mut sinks = vec![("sink", pipeline.sink.connector.clone())];
         if let OnBadRecord::DeadLetter(letter) = &pipeline.errors.on_bad_record {
             sinks.push(("errors.on_bad_record.dead_letter", letter.sink.clone()));
         }
-        let (index, source, context_of) = (ends.len(), pipeline.source.connector.clone(), context());
+        let (index, source, context_of) = (ends.len(), pipeline.source.connector.clone(), asking());
         ends.push((format!("{}, source.{}", pipeline.name, source.kind), Vec::new()));
         asked.spawn(async move { (index, in_time(source.configured.probe(context_of), patience).await) });
+        for (side, path, registry) in registries(pipeline) {
+            let (index, context, pipeline) = (ends.len(), asking(), pipeline.clone());
+            ends.push((format!("{}, {path}", pipeline.name), Vec::new()));
+            asked.spawn(async move {
+                let mut findings = in_time(registry.probe(context), patience).await;
+                // What does not answer need not be asked about subjects.
+                if findings.iter().all(|finding| finding.verdict != Verdict::Bad) {
+                    findings.extend(in_time(subjects(&pipeline, side), patience).await);
+                }
+                (index, findings)
+            });
+        }
         for (path, sink) in sinks {
-            let (index, context) = (ends.len(), context());
+            let (index, context) = (ends.len(), asking());
             let path = if path == "sink" { format!("sink.{}", sink.kind) } else { path.to_owned() };
             ends.push((format!("{}, {path}", pipeline.name), Vec::new()));
             asked.spawn(async move { (index, in_time(sink.configured.probe(context), patience).await) });
@@ -79,6 +93,60 @@ async fn ask(pipelines: &[Pipeline], patience: Duration) -> Vec<(String, Vec<Fin
         }
     }
     ends
+}
+
+/// The registries that formats of the pipeline need, and for which ends.
+fn registries(pipeline: &Pipeline) -> Vec<(Side, &'static str, Arc<dyn ConfiguredRegistry>)> {
+    let ends = [
+        (Side::Source, "registry of the source", &pipeline.source.formats),
+        (Side::Sink, "registry of the sink", &pipeline.sink.formats),
+    ];
+    let needed = ends.into_iter().filter_map(|(side, path, formats)| {
+        let mut needs = [&formats.key, &formats.value].into_iter().flatten();
+        let needed = needs.any(|format| format.configured.traits().registry);
+        Some((side, path, Arc::clone(formats.registry.as_ref().filter(|_| needed)?)))
+    });
+    needed.collect()
+}
+
+/// What the registry knows of the subjects of one end.
+async fn subjects(pipeline: &Pipeline, side: Side) -> Vec<Finding> {
+    let formats = match side {
+        Side::Source => &pipeline.source.formats,
+        Side::Sink => &pipeline.sink.formats,
+    };
+    let mut findings = Vec::new();
+    for (part, format) in [(Part::Key, &formats.key), (Part::Value, &formats.value)] {
+        let Some(format) = format.as_ref().filter(|format| format.configured.traits().registry) else {
+            continue;
+        };
+        match context(pipeline, side, part) {
+            Ok(context) => {
+                findings.extend(format.configured.probe(side, context, topics(pipeline, side)).await);
+            }
+            Err(error) => findings.push(error.into()),
+        }
+    }
+    findings
+}
+
+/// The topics that the file names, as far as no record has to be seen for it.
+fn topics(pipeline: &Pipeline, side: Side) -> Vec<Arc<str>> {
+    let named = pipeline.source_raw["topics"].as_array().into_iter().flatten();
+    let mut topics: Vec<Arc<str>> = named.filter_map(|topic| Some(topic.as_str()?.into())).collect();
+    if let (Side::Sink, Some(topic_of)) = (side, pipeline.sink.connector.configured.topic()) {
+        let record = |topic: &Arc<str>| Record {
+            topic: Arc::clone(topic),
+            origin: Origin::default(),
+            key: Payload::Absent,
+            value: Payload::Absent,
+            headers: Headers::default(),
+            timestamp_us: None,
+        };
+        topics = topics.iter().filter_map(|topic| topic_of(&record(topic)).ok()).collect();
+        topics.dedup();
+    }
+    topics
 }
 
 /// What holds no question back for ever; a panic of a probe shows as no findings.

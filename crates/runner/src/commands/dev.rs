@@ -87,7 +87,7 @@ async fn start(arguments: &Arguments) -> Result<Option<Exit>, String> {
     logging::start(&arguments.log.log_level, loaded.runtime.log_json, &screen)?;
     let signals = Signals::new().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let feeds = prepare(&broker, &loaded, &brokers, &catalog)?;
-    report::introduce(&arguments.file, &loaded.pipelines, &brokers, &other_brokers, &folder);
+    report::introduce(&arguments.file, &loaded.pipelines, (&brokers, &other_brokers), &registry, &folder);
 
     let mut feed = Fleet::start(feeds, &loaded.runtime, &catalog);
     let mut fleet = Fleet::start(loaded.pipelines, &loaded.runtime, &catalog);

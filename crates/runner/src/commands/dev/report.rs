@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use aqueduct_devserver::Registry;
 use aqueduct_spec::Pipeline;
 
 use super::{feed, is_embedded};
@@ -23,7 +24,13 @@ pub(super) fn time_stamp() -> String {
 }
 
 /// Before it starts: where things are, and lines to paste.
-pub(super) fn introduce(file: &Path, pipelines: &[Pipeline], brokers: &str, other: &str, folder: &Path) {
+pub(super) fn introduce(
+    file: &Path,
+    pipelines: &[Pipeline],
+    (brokers, other): (&str, &str),
+    registry: &Registry,
+    folder: &Path,
+) {
     println!("{}, with embedded ends", file.display());
     for pipeline in pipelines {
         println!("\n  {}", pipeline.name);
@@ -50,17 +57,33 @@ pub(super) fn introduce(file: &Path, pipelines: &[Pipeline], brokers: &str, othe
     }
     let topic =
         pipelines.iter().find_map(|pipeline| feed::topics(pipeline).first().copied()).unwrap_or("my.topic");
+    let by_id = |pipeline: &Pipeline| {
+        let value = pipeline.source.formats.value.as_ref();
+        value.is_some_and(|value| value.configured.traits().registry)
+    };
+    let behind_registry = pipelines.iter().any(by_id);
     println!(
         "
 Kafka is at {brokers}, in memory, as long as this runs. From another terminal:
   kcat -b {brokers} -L
   kcat -b {brokers} -C -t {topic} -o end
-  echo '{{\"id\": 1}}' | kcat -b {brokers} -P -t {topic} -k me
-  kafka-console-consumer.sh --bootstrap-server {brokers} --topic {topic} --from-beginning
-  kafka-console-producer.sh --bootstrap-server {brokers} --topic {topic}
+{}  kafka-console-consumer.sh --bootstrap-server {brokers} --topic {topic} --from-beginning
 {}
 Ctrl-C ends it.
 ",
+        if behind_registry {
+            let lines = registry.curl_lines(topic);
+            format!(
+                "The schema registry is at {}.\n{}",
+                registry.url(),
+                lines.iter().map(|line| format!("  {line}\n")).collect::<String>()
+            )
+        } else {
+            format!(
+                "  echo '{{\"id\": 1}}' | kcat -b {brokers} -P -t {topic} -k me\n  \
+                 kafka-console-producer.sh --bootstrap-server {brokers} --topic {topic}\n"
+            )
+        },
         if pipelines.iter().any(|pipeline| pipeline.sink_raw["connection"]["brokers"] == other) {
             format!("The sink's cluster is at {other}.\n")
         } else {
