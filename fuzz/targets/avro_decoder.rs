@@ -47,7 +47,9 @@ fuzz_target!(|data: &[u8]| {
         let bound = MEMORY_BYTES_SPARE + GROWTH_MAX * payload.len();
         assert!(typed.memory_bytes() < bound, "{} bytes from {}", typed.memory_bytes(), payload.len());
         let mut out = Vec::new();
-        Encoder::new(&schema, UnknownFields::Error).encode(&typed, &mut out).expect("a value of its own schema");
+        Encoder::new(&schema, UnknownFields::Error)
+            .encode(&typed, &mut out)
+            .expect("a value of its own schema");
         let again = decoder.decode(&Bytes::from(out), 0).expect("what was written");
         assert_eq!(again, typed);
     }
@@ -94,7 +96,10 @@ impl Drawing<'_> {
             }
             (10, 1..) => json!({ "type": "array", "items": self.of(depth - 1) }),
             (11, 1..) => json!({ "type": "map", "values": self.of(depth - 1) }),
-            (12, _) if !self.open.is_empty() => json!(self.open[self.next() % self.open.len()]),
+            (12, _) if !self.open.is_empty() => {
+                let at = self.next() % self.open.len();
+                json!(self.open[at])
+            }
             (13, 1..) => {
                 // Branches of the same name are left out: no union has them.
                 let mut branches: Vec<Json> = Vec::new();

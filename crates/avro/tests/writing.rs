@@ -71,10 +71,10 @@ fn canonical_form_and_fingerprint_are_the_oracles() {
         // Against the specification, it leaves a primitive type that had a logical type in an object, and a decimal's digits
         // beside a fixed.
         let said = theirs.canonical_form();
-        let mended = ["int", "long", "bytes", "string"].iter().fold(said.clone(), |all, kind| {
+        let shorter = without_digits(&said);
+        let mended = ["int", "long", "bytes", "string"].iter().fold(shorter, |all, kind| {
             all.replace(&format!(r#"{{"type":"{kind}"}}"#), &format!(r#""{kind}""#))
         });
-        let mended = without_digits(&mended);
         assert_eq!(canonical(&schema), mended, "seed {seed}: {json}");
         if said == mended {
             compared += 1;
