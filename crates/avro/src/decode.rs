@@ -148,17 +148,27 @@ impl<'a> Reading<'a> {
     #[inline(never)]
     fn record(&mut self, fields: &Fields, depth: u32) -> Result<Box<[Value]>, Fault> {
         self.spend(fields.steps.len())?;
+        if let Some(before) = &fields.before {
+            return self.rearranged(fields, before, depth);
+        }
         let mut read: Box<[Value]> = fields.steps.iter().map(|_| Value::Absent).collect();
         for (index, (step, place)) in fields.steps.iter().zip(&mut read).enumerate() {
             self.value(*step, depth, place).map_err(|fault| fault.in_field(&fields.take[index].name))?;
         }
-        let Some(before) = &fields.before else { return Ok(read) };
+        Ok(read)
+    }
+
+    /// The same where the reader has other fields, or another order: what is read has its place among the defaults.
+    #[inline(never)]
+    fn rearranged(&mut self, fields: &Fields, before: &[Value], depth: u32) -> Result<Box<[Value]>, Fault> {
         self.spend(before.len())?;
-        let mut values = before.clone();
-        for (value, take) in read.into_iter().zip(&fields.take) {
-            if let Some(to) = take.to {
-                values[to as usize] = value;
-            }
+        let mut values: Box<[Value]> = before.into();
+        for (step, take) in fields.steps.iter().zip(&fields.take) {
+            let read = match take.to {
+                Some(to) => self.value(*step, depth, &mut values[to as usize]),
+                None => self.one(*step, depth).map(drop),
+            };
+            read.map_err(|fault| fault.in_field(&take.name))?;
         }
         Ok(values)
     }
