@@ -18,5 +18,9 @@ fuzz_target!(|text: &str| {
     // A type that is referred to by a name of another namespace cannot be told apart there.
     assert_eq!(canonical(&again), canonical(&schema));
     assert_eq!(fingerprint(&again), fingerprint(&schema));
-    drop((Decoder::new(&schema), Encoder::new(&schema, UnknownFields::Drop), Decoder::resolving(&schema, &again)));
+    drop((
+        Decoder::new(&schema),
+        Encoder::new(&schema, UnknownFields::Drop),
+        Decoder::resolving(&schema, &again),
+    ));
 });

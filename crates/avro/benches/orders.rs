@@ -167,8 +167,11 @@ fn encoding(payloads: &[Bytes], values: &[Theirs], runtime: &Runtime, registry: 
     race("encode into another schema", &mut [("ours", &mut |slice| ours(&resolving, slice, &mut resolved))]);
 }
 
+/// Reads or writes a slice of the orders.
+type Run<'a> = dyn FnMut(Range<usize>) + 'a;
+
 /// Runs all in turn, several times over, and prints the best of each beside the first.
-fn race(what: &str, sides: &mut [(&str, &mut dyn FnMut(Range<usize>))]) {
+fn race(what: &str, sides: &mut [(&str, &mut Run<'_>)]) {
     let mut best = vec![(0.0, 0.0); sides.len()];
     for from in (0..RECORDS).step_by(SLICE) {
         let mut of_slice = vec![(f64::INFINITY, f64::INFINITY); sides.len()];

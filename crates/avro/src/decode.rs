@@ -75,37 +75,37 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// Made part of each loop over fields or items. Those loops are iterators of known length, collected: so each kind of
-    /// value is written to its place part by part. Pushed, it is gathered on the stack and copied from there, and the
-    /// processor waits for that as long as for the rest of the decoding.
-    ///
-    /// So are all the small readers below: what they return is in parts, too, and would go through memory.
+    /// Reads a value into a place that holds nothing yet. This is made part of each loop over fields or items, and so are
+    /// the small readers below: so each kind of value is written to its place part by part. Returned, or pushed, it is
+    /// gathered on the stack and copied from there, and the processor waits for that as long as for all the rest.
     #[inline(always)]
-    fn value(&mut self, step: Step, depth: u32) -> Result<Value, Fault> {
+    fn value(&mut self, step: Step, depth: u32, place: &mut Value) -> Result<(), Fault> {
         let plan = self.plan;
         let step = match step {
             Step::Optional { null, other } => {
                 if self.branch(2)? == u32::from(null) {
-                    return Ok(Value::Null);
+                    put(place, Value::Null);
+                    return Ok(());
                 }
                 plan.step(other)
             }
             step => step,
         };
-        Ok(match step {
-            Step::Text => Value::Text(Text::Span(self.text()?)),
-            Step::Long => Value::Long(self.long()?),
-            Step::Int => Value::Int(self.int()?),
-            Step::Bytes => Value::Bytes(Blob::Span(self.counted()?)),
-            Step::Double => Value::Double(f64::from_le_bytes(self.array()?)),
-            Step::Boolean => Value::Boolean(self.boolean()?),
-            Step::Enum(of) => Value::Enum(self.symbol(of)?),
-            Step::Record(of) => Value::Record(self.record(plan.fields(of), deeper(depth)?)?),
+        match step {
+            Step::Text => put(place, Value::Text(Text::Span(self.text()?))),
+            Step::Long => put(place, Value::Long(self.long()?)),
+            Step::Int => put(place, Value::Int(self.int()?)),
+            Step::Bytes => put(place, Value::Bytes(Blob::Span(self.counted()?))),
+            Step::Double => put(place, Value::Double(f64::from_le_bytes(self.array()?))),
+            Step::Boolean => put(place, Value::Boolean(self.boolean()?)),
+            Step::Enum(of) => put(place, Value::Enum(self.symbol(of)?)),
+            Step::Record(of) => put(place, Value::Record(self.record(plan.fields(of), deeper(depth)?)?)),
             Step::List { item, may_be_empty } => {
-                Value::List(self.list(plan.step(item), may_be_empty, deeper(depth)?)?)
+                put(place, Value::List(self.list(plan.step(item), may_be_empty, deeper(depth)?)?));
             }
-            step => self.seldom(step, depth)?,
-        })
+            step => *place = self.seldom(step, depth)?,
+        }
+        Ok(())
     }
 
     #[inline(never)]
@@ -140,62 +140,53 @@ impl<'a> Reading<'a> {
     /// A value that stands alone.
     #[inline(never)]
     fn one(&mut self, step: Step, depth: u32) -> Result<Value, Fault> {
-        self.value(step, depth)
+        let mut one = Value::Absent;
+        self.value(step, depth, &mut one)?;
+        Ok(one)
     }
 
     #[inline(never)]
     fn record(&mut self, fields: &Fields, depth: u32) -> Result<Box<[Value]>, Fault> {
         self.spend(fields.steps.len())?;
-        let mut fault = None;
-        let read = fields.steps.iter().enumerate().map(|(index, step)| match self.value(*step, depth) {
-            Ok(value) => value,
-            Err(why) => self.stop(&mut fault, why, |why| why.in_field(&fields.take[index].name)),
-        });
-        let read: Box<[Value]> = read.collect();
-        match (fault, &fields.before) {
-            (Some(fault), _) => Err(fault),
-            (None, None) => Ok(read),
-            (None, Some(before)) => {
-                self.spend(before.len())?;
-                let mut values = before.clone();
-                for (value, take) in read.into_iter().zip(&fields.take) {
-                    if let Some(to) = take.to {
-                        values[to as usize] = value;
-                    }
-                }
-                Ok(values)
-            }
+        if let Some(before) = &fields.before {
+            return self.rearranged(fields, before, depth);
         }
+        let mut read: Box<[Value]> = fields.steps.iter().map(|_| Value::Absent).collect();
+        for (index, (step, place)) in fields.steps.iter().zip(&mut read).enumerate() {
+            self.value(*step, depth, place).map_err(|fault| fault.in_field(&fields.take[index].name))?;
+        }
+        Ok(read)
+    }
+
+    /// The same where the reader has other fields, or another order: what is read has its place among the defaults.
+    #[inline(never)]
+    fn rearranged(&mut self, fields: &Fields, before: &[Value], depth: u32) -> Result<Box<[Value]>, Fault> {
+        self.spend(before.len())?;
+        let mut values: Box<[Value]> = before.into();
+        for (step, take) in fields.steps.iter().zip(&fields.take) {
+            let read = match take.to {
+                Some(to) => self.value(*step, depth, &mut values[to as usize]),
+                None => self.one(*step, depth).map(drop),
+            };
+            read.map_err(|fault| fault.in_field(&take.name))?;
+        }
+        Ok(values)
     }
 
     #[inline(never)]
     fn list(&mut self, item: Step, may_be_empty: bool, depth: u32) -> Result<Box<[Value]>, Fault> {
         let mut values = Vec::new();
         loop {
-            let count = self.count(may_be_empty)?;
+            let (first, count) = (values.len(), self.count(may_be_empty)?);
             if count == 0 {
                 return Ok(values.into_boxed_slice());
             }
-            let (first, mut fault) = (values.len(), None);
             values.reserve_exact(count);
-            values.extend((first..first + count).map(|index| match self.value(item, depth) {
-                Ok(value) => value,
-                Err(why) => self.stop(&mut fault, why, |why| why.in_item(index)),
-            }));
-            if let Some(fault) = fault {
-                return Err(fault);
+            values.extend((0..count).map(|_| Value::Absent));
+            for (index, place) in values.iter_mut().enumerate().skip(first) {
+                self.value(item, depth, place).map_err(|fault| fault.in_item(index))?;
             }
         }
-    }
-
-    /// The first fault is kept, and nothing is left to read: the loop it was met in goes to its end without effect.
-    #[cold]
-    fn stop(&mut self, fault: &mut Option<Fault>, why: Fault, place: impl FnOnce(Fault) -> Fault) -> Value {
-        if fault.is_none() {
-            *fault = Some(place(why.at(self.at)));
-            (self.at, self.values_left) = (self.bytes.len(), 0);
-        }
-        Value::Absent
     }
 
     fn map(&mut self, value: Step, depth: u32) -> Result<Box<[(Text, Value)]>, Fault> {
@@ -393,6 +384,12 @@ impl<'a> Reading<'a> {
     fn left(&self) -> usize {
         self.bytes.len() - self.at
     }
+}
+
+/// The place holds nothing, so there is nothing to be dropped; said this way, the compiler need not look.
+#[inline(always)]
+fn put(place: &mut Value, value: Value) {
+    std::mem::forget(std::mem::replace(place, value));
 }
 
 /// Eight bytes at a time, the last eight once more where the number does not come out even: most texts are short.

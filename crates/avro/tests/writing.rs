@@ -68,9 +68,11 @@ fn canonical_form_and_fingerprint_are_the_oracles() {
     for (seed, json) in schemas() {
         let schema = parse(&json.to_string(), &[]).unwrap();
         let theirs = apache_avro::Schema::parse_str(&json.to_string()).unwrap();
-        // It leaves a primitive type in an object when it had a logical type, which the specification's first rule forbids.
+        // Against the specification, it leaves a primitive type that had a logical type in an object, and a decimal's digits
+        // beside a fixed.
         let said = theirs.canonical_form();
-        let mended = ["int", "long", "bytes", "string"].iter().fold(said.clone(), |all, kind| {
+        let shorter = without_digits(&said);
+        let mended = ["int", "long", "bytes", "string"].iter().fold(shorter, |all, kind| {
             all.replace(&format!(r#"{{"type":"{kind}"}}"#), &format!(r#""{kind}""#))
         });
         assert_eq!(canonical(&schema), mended, "seed {seed}: {json}");
@@ -83,4 +85,13 @@ fn canonical_form_and_fingerprint_are_the_oracles() {
     assert!(compared > 500, "only {compared} fingerprints were compared");
     // As the specification's own test data have it.
     assert_eq!(fingerprint(&parse(r#""int""#, &[]).unwrap()), 0x7275_d51a_3f39_5c8f);
+}
+
+fn without_digits(text: &str) -> String {
+    let mut parts = text.split(r#","precision":"#);
+    let mut rest = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        rest.push_str(&part[part.find('}').unwrap()..]);
+    }
+    rest
 }

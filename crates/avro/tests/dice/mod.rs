@@ -85,7 +85,7 @@ pub fn schema(dice: &mut Dice, names: &mut Names, depth: usize) -> Json {
                 }
             }
         }
-        0..100 => record(dice, names, depth - 1),
+        at if at < 100 => record(dice, names, depth - 1),
         _ if dice.one_in(2) => meaning(dice, names),
         _ => leaf(dice, names),
     }
