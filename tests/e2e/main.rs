@@ -10,4 +10,5 @@ mod moves;
 mod offsets;
 mod scene;
 mod storm;
+mod typed;
 mod wrong_inputs;

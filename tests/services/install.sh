@@ -15,3 +15,5 @@ kafka_libs
 ls "$(dirname "$libs")"/classes-*.jsa > /dev/null 2>&1 || KAFKA_MAKE_ARCHIVE=1 "$here/kafka.sh" "$tmp/kafka" $port
 "$here/s3.sh" "$tmp/s3" $((port + 10))
 "$here/toxiproxy.sh" "$tmp/toxiproxy" $((port + 20))
+"$here/registry.sh" "$tmp/registry" $((port + 30))
+"$here/confluent_python.sh"

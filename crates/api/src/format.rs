@@ -49,6 +49,8 @@ pub enum Side {
 pub struct FormatTraits {
     /// Its bytes begin with an id that only their registry can explain.
     pub registry: bool,
+    /// Its values are more than one text or one lump of bytes.
+    pub structured: bool,
     /// It has a schema of its own that values are brought into, so that they never pass as they are.
     pub declared: bool,
     /// Bytes in which nobody looks for anything are passed on without a look, rather than checked.

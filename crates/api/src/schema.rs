@@ -7,11 +7,21 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+use crate::registry::SchemaText;
+
 /// A schema: types, one of which is the whole value's. Behind an `Arc` it is shared by all values of that shape.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Schema {
     types: Box<[Type]>,
     root: TypeId,
+    written: Option<SchemaText>,
+}
+
+/// Two schemas are equal when they say the same, in whatever words.
+impl PartialEq for Schema {
+    fn eq(&self, other: &Self) -> bool {
+        self.types == other.types && self.root == other.root
+    }
 }
 
 /// A type inside its schema.
@@ -159,6 +169,23 @@ pub struct Field {
 }
 
 impl Schema {
+    /// The same schema, remembering the words it was written in: registered elsewhere, it keeps them.
+    #[must_use]
+    pub fn written_as(self: Arc<Self>, text: SchemaText) -> Arc<Self> {
+        match Arc::try_unwrap(self) {
+            Ok(schema) => Arc::new(Schema { written: Some(text), ..schema }),
+            Err(shared) => {
+                let types = shared.types.clone();
+                Arc::new(Schema { types, root: shared.root, written: Some(text) })
+            }
+        }
+    }
+
+    /// The words it was written in, where it was read from some.
+    pub fn written(&self) -> Option<&SchemaText> {
+        self.written.as_ref()
+    }
+
     /// The whole value's type.
     pub fn root(&self) -> TypeId {
         self.root
@@ -288,6 +315,6 @@ impl SchemaBuilder {
     /// The schema whose values are of the type `root`. A promise that was not kept is `Any`.
     pub fn finish(self, root: TypeId) -> Arc<Schema> {
         let types = self.types.into_iter().map(|of| of.unwrap_or(Kind::Any.into())).collect();
-        Arc::new(Schema { types, root })
+        Arc::new(Schema { types, root, written: None })
     }
 }

@@ -2,6 +2,7 @@
 //! (`aqueduct_api::value`), and a reader's schema, where it differs, is resolved while compiling, not per record.
 //! <https://avro.apache.org/docs/1.12.0/specification/>
 
+mod compatible;
 mod decode;
 mod default;
 mod encode;
@@ -10,6 +11,7 @@ mod plan;
 mod resolve;
 pub mod schema;
 
+pub use compatible::{Incompatibility, Rule, incompatibilities};
 pub use decode::Decoder;
 pub use encode::{Encoder, UnknownFields};
 pub use fault::Fault;

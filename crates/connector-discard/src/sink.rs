@@ -23,7 +23,12 @@ impl SinkConnector for Nothing {
     }
 
     fn traits(_: &Config) -> SinkTraits {
-        SinkTraits { lanes: 1, batch_records_max: None, repeats: Repeats::Absorbed("nothing is kept") }
+        SinkTraits {
+            lanes: 1,
+            batch_records_max: None,
+            repeats: Repeats::Absorbed("nothing is kept"),
+            value_format: None,
+        }
     }
 
     fn describe(_: &Config) -> String {

@@ -28,7 +28,7 @@ impl SinkConnector for Lines {
     }
 
     fn traits(_: &SinkConfig) -> SinkTraits {
-        SinkTraits { lanes: 1, batch_records_max: None, repeats: Repeats::Visible }
+        SinkTraits { lanes: 1, batch_records_max: None, repeats: Repeats::Visible, value_format: None }
     }
 
     fn describe(config: &SinkConfig) -> String {

@@ -34,7 +34,12 @@ impl SourceConnector for Lines {
     }
 
     fn traits(config: &SourceConfig) -> SourceTraits {
-        SourceTraits { keeps_offsets: KeepsOffsets::Never, tasks_max: Some(1), finite: !config.follow }
+        SourceTraits {
+            keeps_offsets: KeepsOffsets::Never,
+            tasks_max: Some(1),
+            finite: !config.follow,
+            typed: false,
+        }
     }
 
     fn describe(config: &SourceConfig, _: &str) -> String {

@@ -41,6 +41,7 @@ async fn run(batch_records_max: usize, discard: bool) -> f64 {
         batch_records_max,
         batch_bytes_max: usize::MAX,
         drain_timeout: Duration::from_secs(1),
+        typed: false,
         condition: Condition::default(),
     };
     let config = Arc::new(Config { count: Some(RECORDS), ..Config::default() });

@@ -3,7 +3,10 @@
 mod config;
 mod order;
 mod pace;
+mod row;
 mod source;
 
 pub use config::{Config, Kind};
+pub use order::Customers;
+pub use row::schema;
 pub use source::Orders;

@@ -12,15 +12,15 @@ pub(crate) const ORDER_BYTES: usize = 288;
 /// No order takes more.
 pub(crate) const ORDER_BYTES_MAX: usize = 400;
 
-/// The customers whose orders come to one partition, and its own dice.
-pub(crate) struct Customers {
+/// The customers whose orders come to one partition, and its own dice: everything that orders are made from.
+pub struct Customers {
     numbers: Vec<u32>,
     seed: u64,
 }
 
 impl Customers {
-    /// Those of each partition.
-    pub(crate) fn shared_out(partitions: u32, seed: u64) -> Vec<Self> {
+    /// Those of each partition, of so many, as the key decides. The same seed makes the same orders.
+    pub fn shared_out(partitions: u32, seed: u64) -> Vec<Self> {
         let seed_of = |partition| scramble(seed ^ scramble(u64::from(partition) + 1));
         let mut all: Vec<Self> =
             (0..partitions).map(|p| Self { numbers: Vec::new(), seed: seed_of(p) }).collect();
@@ -34,24 +34,53 @@ impl Customers {
     ///
     /// `id` is its number, `offset` its place in the partition.
     pub(crate) fn order(&self, id: u64, offset: u64, created_at: &[u8; 27], out: &mut BytesMut) -> Bytes {
-        let dice = scramble(self.seed.wrapping_add((offset + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        let number = self.numbers[(((dice & 0xffff_ffff) * self.numbers.len() as u64) >> 32) as usize];
-        let customer = key(number);
-        let basket = &BASKETS[(dice >> 32) as usize % BASKETS.len()];
-        let card = (dice >> 48) as u32 % 10_000;
+        let drawn = self.draw(offset);
+        let customer = key(drawn.customer);
 
         out.extend_from_slice(b"{\"id\":");
         out.extend_from_slice(itoa::Buffer::new().format(id).as_bytes());
         out.extend_from_slice(b",\"customer_id\":\"");
         out.extend_from_slice(customer);
-        out.extend_from_slice(COUNTRIES[number as usize % COUNTRIES.len()]);
-        out.extend_from_slice(STATES[(dice >> 42) as usize % STATES.len()]);
-        out.extend_from_slice(basket.as_bytes());
-        out.extend_from_slice(&digits::<4>(card));
+        out.extend_from_slice(COUNTRIES[drawn.country()]);
+        out.extend_from_slice(STATES[drawn.state]);
+        out.extend_from_slice(BASKETS[drawn.basket].json.as_bytes());
+        out.extend_from_slice(&digits::<4>(drawn.card));
         out.extend_from_slice(b"\",\"created_at\":\"");
         out.extend_from_slice(created_at);
         out.extend_from_slice(b"\"}");
         Bytes::from_static(customer)
+    }
+
+    /// What the order at that place in the partition is made of.
+    pub(crate) fn draw(&self, offset: u64) -> Drawn {
+        let dice = scramble(self.seed.wrapping_add((offset + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        Drawn {
+            dice,
+            customer: self.numbers[(((dice & 0xffff_ffff) * self.numbers.len() as u64) >> 32) as usize],
+            basket: (dice >> 32) as usize % BASKETS.len(),
+            card: (dice >> 48) as u32 % 10_000,
+            state: (dice >> 42) as usize % STATES.len(),
+        }
+    }
+}
+
+/// What an order is made of, whatever it is written as.
+pub(crate) struct Drawn {
+    pub(crate) dice: u64,
+    /// Their number.
+    pub(crate) customer: u32,
+    /// Which of [`BASKETS`].
+    pub(crate) basket: usize,
+    /// The last digits of the card.
+    pub(crate) card: u32,
+    /// Which of [`STATES`].
+    pub(crate) state: usize,
+}
+
+impl Drawn {
+    /// Which of [`COUNTRIES`].
+    pub(crate) fn country(&self) -> usize {
+        self.customer as usize % COUNTRIES.len()
     }
 }
 
@@ -82,7 +111,7 @@ impl Clock {
 }
 
 /// The last `N` decimal digits.
-fn digits<const N: usize>(mut number: u32) -> [u8; N] {
+pub(crate) fn digits<const N: usize>(mut number: u32) -> [u8; N] {
     let mut digits = [b'0'; N];
     for digit in digits.iter_mut().rev() {
         *digit += (number % 10) as u8;
@@ -92,18 +121,19 @@ fn digits<const N: usize>(mut number: u32) -> [u8; N] {
 }
 
 /// The finalizer of splitmix64: every bit of the input changes half of the output.
-fn scramble(mut z: u64) -> u64 {
+pub(crate) fn scramble(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
 
 /// How many customers the shop has.
-const CUSTOMERS: u32 = 50_000;
+pub(crate) const CUSTOMERS: u32 = 50_000;
 /// Bytes of a key: `c-00042`.
 const KEY_BYTES: usize = 7;
 
-fn key(customer: u32) -> &'static [u8] {
+/// The key of a customer's orders.
+pub(crate) fn key(customer: u32) -> &'static [u8] {
     &KEYS.as_bytes()[customer as usize * KEY_BYTES..][..KEY_BYTES]
 }
 
@@ -111,26 +141,48 @@ fn key(customer: u32) -> &'static [u8] {
 static KEYS: LazyLock<String> =
     LazyLock::new(|| (0..CUSTOMERS).map(|number| format!("c-{number:05}")).collect());
 
-/// Whole baskets, from the amount to the first digits of the card; the amount is the sum of the items.
-static BASKETS: LazyLock<Vec<String>> = LazyLock::new(|| (0..1024).map(basket).collect());
+/// What is in an order.
+pub(crate) struct Basket {
+    pub(crate) items: Vec<Item>,
+    /// The sum of the items.
+    pub(crate) total_cents: u64,
+    /// From the amount to the first digits of the card.
+    json: String,
+}
 
-fn basket(number: u64) -> String {
+/// A line of an order.
+pub(crate) struct Item {
+    pub(crate) sku: String,
+    pub(crate) quantity: u64,
+    pub(crate) price_cents: u64,
+}
+
+/// Whole baskets, so that none is put together twice.
+pub(crate) static BASKETS: LazyLock<Vec<Basket>> = LazyLock::new(|| (0..1024).map(basket).collect());
+
+fn basket(number: u64) -> Basket {
     let mut dice = scramble(number + 1);
     let mut roll = |sides: u64| {
         dice = scramble(dice.wrapping_add(0x9e37_79b9_7f4a_7c15));
         dice % sides
     };
-    let (mut total, mut items) = (0, Vec::new());
+    let (mut total_cents, mut items) = (0, Vec::new());
     for _ in 0..[1, 1, 1, 2, 2, 3][roll(6) as usize] {
         let product = PRODUCTS[roll(PRODUCTS.len() as u64) as usize];
-        let (quantity, price) = (1 + roll(3), 195 + 50 * roll(200));
-        total += quantity * price;
-        let sku = format!("{product}-{}", 100 + roll(900));
-        items.push(format!(r#"{{"sku":"{sku}","quantity":{quantity},"price":{}}}"#, money(price)));
+        let (quantity, price_cents) = (1 + roll(3), 195 + 50 * roll(200));
+        total_cents += quantity * price_cents;
+        items.push(Item { sku: format!("{product}-{}", 100 + roll(900)), quantity, price_cents });
     }
-    // Numbers from 4000 0000 0000 are given to nobody.
-    format!(r#"{},"items":[{}],"card_number":"400000000000"#, money(total), items.join(","))
+    let line = |Item { sku, quantity, price_cents }: &Item| {
+        format!(r#"{{"sku":"{sku}","quantity":{quantity},"price":{}}}"#, money(*price_cents))
+    };
+    let lines: Vec<String> = items.iter().map(line).collect();
+    let json = format!(r#"{},"items":[{}],"card_number":"{CARD}"#, money(total_cents), lines.join(","));
+    Basket { items, total_cents, json }
 }
+
+/// The first digits of all cards: numbers from 4000 0000 0000 are given to nobody.
+pub(crate) const CARD: &str = "400000000000";
 
 fn money(cents: u64) -> String {
     format!("{}.{:02}", cents / 100, cents % 100)
@@ -180,7 +232,7 @@ mod tests {
         let most = prefix
             + longest(&mut COUNTRIES.iter().map(|text| text.len()))
             + longest(&mut STATES.iter().map(|text| text.len()))
-            + longest(&mut BASKETS.iter().map(String::len));
+            + longest(&mut BASKETS.iter().map(|basket| basket.json.len()));
         assert!(most <= ORDER_BYTES_MAX, "{most}");
         assert!(Customers::shared_out(1_000, 1).iter().all(|customers| !customers.numbers.is_empty()));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aqueduct_api::catalog::{KeepsOffsets, SourceConnector, SourceContext, SourceTraits};
 use aqueduct_api::{
-    Error, Headers, Lag, Offsets, Origin, Partition, Polled, Problem, Record, Result, Source,
+    Error, Headers, Lag, Offsets, Origin, Partition, Payload, Polled, Problem, Record, Result, Source,
 };
 use async_trait::async_trait;
 use bytes::BytesMut;
@@ -21,8 +21,7 @@ pub struct Orders;
 #[async_trait]
 impl SourceConnector for Orders {
     const NAME: &'static str = "generate";
-    const ABOUT: &'static str =
-        "Makes up orders of a web shop as JSON; the same seed makes the same records.";
+    const ABOUT: &'static str = "Makes up orders of a web shop, as JSON or as the sink's format has them; the same seed makes the same records.";
     type Config = Config;
 
     fn check(config: &Config) -> Vec<Problem> {
@@ -34,6 +33,7 @@ impl SourceConnector for Orders {
             keeps_offsets: KeepsOffsets::Never,
             tasks_max: Some(config.partitions as usize),
             finite: config.count.is_some(),
+            typed: true,
         }
     }
 
@@ -58,6 +58,8 @@ struct Generator {
     turn: usize,
     batch_records_max: usize,
     pace: Option<Pace>,
+    /// Values are wanted with their structure.
+    typed: bool,
     /// Microseconds of event time per so many records.
     step_us: (u64, u64),
     clock: Clock,
@@ -96,6 +98,7 @@ impl Generator {
                 // Slower than any machine makes them, so that no record comes out of the future.
                 (None, None) => (1, 20),
             },
+            typed: context.typed,
             clock: Clock::default(),
             lanes: lanes.into_iter().filter(|lane| lane.end.is_none_or(|end| lane.next < end)).collect(),
         })
@@ -115,12 +118,19 @@ impl Generator {
             let index = offset * u64::from(self.partitions) + u64::from(lane.partition);
             let (step_us, per) = self.step_us;
             let timestamp_us = lane.start_us.saturating_add_unsigned(index.saturating_mul(step_us) / per);
-            let key = lane.customers.order(index + 1, offset, self.clock.at(timestamp_us), &mut memory);
+            let (key, value) = if self.typed {
+                let (key, row) = lane.customers.row(index + 1, offset, timestamp_us, &mut memory);
+                (key, Payload::Typed(row))
+            } else {
+                let created_at = self.clock.at(timestamp_us);
+                let key = lane.customers.order(index + 1, offset, created_at, &mut memory);
+                (key, memory.split().freeze().into())
+            };
             records.push(Record {
                 topic: Arc::clone(&self.topic),
                 origin: Origin { partition: lane.partition as i32, offset: offset as i64 },
                 key: key.into(),
-                value: memory.split().freeze().into(),
+                value,
                 headers: Headers::default(),
                 timestamp_us: Some(timestamp_us),
             });

@@ -28,6 +28,7 @@ async fn open(config: Value, task: usize, tasks: usize, resume: Offsets) -> Box<
         batch_records_max: 50,
         batch_bytes_max: 1 << 20,
         drain_timeout: Duration::from_secs(1),
+        typed: false,
         condition: Condition::default(),
     };
     configured(config).open(context).await.expect("it opens")
@@ -200,6 +201,7 @@ async fn refuses_offsets_it_cannot_read() {
         batch_records_max: 50,
         batch_bytes_max: 1 << 20,
         drain_timeout: Duration::from_secs(1),
+        typed: false,
         condition: Condition::default(),
     };
     let error = configured(json!({})).open(context).await.err().unwrap();

@@ -64,6 +64,7 @@ async fn through_source(brokers: &str, topic: &str, round: usize) -> Result<Coun
         batch_records_max: 1_000,
         batch_bytes_max: 1 << 20,
         drain_timeout: Duration::from_secs(5),
+        typed: false,
         condition: Default::default(),
     };
     let mut source = configured.open(context).await?;

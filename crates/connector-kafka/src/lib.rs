@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use aqueduct_api::catalog::{
     KeepsOffsets, ProbeContext, Repeats, SinkConnector, SinkContext, SinkTraits, SourceConnector,
-    SourceContext, SourceTraits,
+    SourceContext, SourceTraits, Topic,
 };
 use aqueduct_api::{Finding, Placement, Problem, Result, Sink, Source};
 use async_trait::async_trait;
@@ -47,10 +47,15 @@ impl SourceConnector for Topics {
 
     fn traits(config: &SourceConfig) -> SourceTraits {
         if !config.is_assigned() {
-            return SourceTraits { keeps_offsets: KeepsOffsets::Always, tasks_max: None, finite: false };
+            return SourceTraits {
+                keeps_offsets: KeepsOffsets::Always,
+                tasks_max: None,
+                finite: false,
+                typed: false,
+            };
         }
         let tasks_max = Some(config.partitions.values().map(Vec::len).sum());
-        SourceTraits { keeps_offsets: KeepsOffsets::UnlessStored, tasks_max, finite: false }
+        SourceTraits { keeps_offsets: KeepsOffsets::UnlessStored, tasks_max, finite: false, typed: false }
     }
 
     fn describe(config: &SourceConfig, pipeline: &str) -> String {
@@ -95,7 +100,11 @@ impl SinkConnector for Topics {
     }
 
     fn traits(_: &SinkConfig) -> SinkTraits {
-        SinkTraits { lanes: 1, batch_records_max: None, repeats: Repeats::Visible }
+        SinkTraits { lanes: 1, batch_records_max: None, repeats: Repeats::Visible, value_format: None }
+    }
+
+    fn topic(config: &SinkConfig) -> Option<Topic> {
+        sink::topic(&config.topic)
     }
 
     fn describe(config: &SinkConfig) -> String {

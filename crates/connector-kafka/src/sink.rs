@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aqueduct_api::catalog::SinkContext;
-use aqueduct_api::config::Template;
+use aqueduct_api::config::{Piece, Template};
 use aqueduct_api::{Batch, Error, ErrorKind, Record, Result, Sink, Written};
 use async_trait::async_trait;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -209,6 +209,19 @@ impl TopicsSink {
     fn name(&mut self, record: &Record) -> String {
         topic_of(&self.config.topic, record, &mut self.topic).map(str::to_owned).unwrap_or_default()
     }
+}
+
+/// Finds topics for those who have to know them before the record is here.
+pub(crate) fn topic(template: &Template) -> Option<aqueduct_api::catalog::Topic> {
+    if template.pieces() == [Piece::Topic] {
+        return None;
+    }
+    if let Some(name) = template.constant() {
+        let name: Arc<str> = name.into();
+        return Some(Box::new(move |_| Ok(Arc::clone(&name))));
+    }
+    let template = template.clone();
+    Some(Box::new(move |record| topic_of(&template, record, &mut String::new()).map(Arc::from)))
 }
 
 /// The topic of this record, put together in `made` where a record names it.

@@ -1,6 +1,7 @@
-//! What `aqueduct dev` embeds: a Kafka-compatible broker that keeps its records in memory.
+//! What `aqueduct dev` embeds: a Kafka-compatible broker that keeps its records in memory, and a schema registry
+//! ([`Registry`]).
 //!
-//! It speaks the protocol of one node with the classic consumer groups, idempotent producers and transactions, to
+//! The broker speaks the protocol of one node with the classic consumer groups, idempotent producers and transactions, to
 //! librdkafka and the Java clients alike. What it leaves out: TLS, SASL, ACLs, the group protocol of KIP-848,
 //! compaction and retention by time. It holds what its [`Limits`] allow, and drops the oldest records beyond.
 
@@ -9,6 +10,7 @@ mod batch;
 mod broker;
 mod groups;
 mod log;
+mod registry;
 mod server;
 mod settings;
 mod topics;
@@ -21,6 +23,8 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+pub use crate::registry::{Registry, RegistryLimits};
 
 use crate::broker::Broker;
 

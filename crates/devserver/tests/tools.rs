@@ -1,4 +1,4 @@
-//! The tools people have at hand: kcat, and the console tools of Apache Kafka.
+//! The tools people have at hand: kcat, the console tools of Apache Kafka, and Confluent's Python client.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use aqueduct_devserver::Registry;
 use probe::Dev;
 
 /// Runs a tool to its end and gives its standard output; a tool that is missing or fails is a failed test.
@@ -95,4 +96,30 @@ fn topics_are_managed_by_the_java_tools_and_listed_by_kcat() {
     let listed = kcat(&dev, &["-L"], "");
     assert!(listed.contains("topic \"lake\" with 5 partitions"), "{listed}");
     assert!(!listed.contains("orders"), "{listed}");
+}
+
+#[test]
+fn confluents_serializers_write_read_evolve_and_are_refused() {
+    let dev = Dev::with_topic("orders", 1);
+    let registry = dev.runtime.block_on(Registry::start(([127, 0, 0, 1], 0).into())).unwrap();
+    let here = env!("CARGO_MANIFEST_DIR");
+    let mut command = Command::new("timeout");
+    command.args(["300", &format!("{here}/../../tests/services/confluent_python.sh")]);
+    command.args([&format!("{here}/tests/serializers.py"), &dev.address(), &registry.url()]);
+    let expected = [
+        "read 0000000001 {'id': 1, 'note': 'none'}",
+        "read 0000000002 {'id': 2, 'note': 'ring twice'}",
+        "subjects ['orders-value'] [1, 2]",
+        "latest 2 2 AVRO",
+        "lookup 1",
+        "same id 2",
+        "compatible True False",
+        "refused 409 40901 True",
+        "config FULL FULL",
+        "references [('Address', 'address', 1)]",
+        "unknown 404 40403",
+        "deleted 2 [1] [1, 2]",
+    ];
+    assert_eq!(run(&mut command, "").lines().collect::<Vec<_>>(), expected);
+    dev.runtime.block_on(registry.stop());
 }

@@ -1,17 +1,33 @@
-//! Decode and transform as one plain function over records: the same for a running pipeline and for the tests that
+//! Decode, transform and encode as one function over records: the same for a running pipeline and for the tests that
 //! people write beside it.
 
-use aqueduct_api::{Error, Format, Payload, Record, Result, Transform};
-use aqueduct_spec::Pipeline;
+mod part;
 
+use std::ops::Range;
+use std::sync::Arc;
+
+use aqueduct_api::catalog::Topic;
+use aqueduct_api::{Condition, Error, ErrorKind, Part, Payload, Record, Result, Schema, Transform};
+use aqueduct_spec::Pipeline;
+use bytes::Bytes;
+use tracing::{info, warn};
+
+use self::part::{Left, PartFormats, slot};
+use crate::retry::Backoff;
+use crate::route::{Route, routes};
 use crate::set_aside::{Bad, Stage};
 
 /// The stations between the source and the lanes.
 #[derive(Default)]
 pub struct Chain {
-    key: Option<Box<dyn Format>>,
-    value: Option<Box<dyn Format>>,
+    /// Key and value, in this order; those of them that do not simply pass.
+    parts: Vec<PartFormats>,
+    headers: Option<PartFormats>,
     transforms: Vec<Box<dyn Transform>>,
+    /// Where the sink will write a record, if that is not its own topic.
+    topic: Option<Topic>,
+    /// Where to say that a registry is waited for.
+    condition: Condition,
 }
 
 /// What became of a batch.
@@ -25,70 +41,214 @@ pub struct Passed {
     pub bad: Vec<Bad>,
 }
 
+/// A batch on its way.
+#[derive(Default)]
+struct Passing {
+    passed: Passed,
+    /// What was encoded, one record behind the other: they share one piece of memory.
+    out: Vec<u8>,
+    /// Which parts of which kept records stand where in it.
+    written: Vec<(usize, Part, Range<usize>)>,
+}
+
+/// Why a record could not be written yet.
+struct Missing {
+    part: Part,
+    topic: Arc<str>,
+    schema: Option<Arc<Schema>>,
+}
+
 impl Chain {
     /// What the pipeline names, built once for each task.
     pub fn build(pipeline: &Pipeline) -> Result<Self> {
-        let build = |format: &aqueduct_spec::pipeline::Named<dyn aqueduct_api::catalog::ConfiguredFormat>| {
-            format.configured.build()
-        };
+        let [key, value, headers] = routes(pipeline)?;
+        let open = |route: &Route| PartFormats::open(pipeline, route);
+        let parts = [open(&key)?, open(&value)?].into_iter().filter(|part| !part.passes()).collect();
         Ok(Self {
-            key: pipeline.source.key.as_ref().map(build).transpose()?,
-            value: pipeline.source.value.as_ref().map(build).transpose()?,
+            parts,
+            headers: Some(open(&headers)?).filter(|part| !part.passes()),
             transforms: pipeline.transforms.iter().map(|t| t.configured.build()).collect::<Result<_>>()?,
+            topic: pipeline.sink.connector.configured.topic(),
+            condition: Condition::default(),
         })
     }
 
     /// A chain of just these transforms.
     pub fn of(transforms: Vec<Box<dyn Transform>>) -> Self {
-        Self { key: None, value: None, transforms }
+        Self { transforms, ..Self::default() }
     }
 
-    /// Sends records through, in order.
-    pub fn apply(&mut self, records: Vec<Record>) -> Passed {
-        if self.key.is_none() && self.value.is_none() && self.transforms.is_empty() {
-            return Passed { kept: records, ..Passed::default() };
+    /// What its formats wait for.
+    pub fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    /// Sends records through, in order. Waits while a registry does not answer; an error is one that the pipeline ends
+    /// with.
+    pub async fn apply(&mut self, records: Vec<Record>) -> Result<Passed> {
+        if self.parts.is_empty() && self.headers.is_none() && self.transforms.is_empty() {
+            return Ok(Passed { kept: records, ..Passed::default() });
         }
-        let mut passed = Passed { kept: Vec::with_capacity(records.len()), ..Passed::default() };
+        for part in self.parts.iter_mut().filter(|part| part.prepares()) {
+            let mut wait = Waiting::new(&self.condition);
+            while let Err(error) = part.prepare_batch(&records).await {
+                wait.out(error).await?;
+            }
+            wait.over();
+        }
+        let mut passing = Passing::default();
+        passing.passed.kept.reserve(records.len());
         for record in records {
-            self.apply_one(record, &mut passed);
+            self.one(record, &mut passing).await?;
         }
-        passed
+        Ok(passing.finish())
     }
 
-    fn apply_one(&mut self, record: Record, passed: &mut Passed) {
-        let checked = check(self.key.as_deref(), &record.key, "key")
-            .and_then(|()| check(self.value.as_deref(), &record.value, "value"));
-        if let Err(error) = checked {
-            passed.bad.push(Bad { record, stage: Stage::Decode, error });
-            return;
-        }
-        if self.transforms.is_empty() {
-            passed.kept.push(record);
-            return;
-        }
+    async fn one(&mut self, record: Record, passing: &mut Passing) -> Result<()> {
         // What is set aside is the record as the source gave it: a few reference counts, never a re-encoding.
         let original = record.clone();
-        let mut current = record;
+        let bad = match self.transformed(record) {
+            Ok(Some(record)) => match self.written(record, passing).await? {
+                None => return Ok(()),
+                Some(error) => Bad { record: original, stage: Stage::Encode, error },
+            },
+            Ok(None) => {
+                passing.passed.dropped += 1;
+                return Ok(());
+            }
+            Err((stage, error)) => Bad { record: original, stage, error },
+        };
+        if bad.error.kind() != ErrorKind::BadRecord {
+            return Err(bad.error);
+        }
+        passing.passed.bad.push(bad);
+        Ok(())
+    }
+
+    fn transformed(&mut self, mut record: Record) -> Result<Option<Record>, (Stage, Error)> {
+        for part in &mut self.parts {
+            let name = part.part;
+            part.read(&mut record).map_err(|error| (Stage::Decode, error.with("part", name)))?;
+        }
+        if let Some(headers) = &mut self.headers {
+            headers.headers(&mut record).map_err(|error| (Stage::Decode, error))?;
+        }
         for transform in &mut self.transforms {
-            match transform.apply(current) {
-                Ok(Some(next)) => current = next,
-                Ok(None) => {
-                    passed.dropped += 1;
-                    return;
-                }
-                Err(error) => {
-                    passed.bad.push(Bad { record: original, stage: Stage::Transform, error });
-                    return;
-                }
+            match transform.apply(record) {
+                Ok(Some(next)) => record = next,
+                Ok(None) => return Ok(None),
+                Err(error) => return Err((Stage::Transform, error)),
             }
         }
-        passed.kept.push(current);
+        Ok(Some(record))
+    }
+
+    /// Encodes what is to be encoded and keeps the record; the error of one that cannot be written.
+    async fn written(&mut self, record: Record, passing: &mut Passing) -> Result<Option<Error>> {
+        loop {
+            let missing = match self.write(&record, passing) {
+                Ok(None) => break,
+                Ok(Some(missing)) => missing,
+                Err(error) => return Ok(Some(error)),
+            };
+            let Some(part) = self.parts.iter_mut().find(|part| part.part == missing.part) else {
+                return Ok(Some(Error::fatal(
+                    "a part of the record wants to be prepared, and has no format",
+                )));
+            };
+            let mut wait = Waiting::new(&self.condition);
+            loop {
+                match part.prepare(&missing.topic, &record, missing.schema.as_ref()).await {
+                    Ok(()) => break,
+                    Err(error) if error.kind() == ErrorKind::BadRecord => return Ok(Some(error)),
+                    Err(error) => wait.out(error).await?,
+                }
+            }
+            wait.over();
+        }
+        passing.keep(record, &self.parts);
+        Ok(None)
+    }
+
+    /// Appends the parts of a record to the buffer: all of them, or none.
+    fn write(&mut self, record: &Record, passing: &mut Passing) -> Result<Option<Missing>> {
+        let (index, start, before) = (passing.passed.kept.len(), passing.out.len(), passing.written.len());
+        let mut named = None;
+        for part in &mut self.parts {
+            let topic = match (&named, &self.topic) {
+                (Some(topic), _) => topic,
+                (None, Some(topic)) if !matches!(part.write, part::Writing::Pass) => {
+                    named.insert(topic(record)?)
+                }
+                (None, _) => &record.topic,
+            };
+            let name = part.part;
+            let left = part.write(topic, record, &mut passing.out);
+            let missing = match left {
+                Ok(Left::Untouched) => continue,
+                Ok(Left::At(range)) => {
+                    passing.written.push((index, name, range));
+                    continue;
+                }
+                Ok(Left::Unprepared(schema)) => {
+                    Ok(Some(Missing { part: name, topic: Arc::clone(topic), schema }))
+                }
+                Err(error) => Err(error.with("part", name)),
+            };
+            passing.out.truncate(start);
+            passing.written.truncate(before);
+            return missing;
+        }
+        Ok(None)
     }
 }
 
-fn check(format: Option<&dyn Format>, payload: &Payload, part: &'static str) -> Result<(), Error> {
-    match (format, payload) {
-        (Some(format), Payload::Raw(bytes)) => format.check(bytes).map_err(|error| error.with("part", part)),
-        _ => Ok(()),
+impl Passing {
+    fn keep(&mut self, mut record: Record, parts: &[PartFormats]) {
+        if !record.headers.is_empty() {
+            let names: Vec<&str> = parts.iter().filter_map(PartFormats::frame_header).collect();
+            record.headers.retain(|header| !names.contains(&&*header.name));
+        }
+        self.passed.kept.push(record);
+    }
+
+    fn finish(mut self) -> Passed {
+        let out = Bytes::from(self.out);
+        for (index, part, range) in self.written {
+            if let Some(record) = self.passed.kept.get_mut(index) {
+                *slot(record, part) = Payload::Raw(out.slice(range));
+            }
+        }
+        self.passed
+    }
+}
+
+/// A wait for a registry, with pauses that grow.
+struct Waiting<'a> {
+    condition: &'a Condition,
+    backoff: Backoff,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(condition: &'a Condition) -> Self {
+        Self { condition, backoff: Backoff::of_write(1) }
+    }
+
+    /// Waits before the same call again, or gives the error back where that would not help.
+    async fn out(&mut self, error: Error) -> Result<()> {
+        if error.kind() != ErrorKind::Transient {
+            return Err(error);
+        }
+        if self.condition.waiting(error.to_string()) {
+            warn!(%error, "a format is waiting");
+        }
+        tokio::time::sleep(self.backoff.pause()).await;
+        Ok(())
+    }
+
+    fn over(self) {
+        if self.condition.clear() {
+            info!("the format goes on");
+        }
     }
 }

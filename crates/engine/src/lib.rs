@@ -5,6 +5,7 @@ pub mod chain;
 pub mod plan;
 mod receipt;
 mod retry;
+pub mod route;
 mod run;
 mod set_aside;
 mod stall;

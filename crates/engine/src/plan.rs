@@ -7,6 +7,7 @@ use aqueduct_api::config::Size;
 use aqueduct_spec::{OnBadRecord, Pipeline};
 
 use crate::budget::Limits;
+use crate::route::routes;
 
 /// The stages of a pipeline as text, for `aqueduct plan` and for snapshot tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,20 +16,22 @@ pub struct Plan {
     pub stages: Vec<(&'static str, String)>,
 }
 
+/// What a record passes; the rest is about all of them.
+const STAGES_OF_A_RECORD: [&str; 7] =
+    ["read", "check", "decode", "transform", "encode", "translate", "write"];
+
 impl Plan {
     /// What this pipeline will do within these limits. Nothing is opened.
     pub fn of(pipeline: &Pipeline, limits: &Limits) -> Self {
-        let source = &pipeline.source;
-        let mut stages = vec![("read", source.connector.configured.describe(&pipeline.name))];
-        for (part, format) in [("key", &source.key), ("value", &source.value)] {
-            if let Some(format) = format {
-                stages.push(("check", format!("{part} is {}; the bytes pass unchanged", format.kind)));
-            }
-        }
+        let mut stages = vec![("read", pipeline.source.connector.configured.describe(&pipeline.name))];
+        // What cannot be planned cannot be opened either, and says why then.
+        let routes = routes(pipeline).map(|routes| routes.map(|route| route.stages())).unwrap_or_default();
+        stages.extend(routes.iter().filter_map(|(read, _)| read.clone()));
         for transform in &pipeline.transforms {
             stages.push(("transform", transform.kind.to_owned()));
         }
-        stages.push(("write", pipeline.sink.configured.describe()));
+        stages.extend(routes.into_iter().filter_map(|(_, write)| write));
+        stages.push(("write", pipeline.sink.connector.configured.describe()));
         stages.push(("bad records", bad_records(pipeline)));
         stages.push(("offsets", offsets(pipeline)));
         stages.push(("delivery", delivery(pipeline)));
@@ -38,8 +41,7 @@ impl Plan {
 
     /// The stages a record passes, in one line.
     pub fn route(&self) -> String {
-        let passed =
-            self.stages.iter().filter(|(name, _)| matches!(*name, "read" | "check" | "transform" | "write"));
+        let passed = self.stages.iter().filter(|(name, _)| STAGES_OF_A_RECORD.contains(name));
         passed.map(|(name, what)| format!("{name} {what}")).collect::<Vec<_>>().join(" > ")
     }
 }
@@ -83,7 +85,7 @@ fn offsets(pipeline: &Pipeline) -> String {
 }
 
 fn delivery(pipeline: &Pipeline) -> String {
-    let why = match pipeline.sink.configured.traits().repeats {
+    let why = match pipeline.sink.connector.configured.traits().repeats {
         Repeats::Visible => "after a crash, records whose offsets were not stored yet are written again",
         Repeats::Absorbed(how) => {
             return format!("at least once, and what a crash repeats is absorbed: {how}");

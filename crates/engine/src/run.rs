@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::budget::{Budget, Limits};
 use crate::chain::Chain;
 use crate::receipt::Book;
+use crate::route::{Read, routes};
 use crate::set_aside::{Policy, SetAside};
 use crate::stations::Work;
 use crate::stations::commit::Commit;
@@ -46,7 +47,7 @@ pub struct Ends {
     pub source: Box<dyn Source>,
     /// What the source waits for.
     pub source_condition: Condition,
-    /// Decodes and transforms.
+    /// Decodes, transforms and encodes.
     pub chain: Chain,
     /// One for each lane.
     pub sinks: Vec<Box<dyn Sink>>,
@@ -77,12 +78,13 @@ pub async fn run(pipeline: &Pipeline, setting: &Setting) -> Result<()> {
 
 async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<Ends> {
     let (limits, mut stop) = (&setting.limits, setting.stop.clone());
-    let traits = pipeline.sink.configured.traits();
+    let traits = pipeline.sink.connector.configured.traits();
     let resume = match &setting.store {
         Some(store) => store.load(&pipeline.name).await?,
         None => Default::default(),
     };
     let source_condition = Condition::default();
+    let [_, value, _] = routes(pipeline)?;
     let context = SourceContext {
         pipeline: Arc::clone(&pipeline.name),
         task,
@@ -92,12 +94,15 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
         batch_records_max: limits.batch_records_max.min(traits.batch_records_max.unwrap_or(usize::MAX)),
         batch_bytes_max: limits.batch_bytes_max,
         drain_timeout: limits.drain_timeout,
+        typed: matches!(value.read, Read::Given),
         condition: source_condition.clone(),
     };
     let sink_condition = Condition::default();
+    let chain = Chain::build(pipeline)?;
     let counts = TaskCounts {
         source: source_condition.clone(),
         sink: sink_condition.clone(),
+        formats: chain.condition().clone(),
         ..TaskCounts::default()
     };
     setting.status.add_task(task, counts);
@@ -106,7 +111,12 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
         let mut sinks = Vec::new();
         for lane in 0..traits.lanes {
             sinks.push(
-                pipeline.sink.configured.open(sink_context(pipeline, task, lane, &sink_condition)).await?,
+                pipeline
+                    .sink
+                    .connector
+                    .configured
+                    .open(sink_context(pipeline, task, lane, &sink_condition))
+                    .await?,
             );
         }
         let policy = match &pipeline.errors.on_bad_record {
@@ -125,7 +135,6 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
         opened = opening => opened?,
         () = stop.wait() => return Err(Error::transient("stopped while opening")),
     };
-    let chain = Chain::build(pipeline)?;
     Ok(Ends { source, source_condition, chain, sinks, sink_condition, policy })
 }
 
@@ -147,6 +156,7 @@ pub async fn run_task(
         budget: Some(Arc::clone(&budget)),
         source: ends.source_condition.clone(),
         sink: ends.sink_condition.clone(),
+        formats: ends.chain.condition().clone(),
         stations: Condition::default(),
     };
     let condition = counts.stations.clone();

@@ -32,6 +32,8 @@ pub struct Bad {
 pub enum Stage {
     /// The bytes are not of the format that the pipeline names.
     Decode,
+    /// The value cannot be written in the sink's format.
+    Encode,
     /// A transform refused it.
     Transform,
     /// The sink refused it.
@@ -42,6 +44,7 @@ impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Stage::Decode => "decode",
+            Stage::Encode => "encode",
             Stage::Transform => "transform",
             Stage::Write => "write",
         })

@@ -72,14 +72,16 @@ pub struct TaskCounts {
     pub source: Condition,
     /// What its sinks wait for.
     pub sink: Condition,
+    /// What its formats wait for.
+    pub formats: Condition,
     /// What the stations themselves wait for: for a call that failed to be tried again. Apart from what the ends say,
     /// so that neither takes back what the other said.
     pub stations: Condition,
 }
 
 impl TaskCounts {
-    fn conditions(&self) -> [&Condition; 3] {
-        [&self.source, &self.sink, &self.stations]
+    fn conditions(&self) -> [&Condition; 4] {
+        [&self.source, &self.sink, &self.formats, &self.stations]
     }
 }
 

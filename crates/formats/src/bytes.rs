@@ -1,9 +1,21 @@
 //! `bytes`: anything, passed on as it is.
 
+use std::sync::{Arc, LazyLock};
+
 use aqueduct_api::catalog::FormatKind;
-use aqueduct_api::{Format, Result};
+use aqueduct_api::schema::{Kind, Schema, SchemaBuilder};
+use aqueduct_api::value::{Blob, Span};
+use aqueduct_api::{
+    Decoder, Encoded, Encoder, Error, FormatContext, FormatTraits, Piece, Result, Typed, Value,
+};
 
 use crate::NoOptions;
+
+static BYTES: LazyLock<Arc<Schema>> = LazyLock::new(|| {
+    let mut schema = SchemaBuilder::default();
+    let root = schema.add(Kind::Bytes);
+    schema.finish(root)
+});
 
 /// The format `bytes`.
 pub struct Bytes;
@@ -13,13 +25,38 @@ impl FormatKind for Bytes {
     const ABOUT: &'static str = "Any bytes, passed on as they are and never looked into.";
     type Config = NoOptions;
 
-    fn build(_: &NoOptions) -> Result<Box<dyn Format>> {
+    fn traits(_: &NoOptions) -> FormatTraits {
+        FormatTraits { unchecked: true, ..FormatTraits::default() }
+    }
+
+    fn decoder(_: &Arc<NoOptions>, _: &FormatContext) -> Result<Box<dyn Decoder>> {
+        Ok(Box::new(Bytes))
+    }
+
+    fn encoder(_: &Arc<NoOptions>, _: &FormatContext) -> Result<Box<dyn Encoder>> {
         Ok(Box::new(Bytes))
     }
 }
 
-impl Format for Bytes {
-    fn check(&self, _: &bytes::Bytes) -> Result<()> {
-        Ok(())
+impl Decoder for Bytes {
+    fn decode(&mut self, piece: Piece<'_>) -> Result<Typed> {
+        let span = Span::new(0, piece.bytes.len()).ok_or_else(|| Error::bad_record("more than 4 GiB"))?;
+        Ok(Typed::new(Arc::clone(&BYTES), piece.bytes.clone(), Value::Bytes(Blob::Span(span))))
+    }
+}
+
+impl Encoder for Bytes {
+    fn encode(&mut self, _: &Arc<str>, typed: &Typed, out: &mut Vec<u8>) -> Result<Encoded> {
+        match typed.view().inner().value {
+            Value::Bytes(bytes) => out.extend_from_slice(bytes.get(typed.payload())),
+            Value::Text(text) => out.extend_from_slice(text.bytes(typed.payload())),
+            _ => {
+                let says =
+                    format!("{} cannot be written as bytes", typed.schema().get(typed.schema().root()).kind);
+                return Err(Error::bad_record(says)
+                    .remedy("name a format that holds structure, such as json or avro"));
+            }
+        }
+        Ok(Encoded::Done)
     }
 }

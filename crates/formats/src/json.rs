@@ -1,11 +1,31 @@
 //! `json`: one JSON text (RFC 8259), whitespace around it allowed.
 
-use aqueduct_api::catalog::FormatKind;
-use aqueduct_api::{Error, Format, Result};
-use serde::de::IgnoredAny;
+mod config;
+#[allow(dead_code)]
+mod decimal;
+mod fault;
+mod number;
+mod plan;
+mod read;
+mod scan;
+#[allow(dead_code)]
+mod time;
+mod write;
 
-use crate::NoOptions;
+use std::sync::{Arc, LazyLock};
+
+use aqueduct_api::catalog::FormatKind;
+use aqueduct_api::schema::{Kind, Schema, SchemaBuilder};
+use aqueduct_api::{Decoder, Encoded, Encoder, FormatContext, Piece, Result, Typed};
+use async_trait::async_trait;
+
+use self::config::Style;
+use self::plan::{PerSchema, Plan};
+use self::read::Reader;
+use self::scan::{DEPTH_MAX, Scan};
 use crate::text::utf8;
+
+pub use self::config::{BytesAs, DecimalAs, JsonOptions, NotANumber, TimeAs};
 
 /// The format `json`.
 pub struct Json;
@@ -13,40 +33,63 @@ pub struct Json;
 impl FormatKind for Json {
     const NAME: &'static str = "json";
     const ABOUT: &'static str = "One JSON text.";
-    type Config = NoOptions;
+    type Config = JsonOptions;
 
-    fn build(_: &NoOptions) -> Result<Box<dyn Format>> {
-        Ok(Box::new(Json))
+    fn decoder(_: &Arc<JsonOptions>, _: &FormatContext) -> Result<Box<dyn Decoder>> {
+        Ok(Box::new(Schemaless::default()))
+    }
+
+    fn encoder(config: &Arc<JsonOptions>, _: &FormatContext) -> Result<Box<dyn Encoder>> {
+        Ok(Box::new(Writer { style: config.style(), plans: PerSchema::default() }))
     }
 }
 
-impl Format for Json {
-    fn check(&self, bytes: &bytes::Bytes) -> Result<()> {
-        // UTF-8 first: a parser that ignores the values does not look into its strings.
-        match serde_json::from_str::<IgnoredAny>(utf8(bytes)?) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Error::bad_record(format!("not valid JSON: {error}"))),
-        }
+/// The schema of values that have none.
+pub fn schemaless() -> &'static Arc<Schema> {
+    static ANY: LazyLock<Arc<Schema>> = LazyLock::new(|| {
+        let mut schema = SchemaBuilder::default();
+        let root = schema.add(Kind::Any);
+        schema.finish(root)
+    });
+    &ANY
+}
+
+/// Reads what has no schema.
+#[derive(Default)]
+struct Schemaless {
+    reader: Reader,
+}
+
+#[async_trait]
+impl Decoder for Schemaless {
+    fn decode(&mut self, piece: Piece<'_>) -> Result<Typed> {
+        let value = self.reader.read(utf8(piece.bytes)?).map_err(|fault| fault.into_error(piece.bytes))?;
+        Ok(Typed::new(Arc::clone(schemaless()), piece.bytes.clone(), value))
+    }
+
+    fn check(&mut self, piece: Piece<'_>) -> Result<()> {
+        let mut scan = Scan::new(utf8(piece.bytes)?);
+        scan.skip(DEPTH_MAX).and_then(|()| scan.end()).map_err(|fault| fault.into_error(piece.bytes))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Writes any row.
+struct Writer {
+    style: Style,
+    plans: PerSchema<Plan>,
+}
 
-    #[test]
-    fn valid_json_passes_and_the_rest_is_told_where() {
-        for text in [r#"{"id":1}"#, " [1, 2.5e300, null]\n", "\"a\"", "1e999", "true"] {
-            assert!(Json.check(&text.into()).is_ok(), "{text}");
-        }
-        for (bytes, says) in [
-            (&b""[..], "not valid JSON: EOF while parsing a value at line 1 column 0"),
-            (b"{\"id\":1,\n \"b\"}", "not valid JSON: expected `:` at line 2 column 5"),
-            (b"1 2", "not valid JSON: trailing characters at line 1 column 3"),
-            (b"\"\xff\"", "byte 2 of 3, 0xff, is not UTF-8 text"),
-        ] {
-            let error = Json.check(&bytes::Bytes::from_static(bytes)).unwrap_err();
-            assert_eq!(error.says(), says);
+#[async_trait]
+impl Encoder for Writer {
+    fn encode(&mut self, _: &Arc<str>, typed: &Typed, out: &mut Vec<u8>) -> Result<Encoded> {
+        let begin = out.len();
+        let plan = self.plans.get(typed.schema(), Plan::of);
+        match write::write(plan, self.style, typed, out) {
+            Ok(()) => Ok(Encoded::Done),
+            Err(fault) => {
+                out.truncate(begin);
+                Err(fault.of_row())
+            }
         }
     }
 }

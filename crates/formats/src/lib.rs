@@ -1,16 +1,23 @@
-//! Record formats: how the bytes of a key or a value are read; and the record line, a whole record as one
-//! line of JSON.
+//! Record formats: how the bytes of a key, a value or a header become values with structure, and back; and the record
+//! line, a whole record as one line of JSON.
 
+mod avro;
 mod bytes;
+pub mod framed;
 mod json;
+#[allow(dead_code)]
+mod json_schema;
+mod protobuf;
 pub mod record_line;
 mod text;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use crate::avro::Avro;
 pub use crate::bytes::Bytes;
-pub use crate::json::Json;
+pub use crate::json::{BytesAs, DecimalAs, Json, JsonOptions, NotANumber, TimeAs, schemaless};
+pub use crate::protobuf::Protobuf;
 pub use crate::text::Text;
 
 /// The block of a format that has no options.

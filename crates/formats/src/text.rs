@@ -1,9 +1,20 @@
 //! `string`: UTF-8 text.
 
+use std::io::Write;
+use std::sync::{Arc, LazyLock};
+
 use aqueduct_api::catalog::FormatKind;
-use aqueduct_api::{Error, Format, Result};
+use aqueduct_api::schema::{Kind, Schema, SchemaBuilder};
+use aqueduct_api::value::{Span, Text as TextValue, View};
+use aqueduct_api::{Decoder, Encoded, Encoder, Error, FormatContext, Piece, Result, Typed, Value};
 
 use crate::NoOptions;
+
+static TEXT: LazyLock<Arc<Schema>> = LazyLock::new(|| {
+    let mut schema = SchemaBuilder::default();
+    let root = schema.add(Kind::Text);
+    schema.finish(root)
+});
 
 /// The format `string`.
 pub struct Text;
@@ -13,15 +24,59 @@ impl FormatKind for Text {
     const ABOUT: &'static str = "UTF-8 text.";
     type Config = NoOptions;
 
-    fn build(_: &NoOptions) -> Result<Box<dyn Format>> {
+    fn decoder(_: &Arc<NoOptions>, _: &FormatContext) -> Result<Box<dyn Decoder>> {
+        Ok(Box::new(Text))
+    }
+
+    fn encoder(_: &Arc<NoOptions>, _: &FormatContext) -> Result<Box<dyn Encoder>> {
         Ok(Box::new(Text))
     }
 }
 
-impl Format for Text {
-    fn check(&self, bytes: &bytes::Bytes) -> Result<()> {
-        utf8(bytes).map(|_| ())
+impl Decoder for Text {
+    fn decode(&mut self, piece: Piece<'_>) -> Result<Typed> {
+        self.check(piece)?;
+        let span = Span::new(0, piece.bytes.len()).ok_or_else(|| Error::bad_record("more than 4 GiB"))?;
+        Ok(Typed::new(Arc::clone(&TEXT), piece.bytes.clone(), Value::Text(TextValue::Span(span))))
     }
+
+    fn check(&mut self, piece: Piece<'_>) -> Result<()> {
+        utf8(piece.bytes).map(drop)
+    }
+}
+
+impl Encoder for Text {
+    /// Text as it is, and what has one plain way to be written as text: numbers, booleans, symbols.
+    fn encode(&mut self, _: &Arc<str>, typed: &Typed, out: &mut Vec<u8>) -> Result<Encoded> {
+        let View { schema, of, payload, value } = typed.view().inner();
+        let of = schema.get(of);
+        match (value, &of.kind) {
+            (Value::Text(text) | Value::Number(text), _) => out.extend_from_slice(text.bytes(payload)),
+            (Value::Enum(symbol), Kind::Enum(of)) if (*symbol as usize) < of.symbols.len() => {
+                out.extend_from_slice(of.symbols[*symbol as usize].as_bytes());
+            }
+            (Value::Boolean(flag), _) => out.extend_from_slice(if *flag { b"true" } else { b"false" }),
+            (Value::Int(number), _) if of.logical.is_none() => write(out, number),
+            (Value::Long(number), _) if of.logical.is_none() => write(out, number),
+            (Value::Float(number), _) => write(out, number),
+            (Value::Double(number), _) => write(out, number),
+            (Value::Bytes(bytes), Kind::Bytes) if of.logical.is_none() => {
+                out.extend_from_slice(utf8(bytes.get(payload))?.as_bytes());
+            }
+            _ => {
+                let says = format!("{} cannot be written as a string", of.kind);
+                return Err(
+                    Error::bad_record(says).remedy("name a format that holds structure, such as json")
+                );
+            }
+        }
+        Ok(Encoded::Done)
+    }
+}
+
+fn write(out: &mut Vec<u8>, number: impl std::fmt::Display) {
+    // Writing into memory does not fail.
+    let _ = write!(out, "{number}");
 }
 
 /// The bytes as text, or an error of kind `BadRecord` that names the first byte that is none.
@@ -36,14 +91,37 @@ pub(crate) fn utf8(bytes: &[u8]) -> Result<&str> {
 
 #[cfg(test)]
 mod tests {
+    use aqueduct_api::Headers;
+
     use super::*;
 
     #[test]
     fn text_passes_and_other_bytes_are_named() {
-        assert!(Text.check(&"Grüße".into()).is_ok());
-        let error = Text.check(&bytes::Bytes::from_static(b"ab\xffd")).unwrap_err();
-        assert_eq!(error.says(), "byte 3 of 4, 0xff, is not UTF-8 text");
-        let cut_off = Text.check(&bytes::Bytes::from_static(b"ab\xc3")).unwrap_err();
-        assert_eq!(cut_off.says(), "byte 3 of 3, 0xc3, is not UTF-8 text");
+        let check = |bytes: &'static [u8]| {
+            let (topic, headers, bytes) =
+                (Arc::from("t"), Headers::default(), bytes::Bytes::from_static(bytes));
+            Text.check(Piece { topic: &topic, headers: &headers, bytes: &bytes })
+        };
+        assert!(check("Grüße".as_bytes()).is_ok());
+        assert_eq!(check(b"ab\xffd").unwrap_err().says(), "byte 3 of 4, 0xff, is not UTF-8 text");
+        assert_eq!(check(b"ab\xc3").unwrap_err().says(), "byte 3 of 3, 0xc3, is not UTF-8 text");
+    }
+
+    #[test]
+    fn what_has_one_way_to_be_text_becomes_it() {
+        let written = |kind: Kind, value: Value| {
+            let mut schema = SchemaBuilder::default();
+            let root = schema.add(kind);
+            let typed = Typed::new(schema.finish(root), bytes::Bytes::new(), value);
+            let mut out = Vec::new();
+            Text.encode(&Arc::from("t"), &typed, &mut out).map(|_| String::from_utf8(out).unwrap_or_default())
+        };
+        assert_eq!(written(Kind::Text, "a".into()).ok().as_deref(), Some("a"));
+        assert_eq!(written(Kind::Long, Value::Long(-7)).ok().as_deref(), Some("-7"));
+        assert_eq!(written(Kind::Boolean, Value::Boolean(true)).ok().as_deref(), Some("true"));
+        assert_eq!(
+            written(Kind::Null, Value::Null).unwrap_err().says(),
+            "null cannot be written as a string"
+        );
     }
 }

@@ -73,6 +73,14 @@ pub enum Compression {
 const FORMATS: [&str; 2] = ["lines", "json_lines"];
 
 impl Format {
+    /// The record format in which it takes values that have structure; that of the source, if it does not matter.
+    pub fn value_format(&self) -> Option<&'static str> {
+        match self {
+            Format::Lines(_) => None,
+            Format::JsonLines(_) => Some("json"),
+        }
+    }
+
     /// The options, whichever format it is.
     pub fn lines(&self) -> &Lines {
         match self {

@@ -87,13 +87,7 @@ impl Writing<'_> {
         }
     }
 
-    fn any_message(
-        &self,
-        message: u32,
-        value: &Value,
-        out: &mut Vec<u8>,
-        depth: u32,
-    ) -> Result<(), Fault> {
+    fn any_message(&self, message: u32, value: &Value, out: &mut Vec<u8>, depth: u32) -> Result<(), Fault> {
         let message = &self.shape.messages[message as usize];
         let Value::Map(entries) = value else { return Err(unfit(value)) };
         let mut places: Vec<Option<&Value>> = vec![None; message.members.len()];
@@ -177,7 +171,8 @@ fn decimal(text: &str) -> Result<(i128, u32), Fault> {
     match u32::try_from(places) {
         Ok(places) => Ok((digits, places)),
         Err(_) => {
-            let power = u32::try_from(places.unsigned_abs()).ok().and_then(|power| 10_i128.checked_pow(power));
+            let power =
+                u32::try_from(places.unsigned_abs()).ok().and_then(|power| 10_i128.checked_pow(power));
             let digits = power.and_then(|power| digits.checked_mul(power));
             digits.map(|digits| (digits, 0)).ok_or_else(|| Fault::new("a decimal of more than 38 digits"))
         }

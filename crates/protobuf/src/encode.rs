@@ -144,9 +144,8 @@ impl Writing<'_> {
                 put_decimal(bytes.get(self.payload), *from, *to, out)
             }
             (Put::Wrapper(inner), value) => {
-                let (wire, put) = (self.wire(inner), |value: &Value, out: &mut Vec<u8>| {
-                    self.put(inner, value, out, depth)
-                });
+                let (wire, put) =
+                    (self.wire(inner), |value: &Value, out: &mut Vec<u8>| self.put(inner, value, out, depth));
                 field(1, Label::Implicit, wire, self.payload, value, out, &put)
             }
             (Put::Any(item), value) => self.any_inside(*item, value, out, depth),
@@ -192,12 +191,10 @@ pub(crate) fn field(
                 items.try_for_each(|(at, item)| put(item, out).map_err(|fault| fault.in_item(at)))
             })
         }
-        (Label::List { .. }, Value::List(items)) => {
-            items.iter().enumerate().try_for_each(|(index, item)| {
-                put_tag(out, number, wire);
-                put(item, out).map_err(|fault| fault.in_item(index))
-            })
-        }
+        (Label::List { .. }, Value::List(items)) => items.iter().enumerate().try_for_each(|(index, item)| {
+            put_tag(out, number, wire);
+            put(item, out).map_err(|fault| fault.in_item(index))
+        }),
         (Label::Map { key, .. }, Value::Map(entries)) => entries.iter().try_for_each(|(name, value)| {
             let name = name.get(payload);
             put_tag(out, number, Wire::Counted);

@@ -203,7 +203,9 @@ impl<'a> Resolving<'a> {
                 Some(Logical::Decimal { scale: from, .. }) => Put::Decimal { from, to },
                 _ => return Err(Fault::new("bytes that say nothing of their scale are no decimal")),
             },
-            (Item::Decimal64(scalar) | Item::Scalar(scalar), kind) => scalar_put(scalar, kind, source.logical)?,
+            (Item::Decimal64(scalar) | Item::Scalar(scalar), kind) => {
+                scalar_put(scalar, kind, source.logical)?
+            }
             (item, kind) => {
                 return Err(Fault::new(format!("`{kind}` cannot be written as {}", self.name(item))));
             }
@@ -220,7 +222,9 @@ impl<'a> Resolving<'a> {
                 let (name, label) = ("null".into(), Label::Optional);
                 Ok(Write { name, from: 0, number: 1, label, oneof: None, put: Put::Null })
             }
-            None => Err(Fault::new(format!("`{}` has no field `{name}` for the union's branch", target.name))),
+            None => {
+                Err(Fault::new(format!("`{}` has no field `{name}` for the union's branch", target.name)))
+            }
         }
     }
 
@@ -257,10 +261,8 @@ fn per_second(unit: Unit) -> i64 {
 }
 
 fn scalar_put(scalar: Scalar, kind: &Kind, logical: Option<Logical>) -> Result<Put, Fault> {
-    let whole = !matches!(
-        scalar,
-        Scalar::Float | Scalar::Double | Scalar::Bool | Scalar::Text | Scalar::Bytes
-    );
+    let whole =
+        !matches!(scalar, Scalar::Float | Scalar::Double | Scalar::Bool | Scalar::Text | Scalar::Bytes);
     let fits = match kind {
         Kind::Boolean => scalar == Scalar::Bool,
         // Whether a number fits is asked of each.

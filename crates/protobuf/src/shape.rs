@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use aqueduct_api::{SchemaText, Value};
 use aqueduct_api::schema::{Schema, SchemaBuilder};
+use aqueduct_api::{SchemaText, Value};
 use protox::prost_reflect::MessageDescriptor;
 
 use crate::compile::ProtoError;

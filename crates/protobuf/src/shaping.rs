@@ -266,9 +266,7 @@ impl Shaping {
                 }
             },
             // JSON has neither NaN nor the infinities: no default then.
-            reflect::Value::F32(number) => {
-                (Value::Float(*number), number.is_finite().then(|| json!(number)))
-            }
+            reflect::Value::F32(number) => (Value::Float(*number), number.is_finite().then(|| json!(number))),
             reflect::Value::F64(number) => {
                 (Value::Double(*number), number.is_finite().then(|| json!(number)))
             }

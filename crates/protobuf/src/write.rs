@@ -149,7 +149,8 @@ impl<'a> Writing<'a> {
         };
         let name = self.item(item, &field.name, kept, scope)?;
         // A message can be absent by itself.
-        let is_message = name.starts_with('.') || matches!(self.schema.get(item).kind, Kind::Record(_) | Kind::Union(_));
+        let is_message =
+            name.starts_with('.') || matches!(self.schema.get(item).kind, Kind::Record(_) | Kind::Union(_));
         let is_message = is_message && !matches!(self.schema.get(item).kind, Kind::Enum(_));
         let options = match self.schema.get(item).logical {
             Some(Logical::Decimal { precision, scale }) if name == DECIMAL => format!(
@@ -161,7 +162,8 @@ impl<'a> Writing<'a> {
         };
         let optional = label && !is_message && before.is_empty() && of != field.of;
         let before = if optional { "optional " } else { before };
-        let written = if before == "map" { format!("map<string, {name}>") } else { format!("{before}{name}") };
+        let written =
+            if before == "map" { format!("map<string, {name}>") } else { format!("{before}{name}") };
         Ok(format!("{written} {} = {number}{options};", identifier(&field.name)?))
     }
 
@@ -233,8 +235,11 @@ impl<'a> Writing<'a> {
         let kind = |branch: &TypeId| &self.schema.get(*branch).kind;
         let branches: Vec<TypeId> =
             branches.iter().filter(|branch| *kind(branch) != Kind::Null).copied().collect();
-        let taken: HashSet<String> =
-            branches.iter().map(|branch| branch_name(kind(branch)).to_owned()).chain(["value".into()]).collect();
+        let taken: HashSet<String> = branches
+            .iter()
+            .map(|branch| branch_name(kind(branch)).to_owned())
+            .chain(["value".into()])
+            .collect();
         if taken.len() != branches.len() + 1 {
             return Err(ProtoError("a union has two types of one name".to_owned()));
         }
@@ -243,14 +248,18 @@ impl<'a> Writing<'a> {
         for (number, branch) in (1..).zip(branches) {
             let of = self.schema.get(branch);
             let field = branch_name(&of.kind);
-            if let (Kind::Bytes | Kind::Fixed { .. }, Some(Logical::Decimal { .. })) = (&of.kind, of.logical) {
+            if let (Kind::Bytes | Kind::Fixed { .. }, Some(Logical::Decimal { .. })) = (&of.kind, of.logical)
+            {
                 return Err(ProtoError("a decimal in a union has no scale in Protobuf".to_owned()));
             }
             let name = self.item(branch, field, None, &mut scope)?;
             let _ = writeln!(text, "{pad}  {name} {} = {number};", identifier(field)?);
         }
         let outer = "  ".repeat(depth);
-        Ok(format!("{outer}message {name} {{\n{pad}oneof value {{\n{text}{pad}}}\n{}{outer}}}\n", scope.inner))
+        Ok(format!(
+            "{outer}message {name} {{\n{pad}oneof value {{\n{text}{pad}}}\n{}{outer}}}\n",
+            scope.inner
+        ))
     }
 
     fn scalar(
@@ -286,7 +295,9 @@ impl<'a> Writing<'a> {
             (Kind::Text, _) => ("string", ""),
             (Kind::Bytes | Kind::Fixed { .. }, _) => ("bytes", ""),
             (Kind::List(_) | Kind::Map(_), _) => {
-                return Err(ProtoError(format!("{kind} inside a list, a map or a union cannot be said in Protobuf")));
+                return Err(ProtoError(format!(
+                    "{kind} inside a list, a map or a union cannot be said in Protobuf"
+                )));
             }
             (kind, _) => return Err(ProtoError(format!("`{kind}` has no type in Protobuf"))),
         };
@@ -301,7 +312,12 @@ const DECIMAL: &str = ".confluent.type.Decimal";
 
 /// Symbols are numbered from 0, unless they came with numbers. They share the space of names with everything beside
 /// their enum, so they get its name in front where one of them is taken there.
-fn enumeration(of: &Type, symbols: &Enumeration, name: &str, scope: &mut Scope) -> Result<String, ProtoError> {
+fn enumeration(
+    of: &Type,
+    symbols: &Enumeration,
+    name: &str,
+    scope: &mut Scope,
+) -> Result<String, ProtoError> {
     let kept = of.attributes.get("protobuf.numbers").and_then(Json::as_array);
     let kept: Option<Vec<i64>> = kept.map(|numbers| numbers.iter().filter_map(Json::as_i64).collect());
     let numbers = kept.filter(|numbers| numbers.len() == symbols.symbols.len());
@@ -366,7 +382,9 @@ fn identifier(name: &str) -> Result<&str, ProtoError> {
 fn camel(name: &str) -> String {
     let word = |word: &str| {
         let mut letters = word.chars();
-        letters.next().map_or(String::new(), |first| format!("{}{}", first.to_ascii_uppercase(), letters.as_str()))
+        letters
+            .next()
+            .map_or(String::new(), |first| format!("{}{}", first.to_ascii_uppercase(), letters.as_str()))
     };
     name.split('_').map(word).collect()
 }

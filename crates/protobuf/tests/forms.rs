@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use aqueduct_api::schema::{Enumeration, Field, Kind, Logical, Name, RecordType, Schema, SchemaBuilder, Type, Unit};
+use aqueduct_api::schema::{
+    Enumeration, Field, Kind, Logical, Name, RecordType, Schema, SchemaBuilder, Type, Unit,
+};
 use aqueduct_api::value::Text;
 use aqueduct_api::{Typed, Value};
-use aqueduct_protobuf::{Decoder, Encoder, Options, Proto, Shape, Timestamps, UnknownFields, Unsigned, write};
+use aqueduct_protobuf::{
+    Decoder, Encoder, Options, Proto, Shape, Timestamps, UnknownFields, Unsigned, write,
+};
 use bytes::Bytes;
 
 fn shape_with(text: &str, options: Options) -> Arc<Shape> {
@@ -18,7 +22,9 @@ fn shape(text: &str) -> Arc<Shape> {
 }
 
 fn read(shape: &Arc<Shape>, bytes: &[u8]) -> Result<Typed, String> {
-    Decoder::new(Arc::clone(shape)).decode(&Bytes::copy_from_slice(bytes), 0).map_err(|fault| fault.to_string())
+    Decoder::new(Arc::clone(shape))
+        .decode(&Bytes::copy_from_slice(bytes), 0)
+        .map_err(|fault| fault.to_string())
 }
 
 fn written(shape: &Arc<Shape>, row: &Typed) -> Result<Vec<u8>, String> {
@@ -100,7 +106,10 @@ fn bytes_of_python_are_read_and_written() {
     // A message without bytes has every zero, and null where a field has presence.
     let empty = read(&shape, &[]).unwrap();
     let value = |name: &str| empty.view().field(name).unwrap().value.clone();
-    assert_eq!((value("int32"), value("status"), value("maybe")), (Value::Int(0), Value::Enum(0), Value::Null));
+    assert_eq!(
+        (value("int32"), value("status"), value("maybe")),
+        (Value::Int(0), Value::Enum(0), Value::Null)
+    );
     assert_eq!((value("at"), value("note"), value("parent")), (Value::Null, Value::Null, Value::Null));
     assert_eq!(written(&shape, &empty), Ok(vec![]));
 }
@@ -115,7 +124,10 @@ fn what_a_long_does_not_hold_is_an_error_or_a_decimal() {
     );
     let decimals = shape_with(text, Options { unsigned: Unsigned::Decimal, ..Options::default() });
     let row = read(&decimals, &bytes).unwrap();
-    assert_eq!(row.view().field("a").unwrap().bytes(), Some(&[0, 255, 255, 255, 255, 255, 255, 255, 255][..]));
+    assert_eq!(
+        row.view().field("a").unwrap().bytes(),
+        Some(&[0, 255, 255, 255, 255, 255, 255, 255, 255][..])
+    );
     assert_eq!(written(&decimals, &row), Ok(bytes[..bytes.len() - 2].to_vec()));
     assert_eq!(written(&decimals, &read(&decimals, &[]).unwrap()), Ok(vec![]));
 }
@@ -128,10 +140,7 @@ fn unknown_fields_and_symbols() {
     let row = read(&shape(text), &bytes).unwrap();
     assert_eq!(row.value(), &Value::Record([Value::Int(5), Value::Enum(0)].into()));
     let strict = shape_with(text, Options { unknown_fields: UnknownFields::Error, ..Options::default() });
-    assert_eq!(
-        read(&strict, &bytes).unwrap_err(),
-        "the schema `M` has no field of the number 5 (byte 1)"
-    );
+    assert_eq!(read(&strict, &bytes).unwrap_err(), "the schema `M` has no field of the number 5 (byte 1)");
     assert_eq!(
         read(&shape(text), &[0x10, 7]).unwrap_err(),
         "field `e`: the enum `E` has no symbol of the number 7 (byte 2)"
@@ -175,7 +184,8 @@ fn proto2_has_required_fields_and_defaults() {
         ("syntax = 'proto3'; import 'other.proto'; message M {}", "other.proto"),
         ("syntax = 'proto3'; message M { N n = 1; }", "(schema):1:32"),
     ] {
-        let error = Proto::compile(text, &[]).and_then(|proto| proto.at(&[0], Options::default())).unwrap_err();
+        let error =
+            Proto::compile(text, &[]).and_then(|proto| proto.at(&[0], Options::default())).unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
     }
     let deep = format!("syntax = 'proto3'; {}{}", "message A { ".repeat(5000), "}".repeat(5000));
@@ -200,7 +210,9 @@ fn messages_are_found_by_their_indexes_and_names() {
     ] {
         assert_eq!(proto.indexes(name).as_deref(), Ok(indexes), "{name:?}");
         let shape = proto.at(indexes, Options::default()).unwrap();
-        let Kind::Record(record) = &shape.schema().get(shape.schema().root()).kind else { panic!("no record") };
+        let Kind::Record(record) = &shape.schema().get(shape.schema().root()).kind else {
+            panic!("no record")
+        };
         assert!(record.name.full.ends_with(name.unwrap_or("First")), "{}", record.name.full);
     }
     assert!(proto.indexes(Some("Third")).unwrap_err().to_string().contains("a.b.First, a.b.Second"));
@@ -209,7 +221,9 @@ fn messages_are_found_by_their_indexes_and_names() {
 
 #[test]
 fn of_a_oneof_the_last_counts_and_two_are_refused() {
-    let shape = shape("syntax = 'proto3'; message M { oneof o { int32 a = 1; string b = 2; } int32 c = 3; oneof p { int32 d = 4; int32 e = 5; } }");
+    let shape = shape(
+        "syntax = 'proto3'; message M { oneof o { int32 a = 1; string b = 2; } int32 c = 3; oneof p { int32 d = 4; int32 e = 5; } }",
+    );
     let row = read(&shape, &[8, 1, 0x12, 1, b'x']).unwrap();
     assert_eq!(row.view().field("a").unwrap().value, &Value::Null);
     assert_eq!(row.view().field("b").unwrap().text(), Some("x"));
@@ -236,7 +250,9 @@ fn times_finer_than_a_row_are_refused_or_cut() {
 
 #[test]
 fn hostile_bytes_are_errors_at_a_limit() {
-    let shape = shape("syntax = 'proto3'; message M { M m = 1; repeated M n = 2; repeated int32 i = 3; string s = 4; }");
+    let shape = shape(
+        "syntax = 'proto3'; message M { M m = 1; repeated M n = 2; repeated int32 i = 3; string s = 4; }",
+    );
     let mut deep = Vec::new();
     for _ in 0..200 {
         let mut outer = vec![0x0a];
@@ -332,7 +348,10 @@ fn a_schema_of_others_is_written_and_its_rows_fit() {
     let back = read(&shape, &bytes).unwrap();
     let value = |name: &str| back.view().field(name).unwrap().value.clone();
     assert_eq!((value("id"), value("note"), value("at")), (Value::Long(7), Value::Null, Value::Long(-1000)));
-    assert_eq!((value("day"), value("time"), value("status")), (Value::Int(-1), Value::Long(1000), Value::Enum(1)));
+    assert_eq!(
+        (value("day"), value("time"), value("status")),
+        (Value::Int(-1), Value::Long(1000), Value::Enum(1))
+    );
     assert_eq!((value("more"), value("parent")), (Value::List(Box::default()), Value::Null));
     let either = back.view().field("either").unwrap().inner();
     assert_eq!(either.field("long").unwrap().value, &Value::Null);
@@ -349,13 +368,17 @@ fn errors_name_the_field() {
     let row = foreign();
     for (text, says) in [
         ("message Order { int64 id = 1; }", "field `note`: the schema `Order` has no such field"),
-        ("message Order { string id = 1; string note = 2; int32 at = 3; int32 day = 4; int32 time = 5; string status = 6; \
+        (
+            "message Order { string id = 1; string note = 2; int32 at = 3; int32 day = 4; int32 time = 5; string status = 6; \
           repeated string items = 7; map<string, string> tags = 8; string either = 9; Order parent = 10; repeated bytes more = 11; }",
-         "field `id`: `long` cannot be written as string"),
+            "field `id`: `long` cannot be written as string",
+        ),
     ] {
         assert_eq!(written(&shape(&format!("syntax = 'proto3'; {text}")), &row).unwrap_err(), says);
     }
-    let shape = shape("syntax = 'proto3'; message M { repeated N n = 1; } message N { map<string, O> o = 1; } message O { int32 x = 1; string y = 2; }");
+    let shape = shape(
+        "syntax = 'proto3'; message M { repeated N n = 1; } message N { map<string, O> o = 1; } message O { int32 x = 1; string y = 2; }",
+    );
     let inner = shape.schema();
     let wrong = |value: Value| {
         let o = Value::Record([value, Value::from("y")].into());
@@ -373,7 +396,9 @@ fn errors_name_the_field() {
 
 #[test]
 fn a_scalar_alone_is_googles_wrapper() {
-    for (kind, value) in [(Kind::Text, Value::from("a")), (Kind::Long, Value::Long(0)), (Kind::Boolean, Value::Boolean(true))] {
+    for (kind, value) in
+        [(Kind::Text, Value::from("a")), (Kind::Long, Value::Long(0)), (Kind::Boolean, Value::Boolean(true))]
+    {
         let mut schema = SchemaBuilder::default();
         let root = schema.add(kind);
         let row = Typed::new(schema.finish(root), Bytes::new(), value);
@@ -415,7 +440,10 @@ fn values_without_a_schema_go_where_their_names_say() {
     let value = |name: &str| back.view().field(name).unwrap().value.clone();
     assert_eq!(value("big_id"), Value::Long(9_007_199_254_740_993));
     assert_eq!(value("e"), Value::List([Value::Enum(1), Value::Enum(0), Value::Enum(0)].into()));
-    assert_eq!((value("t"), value("d"), value("w")), (Value::Long(-750_000), Value::Double(2.0), Value::Null));
+    assert_eq!(
+        (value("t"), value("d"), value("w")),
+        (Value::Long(-750_000), Value::Double(2.0), Value::Null)
+    );
     assert_eq!(back.view().field("b").unwrap().bytes(), Some(&[0, 255][..]));
     assert_eq!(back.view().field("m").unwrap().inner().field("u").unwrap().value, &Value::Long(3));
     for (value, says) in [

@@ -286,7 +286,8 @@ fn rows_say_what_messages_say_and_are_written_as_they_are() {
         for _ in 0..4 {
             let message = message(&mut dice, &descriptor, 0);
             let bytes = Bytes::from(message.encode_to_vec());
-            let row = decoder.decode(&bytes, 0).unwrap_or_else(|fault| panic!("seed {seed}: {fault}\n{text}"));
+            let row =
+                decoder.decode(&bytes, 0).unwrap_or_else(|fault| panic!("seed {seed}: {fault}\n{text}"));
             same_message(&message, row.view());
             let mut out = Vec::new();
             encoder.encode(&row, &mut out).unwrap_or_else(|fault| panic!("seed {seed}: {fault}\n{text}"));

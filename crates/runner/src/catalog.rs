@@ -3,6 +3,7 @@
 use aqueduct_api::Catalog;
 use aqueduct_formats as formats;
 use aqueduct_offsets as offsets;
+use aqueduct_transforms as transforms;
 
 /// What this binary knows.
 pub(crate) fn catalog() -> Catalog {
@@ -18,6 +19,10 @@ pub(crate) fn catalog() -> Catalog {
         .format::<formats::Bytes>()
         .format::<formats::Text>()
         .format::<formats::Json>()
+        .format::<formats::Avro>()
+        .format::<formats::Protobuf>()
+        .transform::<transforms::Mask>()
+        .registry::<aqueduct_registry::SchemaRegistry>()
         .offset_store::<offsets::Memory>()
         .offset_store::<offsets::Files>()
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_api::{Catalog, Problem};
-use aqueduct_spec::pipeline::{Named, SourceBlock};
+use aqueduct_spec::pipeline::{Formats, Named, SinkBlock, SourceBlock};
 use aqueduct_spec::{Delivery, Diagnostic, Errors, Loaded, OnBadRecord, Pipeline};
 use serde_json::Value;
 
@@ -52,14 +52,15 @@ pub(crate) fn pipeline_of(
     let absent = |kind: &str| vec![Problem::new(kind, "this binary does not have it")];
     let source = catalog.sources.get(source).ok_or_else(|| absent(source))?;
     let sink = catalog.sinks.get(sink).ok_or_else(|| absent(sink))?;
-    let connector = Named { kind: source.name, configured: source.configure(source_raw.clone())? };
+    let source = Named { kind: source.name, configured: source.configure(source_raw.clone())? };
+    let sink = Named { kind: sink.name, configured: sink.configure(sink_raw.clone())? };
     Ok(Pipeline {
         name: name.into(),
         description: None,
         file: PathBuf::new(),
-        source: SourceBlock { connector, key: None, value: None },
+        source: SourceBlock { connector: source, formats: Formats::default() },
         transforms: Vec::new(),
-        sink: Named { kind: sink.name, configured: sink.configure(sink_raw.clone())? },
+        sink: SinkBlock { connector: sink, formats: Formats::default() },
         errors: Errors { on_bad_record: OnBadRecord::Stop, stop_after: None },
         delivery: Delivery::default(),
         tasks: 1,

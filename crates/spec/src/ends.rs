@@ -37,9 +37,9 @@ pub(crate) struct Words {
 }
 
 pub(crate) const SOURCE: Words =
-    Words { one: "a source", many: "sources", beside: &["key", "value", "headers"] };
+    Words { one: "a source", many: "sources", beside: &["key", "value", "headers", "registry"] };
 pub(crate) const SINK: Words =
-    Words { one: "a sink", many: "sinks", beside: &["key", "value", "headers", "when"] };
+    Words { one: "a sink", many: "sinks", beside: &["key", "value", "headers", "registry", "when"] };
 pub(crate) const FORMAT: Words = Words { one: "a format", many: "formats", beside: &[] };
 pub(crate) const TRANSFORM: Words = Words { one: "a transform", many: "transforms", beside: &["when"] };
 pub(crate) const STORE: Words = Words { one: "an offset store", many: "offset stores", beside: &[] };

@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use aqueduct_api::catalog::{
-    ConfiguredFormat, ConfiguredSource, ConfiguredStore, ConfiguredTransform, KeepsOffsets,
-};
+use aqueduct_api::catalog::{ConfiguredSource, ConfiguredStore, ConfiguredTransform, KeepsOffsets};
 use serde_json::Value;
 
 use crate::check::{Check, Spot};
-use crate::ends::{Block, FORMAT, Reading, SINK, SOURCE, STORE, TRANSFORM};
+use crate::ends::{Block, Reading, SINK, SOURCE, STORE, TRANSFORM};
 use crate::head::Head;
 use crate::mismatch;
-use crate::pipeline::{Named, Pipeline, SourceBlock};
+use crate::pipeline::{Formats, Named, Pipeline, SinkBlock, SourceBlock};
 use crate::report::Place;
 use crate::tree::{Entry, Kind, Node};
 use crate::{dead_letter, interpolate, mask};
@@ -50,24 +48,27 @@ impl Reading<'_> {
         let source = self.source(&root);
         let transforms = self.transforms(&root);
         let sink = self.sink(&root);
+        let formats = self.formats(&root, source.as_ref().map(|(source, _)| source), sink.as_ref());
         let store = self.store(&root, source.as_ref());
         let errors = self.errors(&root, source.as_ref());
         self.dev_block(&root);
         if let (Some(head), Some((source, _))) = (&head, &source) {
             self.tasks(&root, head.tasks, source);
         }
-        let (Some(head), Some((source, source_raw)), Some(sink), Some(errors), true) =
+        let (Some(head), Some((mut source, source_raw)), Some(sink), Some(errors), true) =
             (head, source, sink, errors, self.report.count() == before)
         else {
             return Read { name, pipeline: None };
         };
+        let (of_source, of_sink) = formats;
+        source.formats = of_source;
         let pipeline = Pipeline {
             name: Arc::from(head.pipeline.as_str()),
             description: head.description,
             file: self.files.path(self.file).to_owned(),
             source,
             transforms,
-            sink: sink.named,
+            sink: SinkBlock { connector: sink.named, formats: of_sink },
             errors,
             delivery: head.delivery.into(),
             tasks: head.tasks.into(),
@@ -82,23 +83,11 @@ impl Reading<'_> {
 
     /// Parts of the language that are not built yet are refused by name, never ignored.
     fn not_yet(&mut self, root: &mut Node) {
-        for (key, says, remedy) in [
-            (
-                "sinks",
-                "several sinks in one pipeline are not supported yet",
-                "write one `sink:` and a pipeline for each",
-            ),
-            (
-                "registry",
-                "schema registries are not available yet",
-                "leave it out; values pass as bytes, string or json",
-            ),
-        ] {
-            let Some(entry) = root.take(key) else { continue };
-            self.report.say(entry.at, key, says).remedy(remedy);
+        if let Some(entry) = root.take("sinks") {
+            let says = "several sinks in one pipeline are not supported yet";
+            self.report.say(entry.at, "sinks", says).remedy("write one `sink:` and a pipeline for each");
             // One message is enough: without this, `sink` would be missing as well.
             if let Kind::Map(entries) = &mut root.kind
-                && key == "sinks"
                 && !entries.iter().any(|entry| entry.key == "sink")
             {
                 let value = Node::new(entry.at, Kind::Broken);
@@ -153,44 +142,15 @@ impl Reading<'_> {
     fn source(&mut self, root: &Node) -> Option<(SourceBlock, Value)> {
         let entry = root.entry("source")?;
         let (node, spot) = (&entry.value, Spot::new(entry.at, "source", "`source`"));
-        if let Some(headers) = node.entry("headers") {
-            let says = "formats of headers are not available yet";
-            self.report
-                .say(headers.at, "source.headers", says)
-                .remedy("leave it out: headers pass untouched");
-        }
-        let block = self.block(node, &spot, &self.catalog.sources, &SOURCE);
-        let key = self.format(node, &spot, "key");
-        let value = self.format(node, &spot, "value");
-        let Block { named, raw } = block?;
-        Some((SourceBlock { connector: named, key, value }, raw))
-    }
-
-    fn format(&mut self, node: &Node, spot: &Spot, part: &str) -> Option<Named<dyn ConfiguredFormat>> {
-        let entry = node.entry(part)?;
-        let spot = spot.field(part, entry.at);
-        Some(self.block(&entry.value, &spot, &self.catalog.formats, &FORMAT)?.named)
+        let Block { named, raw } = self.block(node, &spot, &self.catalog.sources, &SOURCE)?;
+        Some((SourceBlock { connector: named, formats: Formats::default() }, raw))
     }
 
     fn sink(&mut self, root: &Node) -> Option<Block<dyn aqueduct_api::catalog::ConfiguredSink>> {
         let entry = root.entry("sink")?;
-        for (part, says, remedy) in [
-            (
-                "key",
-                "formats of a sink are not available yet",
-                "leave it out: keys pass as the source read them",
-            ),
-            (
-                "value",
-                "formats of a sink are not available yet",
-                "leave it out: values pass as the source read them",
-            ),
-            ("headers", "formats of headers are not available yet", "leave it out: headers pass untouched"),
-            ("when", "conditions are not available yet", "leave it out: the sink gets every record"),
-        ] {
-            if let Some(entry) = entry.value.entry(part) {
-                self.report.say(entry.at, &format!("sink.{part}"), says).remedy(remedy);
-            }
+        if let Some(entry) = entry.value.entry("when") {
+            let says = "conditions are not available yet";
+            self.report.say(entry.at, "sink.when", says).remedy("leave it out: the sink gets every record");
         }
         self.block(&entry.value, &Spot::new(entry.at, "sink", "`sink`"), &self.catalog.sinks, &SINK)
     }

@@ -25,8 +25,11 @@ pub(crate) struct Head {
     /// What happens to each record on its way, in this order.
     #[serde(default)]
     transforms: Vec<Value>,
-    /// Where records go: one connector.
+    /// Where records go: one connector, and how its bytes are written (`key`, `value`).
     sink: Value,
+    /// The schema registry of both ends, where neither has one of its own; left out, the one of aqueduct.yaml.
+    #[serde(default)]
+    registry: Option<Value>,
     /// What happens to records that will never pass.
     #[serde(default)]
     pub(crate) errors: ErrorsHead,
@@ -119,6 +122,9 @@ pub(crate) struct SettingsHead {
     /// Connections by name; each is a map with one key, its kind: `main: { kafka: { brokers: ... } }`.
     #[serde(default)]
     connections: std::collections::BTreeMap<String, Value>,
+    /// The schema registry of pipelines that name none.
+    #[serde(default)]
+    registry: Option<Value>,
     /// What holds for the whole process.
     #[serde(default)]
     pub(crate) runtime: RuntimeHead,

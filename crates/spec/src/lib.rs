@@ -8,6 +8,7 @@ mod diagnostic;
 mod editor;
 mod ends;
 mod file;
+mod formats;
 mod head;
 mod interpolate;
 mod load;

@@ -9,7 +9,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use aqueduct_api::catalog::{
-    ConfiguredFormat, ConfiguredSink, ConfiguredSource, ConfiguredStore, ConfiguredTransform,
+    ConfiguredFormat, ConfiguredRegistry, ConfiguredSink, ConfiguredSource, ConfiguredStore,
+    ConfiguredTransform,
 };
 
 /// One pipeline of one file.
@@ -25,8 +26,8 @@ pub struct Pipeline {
     pub source: SourceBlock,
     /// In file order.
     pub transforms: Vec<Named<dyn ConfiguredTransform>>,
-    /// The sink.
-    pub sink: Named<dyn ConfiguredSink>,
+    /// The sink and how its bytes are to be written.
+    pub sink: SinkBlock,
     /// What happens to records that will never pass.
     pub errors: Errors,
     /// What is promised.
@@ -64,10 +65,30 @@ impl<T: ?Sized> Clone for Named<T> {
 pub struct SourceBlock {
     /// The connector.
     pub connector: Named<dyn ConfiguredSource>,
-    /// How keys are to be read; bytes when it is not named.
+    /// How its bytes are to be read.
+    pub formats: Formats,
+}
+
+/// The sink and its formats.
+#[derive(Clone)]
+pub struct SinkBlock {
+    /// The connector.
+    pub connector: Named<dyn ConfiguredSink>,
+    /// How its bytes are to be written.
+    pub formats: Formats,
+}
+
+/// The formats of one end. What is not named passes as bytes.
+#[derive(Clone, Default)]
+pub struct Formats {
+    /// Of keys.
     pub key: Option<Named<dyn ConfiguredFormat>>,
-    /// How values are to be read; bytes when it is not named.
+    /// Of values.
     pub value: Option<Named<dyn ConfiguredFormat>>,
+    /// Of the value of each header.
+    pub headers: Option<Named<dyn ConfiguredFormat>>,
+    /// Where their schemas are.
+    pub registry: Option<Arc<dyn ConfiguredRegistry>>,
 }
 
 /// `errors:`

@@ -10,7 +10,7 @@ use crate::interpolate::{self, Environment};
 use crate::names;
 use crate::pipeline::Runtime;
 use crate::report::{Files, Place, Report};
-use crate::tree::{Kind, Node};
+use crate::tree::{Entry, Kind, Node};
 use crate::{mask, mismatch, tree};
 
 /// The name of the file that pipelines beside it share.
@@ -20,6 +20,7 @@ pub(crate) const FILE_NAME: &str = "aqueduct.yaml";
 pub(crate) struct Settings {
     pub(crate) path: PathBuf,
     connections: Node,
+    registry: Option<Entry>,
     /// Where `runtime` stands, if it does.
     pub(crate) runtime_at: Option<Place>,
     /// As it says, or as it is by default.
@@ -37,12 +38,7 @@ impl Settings {
             report.say(second.at, "", says).remedy("move it into the first");
         }
         mask::hide(&mut root, false, report);
-        if let Some(entry) = root.take("registry") {
-            let says = "schema registries are not available yet";
-            report
-                .say(entry.at, "registry", says)
-                .remedy("leave `registry` out; values pass as bytes, string or json");
-        }
+        let registry = root.take("registry");
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         if let Some(runtime) = root.get_mut("runtime") {
             interpolate::fill(runtime, environment, &folder, "runtime", report);
@@ -50,7 +46,7 @@ impl Settings {
         let runtime = runtime(&root, report);
         let runtime_at = root.entry("runtime").map(|entry| entry.at);
         let connections = root.take("connections").map_or(Node::new(start, Kind::Null), |entry| entry.value);
-        Self { path, connections, runtime_at, runtime }
+        Self { path, connections, registry, runtime_at, runtime }
     }
 
     /// What kind a connection is of: `kafka`.
@@ -61,6 +57,18 @@ impl Settings {
     /// The options of a connection as they stand, nothing filled in.
     pub(crate) fn raw(&self, name: &str, kind: &str) -> Option<&Node> {
         self.connections.get(name)?.get(kind)
+    }
+
+    /// The registry of pipelines that name none, filled in.
+    pub(crate) fn registry(&self, environment: &Environment, report: &mut Report) -> Option<Entry> {
+        let mut made = self.registry.clone()?;
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        interpolate::fill(&mut made.value, environment, folder, "registry", report);
+        made.value.home = Some("registry".into());
+        if !made.value.at.inline {
+            made.value.at = Place { inline: true, ..made.at };
+        }
+        Some(made)
     }
 
     /// The options of the connection that a pipeline names, filled in. `None` when it cannot be had, which is then

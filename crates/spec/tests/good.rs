@@ -123,7 +123,7 @@ fn a_sound_file_becomes_its_pipelines() {
     let lake = &loaded.pipelines[0];
     assert_eq!(lake.description.as_deref(), Some("all orders, folded\n"));
     assert_eq!((lake.source.connector.kind, lake.sink.kind, lake.tasks), ("kafka", "s3", 3));
-    assert_eq!(lake.source.value.as_ref().map(|format| format.kind), Some("json"));
+    assert_eq!(lake.source.formats.value.as_ref().map(|format| format.kind), Some("json"));
     assert_eq!((lake.transforms.len(), lake.stop_timeout), (2, Duration::from_secs(90)));
     let accepted = lake.errors.stop_after.map(|after| (after.records, after.window));
     assert_eq!(accepted, Some((100, Duration::from_secs(60))));
@@ -179,6 +179,7 @@ fn dev_replaces_its_ends_and_needs_none_of_their_variables() {
     let dev = DevEnds {
         kafka_brokers: "127.0.0.1:1234".into(),
         other_brokers: "127.0.0.1:5678".into(),
+        registry_url: "http://127.0.0.1:8081".into(),
         folder: "/tmp/lake".into(),
     };
     let loaded =

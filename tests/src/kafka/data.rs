@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, DeliveryResult};
+use rdkafka::message::{BorrowedMessage, DeliveryResult, Headers};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use tokio::time::Instant;
@@ -60,6 +60,23 @@ impl Kafka {
     /// # Panics
     /// As above.
     pub fn produce_while(&self, load: &Load, go_on: impl Fn() -> bool) -> std::ops::Range<u64> {
+        let json = |id: u64, key: &str| {
+            let note = id.wrapping_mul(0x9E37_79B9);
+            format!(r#"{{"id":{id},"key":"{key}","note":"{note:0>64}"}}"#).into_bytes()
+        };
+        self.produce_values(load, json, go_on)
+    }
+
+    /// The same with values of another form: what a record says, by its id and its key.
+    ///
+    /// # Panics
+    /// As above.
+    pub fn produce_values(
+        &self,
+        load: &Load,
+        value: impl Fn(u64, &str) -> Vec<u8>,
+        go_on: impl Fn() -> bool,
+    ) -> std::ops::Range<u64> {
         let refused = Arc::new(Mutex::new(None));
         let config = self.config(&[
             ("enable.idempotence", "true"),
@@ -72,8 +89,7 @@ impl Kafka {
         let (begin, mut end) = (Instant::now(), load.ids.start);
         for id in load.ids.clone() {
             let key = format!("key-{}", id % load.keys);
-            let value =
-                format!(r#"{{"id":{id},"key":"{key}","note":"{:0>64}"}}"#, id.wrapping_mul(0x9E37_79B9));
+            let value = value(id, &key);
             let mut record = BaseRecord::to(&load.topic).key(&key).payload(&value);
             while let Err((error, again)) = producer.send(record) {
                 let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
@@ -107,6 +123,29 @@ impl Kafka {
             Stored::parse(message.partition(), message.offset(), value)
         };
         self.scan(topic, stored)
+    }
+
+    /// The same of values of another form: the key and the value of each record, with partition and offset.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    pub fn read_values(&self, topic: &str) -> Vec<(i32, i64, Option<Vec<u8>>)> {
+        let value = |message: &BorrowedMessage<'_>| {
+            (message.partition(), message.offset(), message.payload().map(<[u8]>::to_vec))
+        };
+        self.scan(topic, value)
+    }
+
+    /// The headers of each record, as text.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    pub fn read_headers(&self, topic: &str) -> Vec<Vec<(String, String)>> {
+        self.scan(topic, |message| {
+            let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+            let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
+            headers.map(|header| (header.key.to_owned(), text(header.value))).collect()
+        })
     }
 
     /// The partition and the timestamp of each record, in milliseconds: when it was appended, if the topic says so.

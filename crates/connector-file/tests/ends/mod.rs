@@ -31,6 +31,7 @@ pub(crate) async fn source_of(
         batch_records_max,
         batch_bytes_max: 1 << 20,
         drain_timeout: Duration::from_secs(1),
+        typed: false,
         condition: Condition::default(),
     };
     let catalog = Catalog::default().source::<Lines>();

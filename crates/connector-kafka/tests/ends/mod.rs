@@ -168,6 +168,7 @@ pub async fn open_source_with(
         batch_records_max,
         batch_bytes_max: 1 << 20,
         drain_timeout: DRAIN,
+        typed: false,
         condition: condition.clone(),
     };
     Reader { source: configured.open(context).await.unwrap(), condition }

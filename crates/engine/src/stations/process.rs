@@ -40,7 +40,7 @@ impl Process {
     }
 
     async fn process(&mut self, records: Vec<Record>, receipt: Receipt, permit: Permit) -> Result<()> {
-        let passed = self.chain.apply(records);
+        let passed = self.chain.apply(records).await?;
         self.status.records_dropped.fetch_add(passed.dropped as u64, Ordering::Relaxed);
         // Set aside durably before the batch can settle (invariant 1).
         self.set_aside.put(passed.bad).await?;
@@ -83,7 +83,8 @@ impl Process {
 fn lane_of(record: &Record) -> u32 {
     match &record.key {
         Payload::Raw(key) => murmur2(key),
-        Payload::Absent => murmur2(&record.origin.partition.to_le_bytes()),
+        // No structure is left here: it has been encoded.
+        Payload::Absent | Payload::Typed(_) => murmur2(&record.origin.partition.to_le_bytes()),
     }
 }
 

@@ -59,7 +59,7 @@ async fn ask(pipelines: &[Pipeline], patience: Duration) -> Vec<(String, Vec<Fin
     let mut ends = Vec::new();
     for pipeline in pipelines {
         let context = || ProbeContext { pipeline: pipeline.name.clone(), patience };
-        let mut sinks = vec![("sink", pipeline.sink.clone())];
+        let mut sinks = vec![("sink", pipeline.sink.connector.clone())];
         if let OnBadRecord::DeadLetter(letter) = &pipeline.errors.on_bad_record {
             sinks.push(("errors.on_bad_record.dead_letter", letter.sink.clone()));
         }

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use aqueduct_api::Catalog;
+use aqueduct_devserver::registry::Registry;
 use aqueduct_devserver::{DevBroker, Limits};
 use aqueduct_spec::{DevEnds, Environment, LoadOptions, Loaded, Pipeline};
 
@@ -66,10 +67,14 @@ async fn start(arguments: &Arguments) -> Result<Option<Exit>, String> {
         .await
         .map_err(|error| format!("cannot start the second embedded broker: {error}"))?;
     let other_brokers = other.address().to_string();
+    let registry = Registry::start(([127, 0, 0, 1], 0).into())
+        .await
+        .map_err(|error| format!("cannot start the embedded schema registry: {error}"))?;
     let folder = arguments.folder.join(report::time_stamp());
     let ends = DevEnds {
         kafka_brokers: brokers.clone(),
         other_brokers: other_brokers.clone(),
+        registry_url: registry.url(),
         folder: folder.clone(),
     };
     let options = LoadOptions { settings: None, dev: Some(ends) };
@@ -97,6 +102,7 @@ async fn start(arguments: &Arguments) -> Result<Option<Exit>, String> {
     report::conclude(&arguments.file, &members, &folder);
     broker.stop().await;
     other.stop().await;
+    registry.stop().await;
     Ok(Some(Exit::from(good)))
 }
 

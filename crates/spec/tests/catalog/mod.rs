@@ -11,7 +11,9 @@ use aqueduct_api::catalog::{
     SourceConnector, SourceContext, SourceTraits, TransformKind,
 };
 use aqueduct_api::config::{Duration, Secret, Size, Template};
-use aqueduct_api::{Catalog, Error, Format, OffsetStore, Problem, Result, Sink, Source, Transform};
+use aqueduct_api::{
+    Catalog, Decoder, Encoder, Error, FormatContext, OffsetStore, Problem, Result, Sink, Source, Transform,
+};
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -49,7 +51,12 @@ macro_rules! sink {
                 check(config)
             }
             fn traits(_: &$config) -> SinkTraits {
-                SinkTraits { lanes: 1, batch_records_max: None, repeats: Repeats::Visible }
+                SinkTraits {
+                    lanes: 1,
+                    batch_records_max: None,
+                    repeats: Repeats::Visible,
+                    value_format: None,
+                }
             }
             fn describe(_: &$config) -> String {
                 $name.into()
@@ -212,7 +219,12 @@ macro_rules! source {
                 Vec::new()
             }
             fn traits(_: &$config) -> SourceTraits {
-                SourceTraits { keeps_offsets: KeepsOffsets::Never, tasks_max: Some(1), finite: true }
+                SourceTraits {
+                    keeps_offsets: KeepsOffsets::Never,
+                    tasks_max: Some(1),
+                    finite: true,
+                    typed: false,
+                }
             }
             fn describe(_: &$config, _: &str) -> String {
                 $name.into()
@@ -278,7 +290,10 @@ macro_rules! record_format {
             const NAME: &'static str = $name;
             const ABOUT: &'static str = "a format";
             type Config = Nothing;
-            fn build(_: &Nothing) -> Result<Box<dyn Format>> {
+            fn decoder(_: &Arc<Nothing>, _: &FormatContext) -> Result<Box<dyn Decoder>> {
+                Err(Error::config("only looks like a format"))
+            }
+            fn encoder(_: &Arc<Nothing>, _: &FormatContext) -> Result<Box<dyn Encoder>> {
                 Err(Error::config("only looks like a format"))
             }
         }

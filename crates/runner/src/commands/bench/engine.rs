@@ -43,6 +43,7 @@ async fn poll_alone(pipeline: &Pipeline) -> aqueduct_api::Result<Measured> {
         batch_records_max: limits.batch_records_max,
         batch_bytes_max: limits.batch_bytes_max,
         drain_timeout: limits.drain_timeout,
+        typed: false,
         condition: Condition::default(),
     };
     let mut source = pipeline.source.connector.configured.open(context).await?;

@@ -2,6 +2,7 @@
 
 use aqueduct_api::Catalog;
 use aqueduct_spec::Pipeline;
+use aqueduct_spec::pipeline::Formats;
 use serde_json::{Map, Value, json};
 
 use crate::commands::pipeline_of;
@@ -37,7 +38,18 @@ pub(super) fn plan(
     let sink = json!({ "connection": { "brokers": brokers }, "topic": "{topic}" });
     let name = format!("dev-generate-{topic}");
     let feed = pipeline_of(catalog, name, ("generate", Value::Object(options)), ("kafka", sink));
-    feed.map(Some).map_err(|problems| {
+    let written_as_read = |mut feed: Pipeline| {
+        let formats = &pipeline.source.formats;
+        // Anything but JSON is made from orders with their structure.
+        if let Some(value) = formats.value.as_ref().filter(|value| value.configured.traits().structured) {
+            if value.kind != "json" {
+                feed.sink.formats = Formats { value: Some(value.clone()), ..Formats::default() };
+                feed.sink.formats.registry = formats.registry.clone();
+            }
+        }
+        Some(feed)
+    };
+    feed.map(written_as_read).map_err(|problems| {
         let problems: Vec<_> =
             problems.iter().map(|it| format!("dev.generate.{}: {}", it.path, it.says)).collect();
         format!("{}: {}", pipeline.file.display(), problems.join("; "))

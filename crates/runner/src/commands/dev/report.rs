@@ -34,7 +34,12 @@ pub(super) fn introduce(file: &Path, pipelines: &[Pipeline], brokers: &str, othe
                 &pipeline.source_raw,
                 pipeline.source.connector.configured.describe(&pipeline.name),
             ),
-            ("to", pipeline.sink.kind, &pipeline.sink_raw, pipeline.sink.configured.describe()),
+            (
+                "to",
+                pipeline.sink.connector.kind,
+                &pipeline.sink_raw,
+                pipeline.sink.connector.configured.describe(),
+            ),
         ] {
             let embedded = matches!(kind, "kafka" | "generate" | "discard") || is_embedded(raw, folder);
             println!(

@@ -1,0 +1,140 @@
+//! What happens to each part of a record, decided when the pipeline is planned and never again: bytes that nobody looks
+//! into pass as they are.
+
+use aqueduct_api::catalog::ConfiguredFormat;
+use aqueduct_api::{FormatContext, Needs, Part, Result, Side};
+use aqueduct_spec::Pipeline;
+use aqueduct_spec::pipeline::{Formats, Named};
+
+/// The way of one part.
+#[derive(Clone)]
+pub struct Route {
+    /// The part.
+    pub part: Part,
+    /// What is done behind the source.
+    pub read: Read,
+    /// What is done before the sink.
+    pub write: Write,
+}
+
+/// What is done with a part behind the source.
+#[derive(Clone)]
+pub enum Read {
+    /// Nothing.
+    Pass,
+    /// The bytes have to be of this format, and pass.
+    Check(Named<dyn ConfiguredFormat>),
+    /// Becomes a value with structure.
+    Decode(Named<dyn ConfiguredFormat>),
+    /// The source gives it with its structure.
+    Given,
+}
+
+/// What is done with a part before the sink.
+#[derive(Clone)]
+pub enum Write {
+    /// Nothing.
+    Pass,
+    /// The value becomes bytes of this format.
+    Encode(Named<dyn ConfiguredFormat>),
+    /// The bytes get the id that their schema has in the registry of the sink.
+    Translate(Named<dyn ConfiguredFormat>),
+}
+
+/// The ways of all parts, in the order in which they are gone.
+pub fn routes(pipeline: &Pipeline) -> Result<[Route; 3]> {
+    let mut needs = Needs::default();
+    for transform in &pipeline.transforms {
+        let of = transform.configured.build()?.needs();
+        needs = Needs { key: needs.key || of.key, value: needs.value || of.value };
+    }
+    let given = pipeline.source.connector.configured.traits().typed;
+    Ok([
+        route(pipeline, Part::Key, needs.key, false)?,
+        route(pipeline, Part::Value, needs.value, given)?,
+        route(pipeline, Part::Headers, false, false)?,
+    ])
+}
+
+fn route(pipeline: &Pipeline, part: Part, needed: bool, given: bool) -> Result<Route> {
+    let (reads, writes) = (format(&pipeline.source.formats, part), format(&pipeline.sink.formats, part));
+    let pass_or_check = |reads: &Named<dyn ConfiguredFormat>| match reads.configured.traits().unchecked {
+        true => Read::Pass,
+        false => Read::Check(reads.clone()),
+    };
+    let (read, write) = match (reads, writes) {
+        (None, Some(writes)) if given && writes.kind != "bytes" => {
+            (Read::Given, Write::Encode(writes.clone()))
+        }
+        (None, _) => (Read::Pass, Write::Pass),
+        (Some(reads), _) if needed => {
+            (Read::Decode(reads.clone()), Write::Encode(writes.unwrap_or(reads).clone()))
+        }
+        (Some(reads), None) => (pass_or_check(reads), Write::Pass),
+        (Some(reads), Some(writes)) if writes.kind == "bytes" => (pass_or_check(reads), Write::Pass),
+        (Some(reads), Some(writes)) => {
+            let (from, to) = (reads.configured.traits(), writes.configured.traits());
+            if reads.kind != writes.kind || from.declared || to.declared || from.registry != to.registry {
+                (Read::Decode(reads.clone()), Write::Encode(writes.clone()))
+            } else if to.registry && !same_registry(pipeline)? {
+                (Read::Pass, Write::Translate(writes.clone()))
+            } else {
+                (pass_or_check(reads), Write::Pass)
+            }
+        }
+    };
+    Ok(Route { part, read, write })
+}
+
+fn same_registry(pipeline: &Pipeline) -> Result<bool> {
+    let address = |formats: &Formats| match &formats.registry {
+        Some(registry) => registry.open().map(|registry| registry.address().to_owned()),
+        None => Ok(String::new()),
+    };
+    Ok(address(&pipeline.source.formats)? == address(&pipeline.sink.formats)?)
+}
+
+fn format(formats: &Formats, part: Part) -> Option<&Named<dyn ConfiguredFormat>> {
+    match part {
+        Part::Key => formats.key.as_ref(),
+        Part::Value => formats.value.as_ref(),
+        Part::Headers => formats.headers.as_ref(),
+    }
+}
+
+/// What a format of this end is told when it is opened.
+pub fn context(pipeline: &Pipeline, side: Side, part: Part) -> Result<FormatContext> {
+    let formats = match side {
+        Side::Source => &pipeline.source.formats,
+        Side::Sink => &pipeline.sink.formats,
+    };
+    let registry = formats.registry.as_ref().map(|registry| registry.open()).transpose()?;
+    Ok(FormatContext { pipeline: pipeline.name.clone(), part, registry })
+}
+
+impl Route {
+    /// What `aqueduct plan` says of it, a line for each stage: before the transforms, and behind them.
+    pub fn stages(&self) -> (Option<(&'static str, String)>, Option<(&'static str, String)>) {
+        let part = self.part;
+        let read = match &self.read {
+            Read::Pass | Read::Given => None,
+            Read::Check(format) => {
+                Some(("check", format!("{part} is {}; the bytes pass unchanged", format.kind)))
+            }
+            Read::Decode(format) => {
+                Some(("decode", format!("{part} as {}", format.configured.describe(Side::Source))))
+            }
+        };
+        let write = match &self.write {
+            Write::Pass => None,
+            Write::Encode(format) => {
+                Some(("encode", format!("{part} as {}", format.configured.describe(Side::Sink))))
+            }
+            Write::Translate(format) => {
+                let as_what = format.configured.describe(Side::Sink);
+                Some(("translate", format!("schema ids of the {part}, {as_what}; the rest passes unchanged")))
+            }
+        };
+        (read, write)
+    }
+}

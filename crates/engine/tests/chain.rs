@@ -1,0 +1,219 @@
+//! What the formats of both ends make of records: kept, set aside as they came, waited for.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use aqueduct_api::catalog::{
+    FormatKind, KeepsOffsets, Repeats, SinkConnector, SinkContext, SinkTraits, SourceConnector,
+    SourceContext, SourceTraits, Topic,
+};
+use aqueduct_api::schema::{Kind, Schema};
+use aqueduct_api::{
+    Catalog, Decoder, Encoded, Encoder, Error, FormatContext, FormatTraits, Headers, Origin, Payload, Piece,
+    Problem, Record, Result, SchemaBuilder, Sink, Source, Typed, Value,
+};
+use aqueduct_engine::Stage;
+use aqueduct_engine::chain::Chain;
+use aqueduct_spec::pipeline::{Formats, Named, SinkBlock, SourceBlock};
+use aqueduct_spec::{Delivery, Errors, OnBadRecord, Pipeline};
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+#[derive(Deserialize, JsonSchema)]
+struct Nothing {}
+
+/// Both ends; neither is ever opened.
+struct End;
+
+#[async_trait]
+impl SourceConnector for End {
+    const NAME: &'static str = "end";
+    const ABOUT: &'static str = "an end";
+    type Config = Nothing;
+    fn check(_: &Nothing) -> Vec<Problem> {
+        Vec::new()
+    }
+    fn traits(_: &Nothing) -> SourceTraits {
+        SourceTraits { keeps_offsets: KeepsOffsets::Always, tasks_max: None, finite: true, typed: false }
+    }
+    fn describe(_: &Nothing, _: &str) -> String {
+        "end".into()
+    }
+    async fn open(_: Arc<Nothing>, _: SourceContext) -> Result<Box<dyn Source>> {
+        Err(Error::config("never opened"))
+    }
+}
+
+#[async_trait]
+impl SinkConnector for End {
+    const NAME: &'static str = "end";
+    const ABOUT: &'static str = "an end";
+    type Config = Nothing;
+    fn check(_: &Nothing) -> Vec<Problem> {
+        Vec::new()
+    }
+    fn traits(_: &Nothing) -> SinkTraits {
+        SinkTraits { lanes: 1, batch_records_max: None, repeats: Repeats::Visible, value_format: None }
+    }
+    fn describe(_: &Nothing) -> String {
+        "end".into()
+    }
+    fn topic(_: &Nothing) -> Option<Topic> {
+        Some(Box::new(|record| match &*record.topic {
+            "homeless" => Err(Error::bad_record("it has no topic")),
+            topic => Ok(format!("{topic}-out").into()),
+        }))
+    }
+    async fn open(_: Arc<Nothing>, _: SinkContext) -> Result<Box<dyn Sink>> {
+        Err(Error::config("never opened"))
+    }
+}
+
+static TRIES: AtomicU64 = AtomicU64::new(0);
+
+/// A number as text in, and out behind the topic it goes to. Reading waits for a registry twice; a number is written
+/// only after it was prepared, 13 never, and 14 not at all.
+struct Numbers(Option<i64>);
+
+impl FormatKind for Numbers {
+    const NAME: &'static str = "numbers";
+    const ABOUT: &'static str = "numbers";
+    type Config = Nothing;
+    fn traits(_: &Nothing) -> FormatTraits {
+        FormatTraits { declared: true, ..FormatTraits::default() }
+    }
+    fn decoder(_: &Arc<Nothing>, _: &FormatContext) -> Result<Box<dyn Decoder>> {
+        Ok(Box::new(Numbers(None)))
+    }
+    fn encoder(_: &Arc<Nothing>, _: &FormatContext) -> Result<Box<dyn Encoder>> {
+        Ok(Box::new(Numbers(None)))
+    }
+}
+
+#[async_trait]
+impl Decoder for Numbers {
+    fn prepares(&self) -> bool {
+        true
+    }
+    async fn prepare(&mut self, pieces: &[Piece<'_>]) -> Result<()> {
+        assert!(!pieces.is_empty());
+        match TRIES.fetch_add(1, Relaxed) {
+            0 | 1 => Err(Error::transient("the registry is away")),
+            _ => Ok(()),
+        }
+    }
+    fn decode(&mut self, piece: Piece<'_>) -> Result<Typed> {
+        let number = std::str::from_utf8(piece.bytes).ok().and_then(|text| text.parse().ok());
+        let number = number.ok_or_else(|| Error::bad_record("not a number"))?;
+        let mut schema = SchemaBuilder::default();
+        let root = schema.add(Kind::Long);
+        Ok(Typed::new(schema.finish(root), piece.bytes.clone(), Value::Long(number)))
+    }
+    fn frame_header(&self) -> Option<&'static str> {
+        Some("frame")
+    }
+}
+
+#[async_trait]
+impl Encoder for Numbers {
+    fn encode(&mut self, topic: &Arc<str>, typed: &Typed, out: &mut Vec<u8>) -> Result<Encoded> {
+        let Value::Long(number) = typed.value() else { return Err(Error::bad_record("not a number")) };
+        if *number == 14 {
+            return Err(Error::bad_record("14 cannot be written"));
+        }
+        if self.0.is_none() || (*number == 13 && self.0 != Some(13)) {
+            self.0 = Some(*number);
+            return Ok(Encoded::Unprepared);
+        }
+        out.extend_from_slice(format!("{topic}:{number}").as_bytes());
+        Ok(Encoded::Done)
+    }
+    async fn prepare(&mut self, _: &Arc<str>, _: &Arc<Schema>) -> Result<()> {
+        match self.0 {
+            Some(13) => Err(Error::bad_record("13 is refused")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn pipeline() -> Pipeline {
+    let catalog = Catalog::default().source::<End>().sink::<End>().format::<Numbers>();
+    let raw = || serde_json::Value::Null;
+    let format =
+        || Named { kind: "numbers", configured: catalog.formats["numbers"].configure(raw()).unwrap() };
+    let formats = || Formats { key: Some(format()), value: Some(format()), ..Formats::default() };
+    let source = Named { kind: "end", configured: catalog.sources["end"].configure(raw()).unwrap() };
+    let sink = Named { kind: "end", configured: catalog.sinks["end"].configure(raw()).unwrap() };
+    Pipeline {
+        name: "p".into(),
+        description: None,
+        file: PathBuf::new(),
+        source: SourceBlock { connector: source, formats: formats() },
+        transforms: Vec::new(),
+        sink: SinkBlock { connector: sink, formats: formats() },
+        errors: Errors { on_bad_record: OnBadRecord::Stop, stop_after: None },
+        delivery: Delivery::default(),
+        tasks: 1,
+        stop_timeout: Duration::from_secs(1),
+        offset_store: None,
+        dev: None,
+        source_raw: raw(),
+        sink_raw: raw(),
+    }
+}
+
+fn record(topic: &str, offset: i64, value: &'static str) -> Record {
+    let mut headers = Headers::default();
+    headers.push("frame", Some("f".into()));
+    headers.push("other", Some("o".into()));
+    let origin = Origin { partition: 0, offset };
+    Record { topic: topic.into(), origin, key: "1".into(), value: value.into(), headers, timestamp_us: None }
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_are_decoded_encoded_and_set_aside_as_they_came() {
+    let mut chain = Chain::build(&pipeline()).unwrap();
+    let mut tombstone = record("t", 6, "");
+    tombstone.value = Payload::Absent;
+    let records = vec![
+        record("t", 0, "7"),
+        record("t", 1, "x"),
+        record("t", 2, "13"),
+        record("t", 3, "14"),
+        record("homeless", 4, "8"),
+        record("t", 5, "9"),
+        tombstone,
+    ];
+    let begin = tokio::time::Instant::now();
+    let passed = chain.apply(records.clone()).await.unwrap();
+    // Twice the registry was away, and that was waited for.
+    assert!(begin.elapsed() >= Duration::from_millis(200), "{:?}", begin.elapsed());
+    assert_eq!(chain.condition().reason(), None);
+
+    let kept: Vec<_> = passed.kept.iter().map(|it| (it.origin.offset, it.value.bytes().cloned())).collect();
+    assert_eq!(kept, [(0, Some("t-out:7".into())), (5, Some("t-out:9".into())), (6, None)]);
+    for record in &passed.kept {
+        assert_eq!(record.key.bytes().map(|bytes| &bytes[..]), Some(&b"t-out:1"[..]));
+        let names: Vec<&str> = record.headers.iter().map(|header| &*header.name).collect();
+        assert_eq!(names, ["other"], "the header that belonged to the old bytes is gone");
+    }
+    let bad: Vec<_> =
+        passed.bad.iter().map(|bad| (bad.record.origin.offset, bad.stage, bad.error.says())).collect();
+    assert_eq!(
+        bad,
+        [
+            (1, Stage::Decode, "not a number"),
+            (2, Stage::Encode, "13 is refused"),
+            (3, Stage::Encode, "14 cannot be written"),
+            (4, Stage::Encode, "it has no topic"),
+        ]
+    );
+    for bad in &passed.bad {
+        assert_eq!(bad.record, records[bad.record.origin.offset as usize], "set aside as the source gave it");
+    }
+}

@@ -1,0 +1,261 @@
+//! `avro`: through a schema registry, or bare with a schema file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aqueduct_api::catalog::FormatKind;
+use aqueduct_api::registry::SchemaKind;
+use aqueduct_api::schema::{Kind, Schema};
+use aqueduct_api::{
+    Decoder, Encoded, Encoder, Error, Finding, FormatContext, FormatTraits, Piece, Problem, Registry, Result,
+    SchemaText, Side, Translator, Typed,
+};
+use aqueduct_avro as avro;
+use async_trait::async_trait;
+use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::framed::{
+    self, FramedDecoder, FramedEncoder, Framing, Language, Reframed, Subject, Target, UnknownFields,
+    registry_of, schema_file,
+};
+
+/// The format `avro`.
+pub struct Avro;
+
+/// The block `avro:` of a file.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Under which subject schemas are registered and looked up.
+    #[serde(default)]
+    subject: Subject,
+    /// The schema that values are brought into; at a source the reader's, at a sink the one they are written in.
+    #[serde(default)]
+    schema: Target,
+    /// Whether a schema that the subject does not have yet is registered there.
+    #[serde(default = "yes")]
+    register: bool,
+    /// Whether the registry brings schemas into a normal form before it compares them.
+    #[serde(default)]
+    normalize: bool,
+    /// What becomes of a field that the sink's schema does not know.
+    #[serde(default)]
+    unknown_fields: UnknownFields,
+    /// What stands in front of each payload.
+    #[serde(default)]
+    frame: Frame,
+}
+
+/// What stands in front of each payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Frame {
+    /// The id of its schema in a registry.
+    #[default]
+    Registry,
+    /// Nothing: `schema` names the file that says how all of them are written.
+    None,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Config {
+    fn framing(&self) -> Framing {
+        Framing {
+            subject: self.subject.clone(),
+            target: self.schema.clone(),
+            register: self.register,
+            normalize: self.normalize,
+        }
+    }
+
+    fn language(&self) -> Schemas {
+        let unknown = match self.unknown_fields {
+            UnknownFields::Error => avro::UnknownFields::Error,
+            UnknownFields::Drop => avro::UnknownFields::Drop,
+        };
+        Schemas { unknown }
+    }
+
+    /// The file that says how bare payloads are written.
+    fn bare(&self) -> Option<&PathBuf> {
+        match (&self.frame, &self.schema) {
+            (Frame::None, Target::File(path)) => Some(path),
+            _ => None,
+        }
+    }
+}
+
+#[async_trait]
+impl FormatKind for Avro {
+    const NAME: &'static str = "avro";
+    const ABOUT: &'static str = "Avro, with schemas from a registry or from a file.";
+    type Config = Config;
+
+    fn check(config: &Config, side: Side) -> Vec<Problem> {
+        let mut problems = framed::on_this_side(side, &config.framing());
+        if config.frame == Frame::None && config.bare().is_none() {
+            let says = "without a frame, nothing but a schema file says how the payloads are written";
+            problems.push(Problem::new("frame", says).remedy("add `schema: { file: PATH }`"));
+        }
+        problems
+    }
+
+    fn traits(config: &Config) -> FormatTraits {
+        FormatTraits {
+            registry: config.frame == Frame::Registry,
+            structured: true,
+            declared: config.schema != Target::Own,
+            unchecked: config.frame == Frame::Registry,
+        }
+    }
+
+    fn describe(config: &Config, side: Side) -> String {
+        let target = match &config.schema {
+            Target::Own => String::new(),
+            Target::Latest => ", in the latest schema".into(),
+            Target::Version(number) => format!(", in version {number} of the schema"),
+            Target::Id(id) => format!(", in schema id {id}"),
+            Target::File(path) => format!(", in the schema of {}", path.display()),
+        };
+        match (config.frame, side) {
+            (Frame::None, _) => format!("avro without a frame{target}"),
+            (Frame::Registry, Side::Source) => format!("avro{target}"),
+            (Frame::Registry, Side::Sink) => format!("avro{target}, {}", config.subject.describe()),
+        }
+    }
+
+    fn decoder(config: &Arc<Config>, context: &FormatContext) -> Result<Box<dyn Decoder>> {
+        if let Some(path) = config.bare() {
+            let schema = config.language().schema(&schema_file(path, SchemaKind::Avro)?)?;
+            return Ok(Box::new(BareDecoder(avro::Decoder::new(&schema))));
+        }
+        let (language, registry) = (config.language(), registry_of(context)?);
+        Ok(Box::new(FramedDecoder::new(language, registry, context.part, config.framing())))
+    }
+
+    fn encoder(config: &Arc<Config>, context: &FormatContext) -> Result<Box<dyn Encoder>> {
+        let language = config.language();
+        if let Some(path) = config.bare() {
+            let schema = language.schema(&schema_file(path, SchemaKind::Avro)?)?;
+            return Ok(Box::new(BareEncoder(avro::Encoder::new(&schema, language.unknown))));
+        }
+        Ok(Box::new(FramedEncoder::new(language, registry_of(context)?, context.part, config.framing())))
+    }
+
+    fn translator(
+        config: &Arc<Config>,
+        from: &Arc<dyn Registry>,
+        context: &FormatContext,
+    ) -> Result<Box<dyn Translator>> {
+        let (language, to) = (config.language(), registry_of(context)?);
+        Ok(Box::new(Reframed::new(language, from, to, context.part, config.framing())))
+    }
+
+    async fn probe(
+        config: Arc<Config>,
+        side: Side,
+        context: FormatContext,
+        topics: Vec<Arc<str>>,
+    ) -> Vec<Finding> {
+        if let Some(path) = config.bare() {
+            let schema = schema_file(path, SchemaKind::Avro).and_then(|text| config.language().schema(&text));
+            return vec![match schema {
+                Ok(_) => Finding::good(format!("{} is an Avro schema", path.display())),
+                Err(error) => error.into(),
+            }];
+        }
+        framed::probe(config.language(), config.framing(), side, context, topics).await
+    }
+}
+
+/// Avro behind a frame.
+struct Schemas {
+    unknown: avro::UnknownFields,
+}
+
+impl Language for Schemas {
+    const KIND: SchemaKind = SchemaKind::Avro;
+    type Reader = avro::Decoder;
+    type Writer = avro::Encoder;
+
+    fn schema(&self, text: &SchemaText) -> Result<Arc<Schema>> {
+        let mut references = Vec::new();
+        collect(text, &mut references);
+        match avro::parse(&text.text, &references) {
+            Ok(schema) => Ok(schema.written_as(text.clone())),
+            Err(error) => Err(Error::bad_record(format!("the schema cannot be read: {error}"))),
+        }
+    }
+
+    fn text(&self, schema: &Arc<Schema>) -> Result<SchemaText> {
+        if matches!(schema.get(schema.root()).kind, Kind::Any) {
+            return Err(Error::bad_record("a value without a schema cannot be registered")
+                .remedy("say which schema it has: `avro: { schema: latest }`, or a file"));
+        }
+        Ok(SchemaText::new(SchemaKind::Avro, schema.get(schema.root()).kind.name().to_owned()))
+    }
+
+    fn record_name(&self, text: &SchemaText) -> Result<Arc<str>> {
+        let schema = self.schema(text)?;
+        Ok(Arc::from(schema.get(schema.root()).kind.name()))
+    }
+
+    fn reader(&self, writer: &SchemaText, reader: Option<&Arc<Schema>>) -> Result<avro::Decoder> {
+        let writer = self.schema(writer)?;
+        match reader {
+            None => Ok(avro::Decoder::new(&writer)),
+            Some(reader) => avro::Decoder::resolving(&writer, reader).map_err(bad),
+        }
+    }
+
+    fn read(&self, reader: &mut avro::Decoder, payload: &Bytes, start: usize) -> Result<Typed> {
+        reader.decode(payload, start).map_err(bad)
+    }
+
+    fn writer(&self, from: &Arc<Schema>, to: &SchemaText) -> Result<avro::Encoder> {
+        // A schema that goes out in its own words is written without a look at what it could be brought into.
+        let to = if from.written() == Some(to) { Arc::clone(from) } else { self.schema(to)? };
+        Ok(avro::Encoder::new(&to, self.unknown))
+    }
+
+    fn write(&self, writer: &mut avro::Encoder, typed: &Typed, out: &mut Vec<u8>) -> Result<()> {
+        writer.encode(typed, out).map_err(bad)
+    }
+}
+
+/// The texts of all schemas that one refers to, each behind those that it refers to itself.
+fn collect<'a>(text: &'a SchemaText, into: &mut Vec<&'a str>) {
+    for reference in &text.references {
+        collect(&reference.schema, into);
+        let text = &*reference.schema.text;
+        if !into.contains(&text) {
+            into.push(text);
+        }
+    }
+}
+
+struct BareDecoder(avro::Decoder);
+
+impl Decoder for BareDecoder {
+    fn decode(&mut self, piece: Piece<'_>) -> Result<Typed> {
+        self.0.decode(piece.bytes, 0).map_err(bad)
+    }
+}
+
+struct BareEncoder(avro::Encoder);
+
+impl Encoder for BareEncoder {
+    fn encode(&mut self, _: &Arc<str>, typed: &Typed, out: &mut Vec<u8>) -> Result<Encoded> {
+        self.0.encode(typed, out).map(|()| Encoded::Done).map_err(bad)
+    }
+}
+
+#[cold]
+fn bad(fault: avro::Fault) -> Error {
+    Error::bad_record(fault.to_string())
+}

@@ -1,0 +1,114 @@
+//! A schema as the writer needs it: what to do with a value of each type, and the names as they go out.
+
+use std::sync::Arc;
+
+use aqueduct_api::schema::{Kind, Logical, Schema, TypeId, Unit};
+
+use super::write::quoted;
+
+/// Plans of so many schemas are kept; a topic seldom has more than a few.
+const PLANS_MAX: usize = 64;
+
+/// What to do with a value.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// It is what the value says; nothing is known of it.
+    Any,
+    Scalar,
+    Text,
+    Bytes,
+    /// The symbols in their quotes.
+    Enum(Box<[Box<[u8]>]>),
+    /// For each field `,"name":` and what to do with its value.
+    Record(Box<[(Box<[u8]>, TypeId)]>),
+    List(TypeId),
+    Map(TypeId),
+    Optional(TypeId),
+    Union(Box<[TypeId]>),
+    Decimal(u32),
+    Date,
+    Time(Unit),
+    Timestamp(Unit, bool),
+    Uuid,
+    Duration,
+}
+
+/// What to do with the values of a schema.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    steps: Box<[Step]>,
+    pub(crate) schema: Arc<Schema>,
+}
+
+impl Plan {
+    pub(crate) fn of(schema: &Arc<Schema>) -> Self {
+        let steps = schema.types().map(|(id, _)| step(schema, id)).collect();
+        Self { steps, schema: Arc::clone(schema) }
+    }
+
+    #[inline]
+    pub(crate) fn step(&self, of: TypeId) -> &Step {
+        &self.steps[of.index()]
+    }
+}
+
+fn step(schema: &Schema, id: TypeId) -> Step {
+    let of = schema.get(id);
+    match (of.logical, &of.kind) {
+        (Some(Logical::Decimal { scale, .. }), _) => Step::Decimal(scale),
+        (Some(Logical::Date), _) => Step::Date,
+        (Some(Logical::TimeMillis), _) => Step::Time(Unit::Millis),
+        (Some(Logical::TimeMicros), _) => Step::Time(Unit::Micros),
+        (Some(Logical::Timestamp { unit, local }), _) => Step::Timestamp(unit, local),
+        (Some(Logical::Uuid), Kind::Fixed { .. }) => Step::Uuid,
+        (Some(Logical::Duration), _) => Step::Duration,
+        (_, Kind::Any) => Step::Any,
+        (_, Kind::Null | Kind::Boolean | Kind::Int | Kind::Long | Kind::Float | Kind::Double) => Step::Scalar,
+        (_, Kind::Bytes | Kind::Fixed { .. }) => Step::Bytes,
+        (_, Kind::Text) => Step::Text,
+        (_, Kind::Enum(of)) => {
+            Step::Enum(of.symbols.iter().map(|symbol| in_quotes(symbol, b"", b"")).collect())
+        }
+        (_, Kind::Record(of)) => Step::Record(
+            of.fields.iter().map(|field| (in_quotes(&field.name, b",", b":"), field.of)).collect(),
+        ),
+        (_, Kind::List(of)) => Step::List(*of),
+        (_, Kind::Map(of)) => Step::Map(*of),
+        (_, Kind::Union(branches)) => match schema.optional(id) {
+            Some((_, of)) => Step::Optional(of),
+            None => Step::Union(branches.clone()),
+        },
+    }
+}
+
+fn in_quotes(text: &str, before: &[u8], behind: &[u8]) -> Box<[u8]> {
+    let mut out = before.to_vec();
+    quoted(text.as_bytes(), &mut out);
+    out.extend_from_slice(behind);
+    out.into()
+}
+
+/// Something made once for each schema. Rows of one topic share their schema, so the same pointer comes again and again.
+#[derive(Debug)]
+pub(crate) struct PerSchema<P>(Vec<(Arc<Schema>, Arc<P>)>);
+
+impl<P> Default for PerSchema<P> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<P> PerSchema<P> {
+    /// What was made for this schema, or is now.
+    #[inline]
+    pub(crate) fn get(&mut self, schema: &Arc<Schema>, make: impl FnOnce(&Arc<Schema>) -> P) -> &Arc<P> {
+        let place = self.0.iter().position(|(known, _)| Arc::ptr_eq(known, schema)).unwrap_or_else(|| {
+            if self.0.len() >= PLANS_MAX {
+                self.0.clear();
+            }
+            self.0.push((Arc::clone(schema), Arc::new(make(schema))));
+            self.0.len() - 1
+        });
+        &self.0[place].1
+    }
+}

@@ -1,0 +1,302 @@
+//! Rows to JSON, straight from the row: one pass, the names of fields prepared.
+
+use aqueduct_api::schema::TypeId;
+use aqueduct_api::value::Text;
+use aqueduct_api::{Typed, Value};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::config::{BytesAs, DecimalAs, NotANumber, Style, TimeAs};
+use super::decimal;
+use super::fault::Fault;
+use super::plan::{Plan, Step};
+use super::scan::plain_end;
+use super::time;
+
+type Result<T> = std::result::Result<T, Fault>;
+
+/// Appends a row of the plan's schema. What was appended before an error stays.
+pub(crate) fn write(plan: &Plan, style: Style, typed: &Typed, out: &mut Vec<u8>) -> Result<()> {
+    let writing = Writing { plan, style, payload: typed.payload() };
+    if *typed.value() == Value::Absent {
+        return Err(Fault::new("there is no value"));
+    }
+    writing.value(plan.schema.root(), typed.value(), out)
+}
+
+struct Writing<'a> {
+    plan: &'a Plan,
+    style: Style,
+    payload: &'a [u8],
+}
+
+impl Writing<'_> {
+    fn value(&self, of: TypeId, value: &Value, out: &mut Vec<u8>) -> Result<()> {
+        match (self.plan.step(of), value) {
+            (Step::Text, Value::Text(text)) => quoted(text.bytes(self.payload), out),
+            (Step::Scalar, value) => scalar(value, self.style, out)?,
+            (Step::Optional(_), Value::Null) => out.extend_from_slice(b"null"),
+            (Step::Optional(of), value) => self.value(*of, value, out)?,
+            (Step::Record(fields), Value::Record(values)) if fields.len() == values.len() => {
+                self.record(fields, values, out)?;
+            }
+            (Step::List(of), Value::List(values)) => {
+                out.push(b'[');
+                for (index, value) in values.iter().enumerate() {
+                    if index > 0 {
+                        out.push(b',');
+                    }
+                    self.value(*of, value, out).map_err(|fault| fault.in_item(index))?;
+                }
+                out.push(b']');
+            }
+            (Step::Map(of), Value::Map(entries)) => {
+                members(entries, self.payload, out, |value, out| self.value(*of, value, out))?;
+            }
+            (Step::Union(branches), Value::Union(branch)) if (branch.0 as usize) < branches.len() => {
+                self.value(branches[branch.0 as usize], &branch.1, out)?;
+            }
+            (Step::Enum(symbols), Value::Enum(symbol)) if (*symbol as usize) < symbols.len() => {
+                out.extend_from_slice(&symbols[*symbol as usize]);
+            }
+            (Step::Any, value) => any(value, self.payload, self.style, out)?,
+            (Step::Bytes, Value::Bytes(bytes)) => encoded(bytes.get(self.payload), self.style.bytes, out),
+            (step, value) => self.logical(step, value, out)?,
+        }
+        Ok(())
+    }
+
+    fn record(&self, fields: &[(Box<[u8]>, TypeId)], values: &[Value], out: &mut Vec<u8>) -> Result<()> {
+        let begin = out.len();
+        for ((name, of), value) in fields.iter().zip(values) {
+            if *value == Value::Absent {
+                continue;
+            }
+            out.extend_from_slice(name);
+            if let Err(fault) = self.value(*of, value, out) {
+                return Err(fault.in_field(String::from_utf8_lossy(&name[2..name.len() - 2])));
+            }
+        }
+        // The comma before the first field is the brace of the record.
+        match out.get_mut(begin) {
+            Some(comma) => *comma = b'{',
+            None => out.push(b'{'),
+        }
+        out.push(b'}');
+        Ok(())
+    }
+
+    fn logical(&self, step: &Step, value: &Value, out: &mut Vec<u8>) -> Result<()> {
+        let as_text = self.style.time == TimeAs::Text;
+        match (step, value) {
+            (Step::Decimal(scale), Value::Bytes(bytes)) => match self.style.decimal {
+                DecimalAs::Number => decimal::write(bytes.get(self.payload), *scale, out)?,
+                DecimalAs::Text => {
+                    in_quotes(out, |out| decimal::write(bytes.get(self.payload), *scale, out))?;
+                }
+            },
+            (Step::Date, Value::Int(days)) if as_text => {
+                in_quotes(out, |out| time::write_date((*days).into(), out))?;
+            }
+            (Step::Time(unit), Value::Int(at)) if as_text => {
+                in_quotes(out, |out| time::write_time((*at).into(), *unit, out))?;
+            }
+            (Step::Time(unit), Value::Long(at)) if as_text => {
+                in_quotes(out, |out| time::write_time(*at, *unit, out))?;
+            }
+            (Step::Timestamp(unit, local), Value::Long(at)) if as_text => {
+                in_quotes(out, |out| time::write_timestamp(*at, *unit, *local, out))?;
+            }
+            (Step::Date | Step::Time(_) | Step::Timestamp(..), Value::Int(_) | Value::Long(_)) => {
+                scalar(value, self.style, out)?;
+            }
+            (Step::Uuid, Value::Bytes(bytes)) => uuid(bytes.get(self.payload), out)?,
+            (Step::Duration, Value::Bytes(bytes)) => {
+                in_quotes(out, |out| time::write_duration(bytes.get(self.payload), out))?;
+            }
+            (_, value) => return Err(Fault::new(format!("{} does not belong here", kind_of(value)))),
+        }
+        Ok(())
+    }
+}
+
+/// A value that stands for itself.
+fn any(value: &Value, payload: &[u8], style: Style, out: &mut Vec<u8>) -> Result<()> {
+    match value {
+        Value::Text(text) => quoted(text.bytes(payload), out),
+        Value::Map(entries) => {
+            members(entries, payload, out, |value, out| any(value, payload, style, out))?;
+        }
+        Value::List(values) => {
+            out.push(b'[');
+            for (index, value) in values.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                any(value, payload, style, out).map_err(|fault| fault.in_item(index))?;
+            }
+            out.push(b']');
+        }
+        Value::Number(digits) => out.extend_from_slice(digits.bytes(payload)),
+        Value::Bytes(bytes) => encoded(bytes.get(payload), style.bytes, out),
+        value => scalar(value, style, out)?,
+    }
+    Ok(())
+}
+
+fn members(
+    entries: &[(Text, Value)],
+    payload: &[u8],
+    out: &mut Vec<u8>,
+    mut write: impl FnMut(&Value, &mut Vec<u8>) -> Result<()>,
+) -> Result<()> {
+    out.push(b'{');
+    let begin = out.len();
+    for (name, value) in entries {
+        if *value == Value::Absent {
+            continue;
+        }
+        if out.len() > begin {
+            out.push(b',');
+        }
+        quoted(name.bytes(payload), out);
+        out.push(b':');
+        if let Err(fault) = write(value, out) {
+            return Err(fault.in_field(name.get(payload)));
+        }
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+#[inline]
+fn scalar(value: &Value, style: Style, out: &mut Vec<u8>) -> Result<()> {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Boolean(flag) => out.extend_from_slice(if *flag { b"true" } else { b"false" }),
+        Value::Int(number) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
+        Value::Long(number) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
+        Value::Float(number) if number.is_finite() => {
+            out.extend_from_slice(zmij::Buffer::new().format_finite(*number).as_bytes());
+        }
+        Value::Double(number) if number.is_finite() => {
+            out.extend_from_slice(zmij::Buffer::new().format_finite(*number).as_bytes());
+        }
+        Value::Float(number) => not_a_number((*number).into(), style, out)?,
+        Value::Double(number) => not_a_number(*number, style, out)?,
+        value => return Err(Fault::new(format!("{} does not belong here", kind_of(value)))),
+    }
+    Ok(())
+}
+
+#[cold]
+fn not_a_number(number: f64, style: Style, out: &mut Vec<u8>) -> Result<()> {
+    let name: &[u8] = match number {
+        f64::INFINITY => b"\"Infinity\"",
+        f64::NEG_INFINITY => b"\"-Infinity\"",
+        _ => b"\"NaN\"",
+    };
+    match style.on_not_a_number {
+        NotANumber::Null => out.extend_from_slice(b"null"),
+        NotANumber::Text => out.extend_from_slice(name),
+        NotANumber::Error => {
+            let name = String::from_utf8_lossy(&name[1..name.len() - 1]);
+            let says =
+                format!("JSON has no {name}; `on_not_a_number: text` or `\"null\"` says what to write");
+            return Err(Fault::new(says));
+        }
+    }
+    Ok(())
+}
+
+/// A JSON string. Stretches without anything to escape are copied as a whole.
+#[inline]
+pub(crate) fn quoted(bytes: &[u8], out: &mut Vec<u8>) {
+    out.reserve(bytes.len() + 2);
+    out.push(b'"');
+    let end = plain_end(bytes, 0);
+    out.extend_from_slice(&bytes[..end]);
+    if end < bytes.len() {
+        escaped(&bytes[end..], out);
+    }
+    out.push(b'"');
+}
+
+#[cold]
+fn escaped(mut bytes: &[u8], out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    while let Some((byte, rest)) = bytes.split_first() {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            _ => {
+                out.extend_from_slice(b"\\u00");
+                out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+        }
+        let end = plain_end(rest, 0);
+        out.extend_from_slice(&rest[..end]);
+        bytes = &rest[end..];
+    }
+}
+
+fn in_quotes(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<()> {
+    out.push(b'"');
+    write(out)?;
+    out.push(b'"');
+    Ok(())
+}
+
+fn encoded(bytes: &[u8], how: BytesAs, out: &mut Vec<u8>) {
+    out.push(b'"');
+    match how {
+        BytesAs::Base64 => out.extend_from_slice(BASE64.encode(bytes).as_bytes()),
+        BytesAs::Hex => hex(bytes, out),
+    }
+    out.push(b'"');
+}
+
+fn hex(bytes: &[u8], out: &mut Vec<u8>) {
+    for byte in bytes {
+        let digit = |four: u8| char::from_digit(four.into(), 16).map_or(b'0', |digit| digit as u8);
+        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+}
+
+/// RFC 9562: 8-4-4-4-12 digits.
+fn uuid(bytes: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    if bytes.len() != 16 {
+        return Err(Fault::new(format!("a uuid of {} bytes", bytes.len())));
+    }
+    in_quotes(out, |out| {
+        for (index, range) in [0..4, 4..6, 6..8, 8..10, 10..16].into_iter().enumerate() {
+            if index > 0 {
+                out.push(b'-');
+            }
+            hex(&bytes[range], out);
+        }
+        Ok(())
+    })
+}
+
+pub(crate) fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Absent => "a field that is absent",
+        Value::Null => "null",
+        Value::Boolean(_) => "a boolean",
+        Value::Int(_) => "an int",
+        Value::Long(_) => "a long",
+        Value::Float(_) => "a float",
+        Value::Double(_) => "a double",
+        Value::Number(_) => "a number",
+        Value::Text(_) => "text",
+        Value::Bytes(_) => "bytes",
+        Value::Enum(_) => "a symbol",
+        Value::Record(_) => "a record",
+        Value::List(_) => "an array",
+        Value::Map(_) => "a map",
+        Value::Union(_) => "a branch of a union",
+    }
+}

@@ -1,0 +1,6 @@
+//! Single-message transforms, one file each.
+
+mod field;
+mod mask;
+
+pub use mask::Mask;
