@@ -25,6 +25,8 @@ pub(crate) struct Herd {
     pub(crate) source: String,
     /// The sink's block.
     pub(crate) sink: String,
+    /// Each is a static member of the group.
+    named: bool,
 }
 
 /// What the watcher saw.
@@ -42,7 +44,7 @@ impl Herd {
         kafka.create_topic(TOPIC, PARTITIONS);
         let source = ", session_timeout: 2s".to_owned();
         let (folder, brokers, topics) = (Folder::new("herd"), kafka.brokers(), format!("[{TOPIC}]"));
-        let mut herd = Self { kafka, folder, brokers, topics, source, sink: String::new() };
+        let mut herd = Self { kafka, folder, brokers, topics, source, sink: String::new(), named: false };
         herd.sink = herd.copying_to(COPY);
         herd
     }
@@ -64,6 +66,12 @@ impl Herd {
         self
     }
 
+    /// The same as static members.
+    pub(crate) fn named(mut self) -> Self {
+        self.named = true;
+        self
+    }
+
     /// The same into a folder.
     pub(crate) fn into_folder(mut self) -> Self {
         let lake = self.lake();
@@ -80,13 +88,23 @@ impl Herd {
         self.run_with(&self.sink)
     }
 
+    /// One with a number, which names it where members are static.
+    pub(crate) fn run_as(&self, number: usize) -> Aqueduct {
+        let name = if self.named { format!(", instance_id: runner-{number}") } else { String::new() };
+        self.start(&self.sink, &name)
+    }
+
     /// One with another sink.
     pub(crate) fn run_with(&self, sink: &str) -> Aqueduct {
+        self.start(sink, "")
+    }
+
+    fn start(&self, sink: &str, name: &str) -> Aqueduct {
         let folder = self.folder.path().join(format!("run-{}", free_ports(1)));
         std::fs::create_dir_all(&folder).expect("a folder");
         let text = format!(
             "pipeline: {PIPELINE}\n\
-             source: {{ kafka: {{ connection: {{ brokers: \"{}\" }}, topics: {}{} }} }}\n\
+             source: {{ kafka: {{ connection: {{ brokers: \"{}\" }}, topics: {}{}{name} }} }}\n\
              sink: {{ {sink} }}\n",
             self.brokers, self.topics, self.source
         );

@@ -1,5 +1,7 @@
 //! `aqueduct offsets`: shows, refuses while the pipeline runs, shows what it would do, and does it.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -158,6 +160,71 @@ fn offsets_that_the_cluster_forgot_come_back_from_prometheus() {
     let other = aqueduct(folder.path(), &[&set[..5], &["--metric", "kafka_lag_exporter"]].concat());
     assert_eq!(other.code, Some(1));
     assert!(other.err.contains("remembers nothing of kafka_consumergroup_group_offset"), "{}", other.err);
+}
+
+/// A page of metrics as an exporter serves it, for as long as the test lives.
+fn exporter(page: String) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("its address").port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n";
+            let _ = write!(stream, "{head}Content-Length: {}\r\n\r\n{page}", page.len());
+        }
+    });
+    port
+}
+
+#[test]
+fn offsets_come_from_a_lag_exporter_through_a_prometheus_with_tls() {
+    let (kafka, folder, config) = (Kafka::start(), Folder::new("exporter"), Folder::new("scrape-tls"));
+    fill(&kafka);
+    folder.write("lake.yaml", &pipeline(&kafka, "topics: [orders], group: readers"));
+    // As kafka-lag-exporter names them; another group stands beside ours.
+    let sample = |group: &str, partition: i32, offset: i64| {
+        format!(
+            "kafka_consumergroup_group_offset{{cluster_name=\"main\",group=\"{group}\",topic=\"orders\",\
+             partition=\"{partition}\",member_host=\"/10.0.0.7\",consumer_id=\"c-1\",client_id=\"c\"}} {offset}.0\n"
+        )
+    };
+    let page = "# TYPE kafka_consumergroup_group_offset gauge\n".to_owned()
+        + &sample("readers", 0, 123)
+        + &sample("readers", 1, 45)
+        + &sample("others", 0, 7);
+    let port = exporter(page);
+    config.write(
+        "prometheus.yml",
+        &format!(
+            "global: {{ scrape_interval: 1s }}\nscrape_configs:\n  - job_name: lag\n    static_configs: [{{ targets: [\"127.0.0.1:{port}\"] }}]\n"
+        ),
+    );
+    let file = |name: &str| kafka.certificate(name).display().to_string();
+    config.write(
+        "web.yml",
+        &format!(
+            "tls_server_config:\n  cert_file: {}\n  key_file: {}\n",
+            file("server.crt"),
+            file("server.key")
+        ),
+    );
+    let prometheus = Prometheus::start(config);
+    let url = prometheus.url();
+    assert!(url.starts_with("https:"), "{url}");
+    let set = |ca: &str| {
+        let from = ["offsets", "set", "lake", "--from-prometheus", &url, "--metric", "kafka_lag_exporter"];
+        aqueduct(folder.path(), &[&from[..], &["--ca", ca, "--apply"]].concat())
+    };
+    let distrusted = set(&file("ca-other.crt"));
+    assert_eq!(distrusted.code, Some(1), "{}", distrusted.out);
+    assert!(distrusted.err.contains("Prometheus does not tell offsets: "), "{}", distrusted.err);
+    let said = until("Prometheus has scraped it", Duration::from_secs(60), || {
+        Some(set(&file("ca.crt"))).filter(|said| !said.err.contains("remembers nothing of"))
+    });
+    let new: Vec<String> = rows(&said).into_iter().map(|row| row[2].clone()).collect();
+    assert_eq!(new, ["123", "45"]);
+    let stored: Vec<i64> = kafka.progress("readers", "orders").iter().map(|(stored, _)| *stored).collect();
+    assert_eq!(stored, [123, 45]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Rebalance storms: runners are added, killed, stopped and frozen under load. `AQUEDUCT_STORM=full` makes 200 changes in
-//! ten minutes of it, else it is 40 s.
+//! ten minutes of it, else it is 40 s, and 20 s for each further way to share a topic out.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
@@ -34,13 +34,19 @@ impl Chance {
     }
 }
 
+/// One runner, with the number that no other living one has.
+struct Runner {
+    number: usize,
+    process: Aqueduct,
+}
+
 /// The runners of a storm.
 struct Storm<'a> {
     herd: &'a Herd,
     chance: Chance,
-    running: Vec<Aqueduct>,
+    running: Vec<Runner>,
     /// Each with the moment at which it goes on.
-    frozen: Vec<(Instant, Aqueduct)>,
+    frozen: Vec<(Instant, Runner)>,
     longest_stop: Duration,
     counts: [usize; 4],
 }
@@ -58,28 +64,36 @@ impl Storm<'_> {
         };
         self.counts[change as usize] += 1;
         if change == Change::Add {
-            return self.running.push(self.herd.run());
+            return self.add();
         }
         let which = self.chance.below(self.running.len() as u64) as usize;
         let mut runner = self.running.swap_remove(which);
         match change {
-            Change::Kill => runner.kill(),
+            Change::Kill => runner.process.kill(),
             Change::Freeze => {
-                freeze(&runner);
+                freeze(&runner.process);
                 let pause = Duration::from_millis(1_000 + self.chance.below(5_000));
                 self.frozen.push((Instant::now() + pause, runner));
             }
-            _ => self.longest_stop = self.longest_stop.max(stop(&mut runner)),
+            _ => self.longest_stop = self.longest_stop.max(stop(&mut runner.process)),
         }
+    }
+
+    /// One more, under the first free number: a static member may come back within its session.
+    fn add(&mut self) {
+        let living = self.running.iter().chain(self.frozen.iter().map(|(_, runner)| runner));
+        let taken: Vec<usize> = living.map(|runner| runner.number).collect();
+        let number = (0..).find(|number| !taken.contains(number)).expect("a free one");
+        self.running.push(Runner { number, process: self.herd.run_as(number) });
     }
 
     /// Waits, and lets those go on whose time has come.
     fn wait(&mut self, until: Instant) {
         while Instant::now() < until {
             self.thaw(Instant::now());
-            for runner in &mut self.running {
-                let ended = runner.exited();
-                assert!(ended.is_none(), "a runner ended by itself with {ended:?}:\n{}", runner.output());
+            for Runner { process, .. } in &mut self.running {
+                let ended = process.exited();
+                assert!(ended.is_none(), "a runner ended by itself with {ended:?}:\n{}", process.output());
             }
             sleep(Duration::from_millis(50));
         }
@@ -89,7 +103,7 @@ impl Storm<'_> {
         for index in (0..self.frozen.len()).rev() {
             if self.frozen[index].0 <= now {
                 let (_, runner) = self.frozen.swap_remove(index);
-                thaw(&runner);
+                thaw(&runner.process);
                 self.running.push(runner);
             }
         }
@@ -97,17 +111,21 @@ impl Storm<'_> {
 }
 
 /// So many changes in a time, under load; then all that was produced has to be there.
-fn storm(herd: &Herd, allowed: &[Change], seed: u64) -> Report {
+fn storm(herd: &Herd, allowed: &[Change], seed: u64, changes: u32) -> Report {
     let full = std::env::var("AQUEDUCT_STORM").is_ok_and(|value| value == "full");
-    let (changes, time) = if full { (200, Duration::from_secs(600)) } else { (20, Duration::from_secs(40)) };
+    let (changes, pace) =
+        if full { (200, Duration::from_secs(3)) } else { (changes, Duration::from_secs(2)) };
+    let time = pace * changes;
     let mut storm = Storm {
         herd,
         chance: Chance(seed),
-        running: vec![herd.run_until_assigned()],
+        running: Vec::new(),
         frozen: Vec::new(),
         longest_stop: Duration::ZERO,
         counts: [0; 4],
     };
+    storm.add();
+    storm.running[0].process.says("partitions assigned", Duration::from_secs(30));
     let (producing, watching) = (AtomicBool::new(true), AtomicBool::new(true));
     let watched = std::thread::scope(|scope| {
         let produced = scope.spawn(|| herd.produce(RATE, &producing));
@@ -135,7 +153,7 @@ fn storm(herd: &Herd, allowed: &[Change], seed: u64) -> Report {
         watched.join().expect("the watcher lives")
     });
     for runner in &mut storm.running {
-        storm.longest_stop = storm.longest_stop.max(stop(runner));
+        storm.longest_stop = storm.longest_stop.max(stop(&mut runner.process));
     }
     let report = herd.check();
     let Storm { counts: [add, kill, stop, freeze], longest_stop, .. } = storm;
@@ -153,22 +171,53 @@ fn storm(herd: &Herd, allowed: &[Change], seed: u64) -> Report {
 
 const ALL: [Change; 4] = [Change::Add, Change::Kill, Change::Stop, Change::Freeze];
 
+const STOPS: [Change; 2] = [Change::Add, Change::Stop];
+
 #[test]
 fn a_storm_of_clean_stops_loses_and_doubles_nothing() {
     let herd = Herd::of(Kafka::start());
-    storm(&herd, &[Change::Add, Change::Stop], 0x9E37_79B9_7F4A_7C15).assert_exact();
+    storm(&herd, &STOPS, 0x9E37_79B9_7F4A_7C15, 20).assert_exact();
+}
+
+/// At least once: what a killed one had written and not committed comes again.
+fn assert_nothing_lost(report: Report) {
+    Report { doubled: Vec::new(), ..report }.assert_exact();
 }
 
 #[test]
 fn a_storm_of_kills_and_freezes_loses_nothing() {
     let herd = Herd::of(Kafka::start());
-    let report = storm(&herd, &ALL, 0x2545_F491_4F6C_DD1D);
-    // At least once: what a killed one had written and not committed comes again.
-    Report { doubled: Vec::new(), ..report }.assert_exact();
+    assert_nothing_lost(storm(&herd, &ALL, 0x2545_F491_4F6C_DD1D, 20));
 }
 
 #[test]
 fn a_storm_over_a_folder_loses_and_doubles_nothing() {
     let herd = Herd::of(Kafka::start()).into_folder();
-    storm(&herd, &ALL, 0xD1B5_4A32_D192_ED03).assert_exact();
+    storm(&herd, &ALL, 0xD1B5_4A32_D192_ED03, 20).assert_exact();
+}
+
+/// KIP-848: the broker shares the partitions out, and decides about sessions.
+#[test]
+fn a_storm_under_the_protocol_of_the_broker_loses_nothing() {
+    let kafka = Kafka::new().set(
+        "group.consumer.session.timeout.ms=3000\n\
+         group.consumer.min.heartbeat.interval.ms=100\n\
+         group.consumer.heartbeat.interval.ms=500",
+    );
+    kafka.start_again();
+    let herd = Herd::of(kafka).reading(", group_protocol: consumer");
+    assert_nothing_lost(storm(&herd, &ALL, 0xA076_1D64_78BD_642F, 10));
+}
+
+/// Every change takes all partitions from everybody.
+#[test]
+fn a_storm_under_an_eager_assignor_loses_nothing() {
+    let herd = Herd::of(Kafka::start()).reading(", assignor: range, session_timeout: 2s");
+    assert_nothing_lost(storm(&herd, &ALL, 0xE703_7ED1_A0B4_28DB, 10));
+}
+
+#[test]
+fn a_storm_of_static_members_loses_nothing() {
+    let herd = Herd::of(Kafka::start()).named();
+    assert_nothing_lost(storm(&herd, &ALL, 0x8EBC_6AF0_9C88_C6E3, 10));
 }

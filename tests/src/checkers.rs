@@ -84,7 +84,8 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts it with the configuration `prometheus.yml` of a folder, and keeps the folder.
+    /// Starts it with the configuration `prometheus.yml` of a folder, and keeps the folder. With a `web.yml` there it answers
+    /// over TLS, and `query` cannot ask it.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -96,7 +97,8 @@ impl Prometheus {
 
     /// Where it answers.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        let scheme = if self.folder.path().join("web.yml").exists() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
     /// What an expression is now.

@@ -4,7 +4,7 @@
 mod admin;
 mod data;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -91,6 +91,13 @@ impl Kafka {
         self
     }
 
+    /// From the next start on, the brokers find Kerberos by this `krb5.conf`.
+    #[must_use]
+    pub fn kerberos(mut self, config: &Path) -> Self {
+        self.environment.push(("KAFKA_KERBEROS", config.display().to_string()));
+        self
+    }
+
     /// Starts what does not run, on its old data, and waits until the cluster counts all of its brokers.
     ///
     /// # Panics
@@ -174,6 +181,16 @@ impl Kafka {
         self.addresses("localhost", 2)
     }
 
+    /// With TLS, and PLAIN or SCRAM-SHA-256 of the user `app`, password `app-secret`.
+    pub fn login_brokers(&self) -> String {
+        self.addresses("localhost", 4)
+    }
+
+    /// The same two mechanisms without TLS.
+    pub fn bare_login_brokers(&self) -> String {
+        self.addresses("localhost", 6)
+    }
+
     /// In plain text, to listeners that are advertised where `advertise` said. Without proxies they lead to themselves.
     pub fn proxied_brokers(&self) -> String {
         let named = self.environment.iter().find(|(name, _)| *name == "KAFKA_PROXIED");
@@ -185,7 +202,8 @@ impl Kafka {
         }
     }
 
-    /// The port of one of a broker's listeners: 0 plain, 1 TLS, 2 SASL, 5 the proxied one.
+    /// The port of one of a broker's listeners: 0 plain, 1 TLS, 2 SASL, 3 the controller's, 4 and 6 SASL with other
+    /// mechanisms, 5 the proxied one.
     pub fn port_of(&self, broker: u16, listener: u16) -> u16 {
         self.port + PORTS * broker + listener
     }

@@ -1,5 +1,6 @@
-//! A real schema registry: Apicurio in memory, through Confluent's API.
+//! A real schema registry: Apicurio in memory, which knows Avro, JSON Schema and Protobuf and checks backward compatibility.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -8,28 +9,47 @@ use serde_json::{Value, json};
 use crate::folder::Folder;
 use crate::server;
 
-/// A registry on loopback; it forgets everything when it ends.
+/// Apicurio Registry on loopback.
 #[derive(Debug)]
 pub struct SchemaRegistry {
     folder: Folder,
-    /// Where it listens in plain text; health is one above it, TLS two.
+    login: Option<&'static str>,
+    /// Where it listens without TLS.
     pub port: u16,
 }
 
 impl SchemaRegistry {
-    /// An empty one.
+    /// A running registry without schemas, open to anybody.
     ///
     /// # Panics
     /// When it cannot be started.
     pub fn start() -> Self {
-        let registry = Self { folder: Folder::new("registry"), port: server::free_ports(3) };
-        server::start("registry.sh", registry.folder.path(), registry.port);
+        Self::of(None)
+    }
+
+    /// A running registry without schemas that wants a login, as `user:password`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_with(login: &'static str) -> Self {
+        Self::of(Some(login))
+    }
+
+    fn of(login: Option<&'static str>) -> Self {
+        let registry = Self { folder: Folder::new("registry"), login, port: server::free_ports(3) };
+        registry.start_again();
         registry
     }
 
-    /// What a pipeline names.
-    pub fn url(&self) -> String {
-        url(self.port)
+    /// Starts it again; it is empty then.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_again(&self) {
+        let (folder, port) = (self.folder.path().display().to_string(), self.port.to_string());
+        let mut arguments = vec![folder.as_str(), &port];
+        arguments.extend(self.login);
+        server::run("registry.sh", &arguments, &[]);
     }
 
     /// Registers an Avro schema: its id.
@@ -92,6 +112,21 @@ impl SchemaRegistry {
     /// Kills it.
     pub fn kill(&self) {
         server::end(self.folder.path(), Signal::KILL);
+    }
+
+    /// Its address for clients.
+    pub fn url(&self) -> String {
+        url(self.port)
+    }
+
+    /// Its address over TLS.
+    pub fn tls_url(&self) -> String {
+        format!("https://localhost:{}/apis/ccompat/v7", self.port + 2)
+    }
+
+    /// The certificate of the authority that issued its own.
+    pub fn authority(&self) -> PathBuf {
+        self.folder.path().join("tls/ca.crt")
     }
 }
 

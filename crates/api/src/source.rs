@@ -25,6 +25,12 @@ pub trait Source: Send {
         Ok(())
     }
 
+    /// How far its partitions are stored, for a source that keeps its own offsets and hears of it only after `release` has
+    /// returned. With `None` what was released counts as stored. Asked often, so it asks nobody.
+    fn stored(&self) -> Option<Offsets> {
+        None
+    }
+
     /// How far each partition is behind its end, as well as the source knows without asking anybody.
     fn lag(&self) -> Vec<Lag> {
         Vec::new()

@@ -8,13 +8,15 @@ use aqueduct_api::{Typed, Value};
 use bytes::Bytes;
 
 use crate::fault::Fault;
-use crate::plan::{Fields, Items, Plan, Promotion, Step, StepId, Symbols};
+use crate::plan::{Fields, Plan, Promotion, Step, Symbols};
 use crate::resolve::{UnknownFields, resolve};
 
 /// Deeper values are refused: each level costs stack.
 const DEPTH_MAX: u32 = 200;
-/// A record of more values is refused: each is 24 bytes here, and may be none in the payload.
+/// A record of more values is refused: each is 24 bytes here.
 const VALUES_MAX: usize = 1 << 22;
+/// An item that takes no bytes in the payload counts as many: a few bytes must not become a hundred megabytes.
+const VALUES_AN_EMPTY_ITEM: usize = 64;
 
 /// Reads values of one writer's schema.
 #[derive(Debug)]
@@ -34,7 +36,7 @@ impl Decoder {
     /// When the two do not fit together whatever is written.
     pub fn resolving(writer: &Arc<Schema>, reader: &Arc<Schema>) -> Result<Self, Fault> {
         if Arc::ptr_eq(writer, reader) || writer == reader {
-            return Ok(Self { plan: Plan { schema: Arc::clone(reader), ..Plan::of(writer) } });
+            return Ok(Self::new(reader));
         }
         Ok(Self { plan: resolve(writer, reader, UnknownFields::Drop)? })
     }
@@ -55,7 +57,7 @@ impl Decoder {
             at: start.min(payload.len()),
             values_left: VALUES_MAX,
         };
-        let value = reading.value(self.plan.root, DEPTH_MAX).map_err(|fault| fault.at(reading.at))?;
+        let value = reading.one(self.plan.root(), DEPTH_MAX).map_err(|fault| fault.at(reading.at))?;
         match payload.len() - reading.at {
             0 => Ok(Typed::new(Arc::clone(&self.plan.schema), payload.clone(), value)),
             left => {
@@ -72,110 +74,165 @@ struct Reading<'a> {
     values_left: usize,
 }
 
-impl Reading<'_> {
-    fn value(&mut self, step: StepId, depth: u32) -> Result<Value, Fault> {
+impl<'a> Reading<'a> {
+    /// Made part of each loop over fields or items. Those loops are iterators of known length, collected: so each kind of
+    /// value is written to its place part by part. Pushed, it is gathered on the stack and copied from there, and the
+    /// processor waits for that as long as for the rest of the decoding.
+    ///
+    /// So are all the small readers below: what they return is in parts, too, and would go through memory.
+    #[inline(always)]
+    fn value(&mut self, step: Step, depth: u32) -> Result<Value, Fault> {
         let plan = self.plan;
-        Ok(match plan.step(step) {
-            Step::Null => Value::Null,
-            Step::Boolean => Value::Boolean(self.boolean()?),
-            Step::Int => Value::Int(self.int()?),
+        let step = match step {
+            Step::Optional { null, other } => {
+                if self.branch(2)? == u32::from(null) {
+                    return Ok(Value::Null);
+                }
+                plan.step(other)
+            }
+            step => step,
+        };
+        Ok(match step {
+            Step::Text => Value::Text(Text::Span(self.text()?)),
             Step::Long => Value::Long(self.long()?),
-            Step::Float => Value::Float(f32::from_le_bytes(self.array()?)),
-            Step::Double => Value::Double(f64::from_le_bytes(self.array()?)),
+            Step::Int => Value::Int(self.int()?),
             Step::Bytes => Value::Bytes(Blob::Span(self.counted()?)),
-            Step::Text => Value::Text(self.text()?),
-            Step::Fixed(bytes) => Value::Bytes(Blob::Span(self.span(*bytes)?)),
-            Step::Promote(promotion) => self.promoted(*promotion)?,
-            Step::Enum(symbols) => Value::Enum(self.symbol(symbols)?),
-            Step::Record(fields) => Value::Record(self.record(fields, deeper(depth)?)?),
-            Step::List(items) => Value::List(self.list(*items, deeper(depth)?)?),
-            Step::Map(items) => Value::Map(self.map(*items, deeper(depth)?)?),
-            Step::Optional { null, other } => match self.branch(2)? {
-                branch if branch == *null => Value::Null,
-                _ => self.value(*other, depth)?,
-            },
-            Step::Union(steps) => {
-                let branch = self.branch(steps.len())?;
-                Value::Union(Box::new((branch, self.value(steps[branch as usize], deeper(depth)?)?)))
+            Step::Double => Value::Double(f64::from_le_bytes(self.array()?)),
+            Step::Boolean => Value::Boolean(self.boolean()?),
+            Step::Enum(of) => Value::Enum(self.symbol(of)?),
+            Step::Record(of) => Value::Record(self.record(plan.fields(of), deeper(depth)?)?),
+            Step::List { item, may_be_empty } => {
+                Value::List(self.list(plan.step(item), may_be_empty, deeper(depth)?)?)
             }
-            Step::Branches { steps, .. } => {
-                let branch = self.branch(steps.len())?;
-                self.value(steps[branch as usize], deeper(depth)?)?
-            }
-            Step::Into { branch, of } => Value::Union(Box::new((*branch, self.value(*of, deeper(depth)?)?))),
-            Step::Refuse(why) => return Err(Fault::new(&**why)),
+            step => self.seldom(step, depth)?,
         })
     }
 
-    fn record(&mut self, fields: &Fields, depth: u32) -> Result<Box<[Value]>, Fault> {
-        self.spend(fields.take.len())?;
-        let Some(before) = &fields.before else {
-            let mut values = Vec::with_capacity(fields.take.len());
-            for take in &fields.take {
-                values.push(self.value(take.step, depth).map_err(|fault| fault.in_field(&take.name))?);
+    #[inline(never)]
+    fn seldom(&mut self, step: Step, depth: u32) -> Result<Value, Fault> {
+        let plan = self.plan;
+        Ok(match step {
+            Step::Null => Value::Null,
+            Step::Float => Value::Float(f32::from_le_bytes(self.array()?)),
+            Step::Fixed(bytes) => Value::Bytes(Blob::Span(self.span(bytes as usize)?)),
+            Step::Promote(promotion) => self.promoted(promotion)?,
+            Step::Map { value } => Value::Map(self.map(plan.step(value), deeper(depth)?)?),
+            Step::Union(of) => {
+                let steps = plan.union(of);
+                let branch = self.branch(steps.len())?;
+                let value = self.one(plan.step(steps[branch as usize]), deeper(depth)?)?;
+                Value::Union(Box::new((branch, value)))
             }
-            return Ok(values.into_boxed_slice());
-        };
-        self.spend(before.len())?;
-        let mut values = before.clone();
-        for take in &fields.take {
-            let value = self.value(take.step, depth).map_err(|fault| fault.in_field(&take.name))?;
-            if let Some(to) = take.to {
-                values[to as usize] = value;
+            Step::Branches { union, .. } => {
+                let steps = plan.union(union);
+                let branch = self.branch(steps.len())?;
+                self.one(plan.step(steps[branch as usize]), deeper(depth)?)?
             }
-        }
-        Ok(values)
+            Step::Into { branch, of } => {
+                Value::Union(Box::new((branch.into(), self.one(plan.step(of), deeper(depth)?)?)))
+            }
+            Step::Refuse(why) => return Err(plan.refusal(why)),
+            Step::Adopt { .. } => return Err(Fault::new("no bytes stand for a value without a schema")),
+            step => self.one(step, depth)?,
+        })
     }
 
-    fn list(&mut self, items: Items, depth: u32) -> Result<Box<[Value]>, Fault> {
+    /// A value that stands alone.
+    #[inline(never)]
+    fn one(&mut self, step: Step, depth: u32) -> Result<Value, Fault> {
+        self.value(step, depth)
+    }
+
+    #[inline(never)]
+    fn record(&mut self, fields: &Fields, depth: u32) -> Result<Box<[Value]>, Fault> {
+        self.spend(fields.steps.len())?;
+        let mut fault = None;
+        let read = fields.steps.iter().enumerate().map(|(index, step)| match self.value(*step, depth) {
+            Ok(value) => value,
+            Err(why) => self.stop(&mut fault, why, |why| why.in_field(&fields.take[index].name)),
+        });
+        let read: Box<[Value]> = read.collect();
+        match (fault, &fields.before) {
+            (Some(fault), _) => Err(fault),
+            (None, None) => Ok(read),
+            (None, Some(before)) => {
+                self.spend(before.len())?;
+                let mut values = before.clone();
+                for (value, take) in read.into_iter().zip(&fields.take) {
+                    if let Some(to) = take.to {
+                        values[to as usize] = value;
+                    }
+                }
+                Ok(values)
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn list(&mut self, item: Step, may_be_empty: bool, depth: u32) -> Result<Box<[Value]>, Fault> {
         let mut values = Vec::new();
         loop {
-            let count = self.count(items)?;
+            let count = self.count(may_be_empty)?;
             if count == 0 {
                 return Ok(values.into_boxed_slice());
             }
+            let (first, mut fault) = (values.len(), None);
             values.reserve_exact(count);
-            for _ in 0..count {
-                let index = values.len();
-                values.push(self.value(items.step, depth).map_err(|fault| fault.in_item(index))?);
+            values.extend((first..first + count).map(|index| match self.value(item, depth) {
+                Ok(value) => value,
+                Err(why) => self.stop(&mut fault, why, |why| why.in_item(index)),
+            }));
+            if let Some(fault) = fault {
+                return Err(fault);
             }
         }
     }
 
-    fn map(&mut self, items: Items, depth: u32) -> Result<Box<[(Text, Value)]>, Fault> {
+    /// The first fault is kept, and nothing is left to read: the loop it was met in goes to its end without effect.
+    #[cold]
+    fn stop(&mut self, fault: &mut Option<Fault>, why: Fault, place: impl FnOnce(Fault) -> Fault) -> Value {
+        if fault.is_none() {
+            *fault = Some(place(why.at(self.at)));
+            (self.at, self.values_left) = (self.bytes.len(), 0);
+        }
+        Value::Absent
+    }
+
+    fn map(&mut self, value: Step, depth: u32) -> Result<Box<[(Text, Value)]>, Fault> {
         let mut entries = Vec::new();
-        // An entry has a name, so it takes a byte at least.
-        let items = Items { may_be_empty: false, ..items };
         loop {
-            let count = self.count(items)?;
+            // An entry has a name, so it takes a byte at least.
+            let count = self.count(false)?;
             if count == 0 {
                 return Ok(entries.into_boxed_slice());
             }
             entries.reserve_exact(count);
             for _ in 0..count {
-                let name = self.text()?;
-                let value = self.value(items.step, depth);
-                let value = value.map_err(|fault| fault.in_entry(name.get(self.bytes)))?;
-                entries.push((name, value));
+                let name = Text::Span(self.text()?);
+                match self.one(value, depth) {
+                    Ok(value) => entries.push((name, value)),
+                    Err(fault) => return Err(fault.in_entry(name.get(self.bytes))),
+                }
             }
         }
     }
 
     /// The count of a block; 0 after the last. A negative one is followed by the size of the block in bytes.
-    fn count(&mut self, items: Items) -> Result<usize, Fault> {
+    fn count(&mut self, may_be_empty: bool) -> Result<usize, Fault> {
         let count = self.long()?;
         if count < 0 {
             self.long()?;
         }
         let count = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
-        let left = self.bytes.len() - self.at;
-        if count > left && !items.may_be_empty {
+        let left = self.left();
+        if count > left && !may_be_empty {
             return Err(Fault::new(format!("a block of {count} items in {left} bytes")));
         }
-        self.spend(count)?;
+        self.spend(if may_be_empty { count.saturating_mul(VALUES_AN_EMPTY_ITEM) } else { count })?;
         Ok(count)
     }
 
+    #[inline]
     fn spend(&mut self, values: usize) -> Result<(), Fault> {
         match self.values_left.checked_sub(values) {
             Some(left) => {
@@ -186,24 +243,24 @@ impl Reading<'_> {
         }
     }
 
-    fn symbol(&mut self, symbols: &Symbols) -> Result<u32, Fault> {
-        let symbol = self.long()?;
-        let symbol = u32::try_from(symbol)
-            .ok()
-            .filter(|symbol| *symbol < symbols.count)
-            .ok_or_else(|| Fault::new(format!("symbol {symbol} of an enum that has {}", symbols.count)))?;
-        let Some(to) = &symbols.to else { return Ok(symbol) };
-        to[symbol as usize].ok_or_else(|| {
-            Fault::new(format!("the reader does not know the symbol `{}`", symbols.names[symbol as usize]))
-        })
+    #[inline(always)]
+    fn symbol(&mut self, of: u32) -> Result<u32, Fault> {
+        let (symbol, symbols) = (self.long()?, self.plan.symbols(of));
+        let known = u32::try_from(symbol).ok().filter(|symbol| *symbol < symbols.count);
+        let Some(symbol) = known else { return Err(no_symbol(symbol, symbols)) };
+        match &symbols.to {
+            None => Ok(symbol),
+            Some(to) => to[symbol as usize].ok_or_else(|| unknown_symbol(symbol, symbols)),
+        }
     }
 
+    #[inline(always)]
     fn branch(&mut self, branches: usize) -> Result<u32, Fault> {
         let branch = self.long()?;
-        u32::try_from(branch)
-            .ok()
-            .filter(|branch| (*branch as usize) < branches)
-            .ok_or_else(|| Fault::new(format!("branch {branch} of a union that has {branches}")))
+        match u32::try_from(branch) {
+            Ok(branch) if (branch as usize) < branches => Ok(branch),
+            _ => Err(no_branch(branch, branches)),
+        }
     }
 
     fn promoted(&mut self, promotion: Promotion) -> Result<Value, Fault> {
@@ -214,40 +271,60 @@ impl Reading<'_> {
             Promotion::LongToFloat => Value::Float(self.long()? as f32),
             Promotion::LongToDouble => Value::Double(self.long()? as f64),
             Promotion::FloatToDouble => Value::Double(f32::from_le_bytes(self.array()?).into()),
-            Promotion::BytesToText => Value::Text(self.text()?),
-            Promotion::TextToBytes => match self.text()? {
-                Text::Span(span) => Value::Bytes(Blob::Span(span)),
-                Text::Own(text) => Value::Bytes(Blob::Own(text.as_bytes().into())),
-            },
+            Promotion::BytesToText => Value::Text(Text::Span(self.text()?)),
+            Promotion::TextToBytes => Value::Bytes(Blob::Span(self.text()?)),
         })
     }
 
+    #[inline(always)]
     fn boolean(&mut self) -> Result<bool, Fault> {
         match self.array()? {
             [0] => Ok(false),
             [1] => Ok(true),
-            [byte] => Err(Fault::new(format!("a boolean is 0 or 1, not {byte}"))),
+            [byte] => Err(no_boolean(byte)),
         }
     }
 
+    #[inline(always)]
     fn int(&mut self) -> Result<i32, Fault> {
         let long = self.long()?;
-        i32::try_from(long).map_err(|_| Fault::new(format!("{long} is too large for an int")))
+        i32::try_from(long).map_err(|_| too_large(long))
     }
 
-    #[inline]
+    #[inline(always)]
     fn long(&mut self) -> Result<i64, Fault> {
-        // One byte does for most lengths, counts and branches.
-        if let Some(byte) = self.bytes.get(self.at).filter(|byte| **byte < 0x80) {
-            self.at += 1;
-            return Ok(unzigzag(u64::from(*byte)));
+        // One byte does for most lengths, counts and branches, eight for most numbers that mean something.
+        match self.bytes.get(self.at) {
+            Some(byte) if *byte < 0x80 => {
+                self.at += 1;
+                Ok(unzigzag(u64::from(*byte)))
+            }
+            _ => self.long_of_many(),
         }
-        self.long_of_many()
     }
 
+    #[inline(never)]
     fn long_of_many(&mut self) -> Result<i64, Fault> {
+        if let Some(next) = self.rest().first_chunk() {
+            let word = u64::from_le_bytes(*next);
+            let last = !word & 0x8080_8080_8080_8080;
+            if last != 0 {
+                // Seven bits of each byte up to the first without a mark, moved together in pairs.
+                let word = word & (last ^ (last - 1)) & 0x7f7f_7f7f_7f7f_7f7f;
+                let word = (word & 0x007f_007f_007f_007f) | (word & 0x7f00_7f00_7f00_7f00) >> 1;
+                let word = (word & 0x0000_3fff_0000_3fff) | (word & 0x3fff_0000_3fff_0000) >> 2;
+                let word = (word & 0x0fff_ffff) | (word & 0x0fff_ffff_0000_0000) >> 4;
+                self.at += last.trailing_zeros() as usize / 8 + 1;
+                return Ok(unzigzag(word));
+            }
+        }
+        self.long_byte_by_byte()
+    }
+
+    #[cold]
+    fn long_byte_by_byte(&mut self) -> Result<i64, Fault> {
         let mut number = 0;
-        for (index, byte) in self.bytes[self.at..].iter().take(10).enumerate() {
+        for (index, byte) in self.rest().iter().take(10).enumerate() {
             number |= u64::from(byte & 0x7f) << (7 * index);
             if *byte < 0x80 {
                 // The tenth byte has room for one bit.
@@ -258,54 +335,142 @@ impl Reading<'_> {
                 return Ok(unzigzag(number));
             }
         }
-        Err(Fault::new(match self.bytes.len() - self.at {
+        Err(Fault::new(match self.left() {
             0..10 => "a number ends behind the last byte",
             _ => "a number of more than 64 bits",
         }))
     }
 
-    fn text(&mut self) -> Result<Text, Fault> {
+    #[inline(always)]
+    fn text(&mut self) -> Result<Span, Fault> {
         let from = self.at;
         let span = self.counted()?;
-        match std::str::from_utf8(span.of(self.bytes)) {
-            Ok(_) => Ok(Text::Span(span)),
-            Err(error) => {
-                let start = self.at - span.of(self.bytes).len();
-                self.at = from;
-                Err(Fault::new("the text is not UTF-8").at(start + error.valid_up_to()))
-            }
+        let bytes = span.of(self.bytes);
+        if is_ascii(bytes) || std::str::from_utf8(bytes).is_ok() {
+            return Ok(span);
         }
+        let start = self.at - bytes.len();
+        self.at = from;
+        Err(no_text(start, bytes))
     }
 
+    #[inline(always)]
     fn counted(&mut self) -> Result<Span, Fault> {
         let count = self.long()?;
         match usize::try_from(count) {
             Ok(count) => self.span(count),
-            Err(_) => Err(Fault::new(format!("a length of {count}"))),
+            Err(_) => Err(no_length(count)),
         }
     }
 
+    #[inline(always)]
     fn span(&mut self, bytes: usize) -> Result<Span, Fault> {
-        let left = self.bytes.len() - self.at;
-        if bytes > left {
-            return Err(Fault::new(format!("{bytes} bytes are announced and {left} are there")));
+        if bytes > self.left() {
+            return Err(cut_off(bytes, self.left()));
         }
-        let span = Span::new(self.at, bytes).ok_or_else(|| Fault::new("the payload has more than 4 GiB"))?;
+        let Some(span) = Span::new(self.at, bytes) else { return Err(too_long()) };
         self.at += bytes;
         Ok(span)
     }
 
+    #[inline(always)]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
-        let array = self.bytes[self.at..].first_chunk().ok_or_else(|| Fault::new("the value is cut off"))?;
-        self.at += N;
-        Ok(*array)
+        match self.rest().first_chunk() {
+            Some(array) => {
+                self.at += N;
+                Ok(*array)
+            }
+            None => Err(ends_early()),
+        }
+    }
+
+    #[inline]
+    fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    #[inline]
+    fn left(&self) -> usize {
+        self.bytes.len() - self.at
     }
 }
 
-fn deeper(depth: u32) -> Result<u32, Fault> {
-    depth.checked_sub(1).ok_or_else(|| Fault::new(format!("the value is nested more than {DEPTH_MAX} deep")))
+/// Eight bytes at a time, the last eight once more where the number does not come out even: most texts are short.
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    let last = match bytes.last_chunk::<8>() {
+        Some(last) => u64::from_le_bytes(*last),
+        None => rest.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)),
+    };
+    chunks.iter().fold(last, |all, chunk| all | u64::from_le_bytes(*chunk)) & HIGH == 0
 }
 
+#[inline]
+fn deeper(depth: u32) -> Result<u32, Fault> {
+    depth.checked_sub(1).ok_or_else(too_deep)
+}
+
+#[inline]
 fn unzigzag(number: u64) -> i64 {
     (number >> 1) as i64 ^ -((number & 1) as i64)
+}
+
+// What goes wrong is put into words out of the way of what goes right.
+
+#[cold]
+fn no_symbol(symbol: i64, of: &Symbols) -> Fault {
+    Fault::new(format!("symbol {symbol} of an enum that has {}", of.count))
+}
+
+#[cold]
+fn unknown_symbol(symbol: u32, of: &Symbols) -> Fault {
+    Fault::new(format!("the reader does not know the symbol `{}`", of.names[symbol as usize]))
+}
+
+#[cold]
+fn no_branch(branch: i64, of: usize) -> Fault {
+    Fault::new(format!("branch {branch} of a union that has {of}"))
+}
+
+#[cold]
+fn no_boolean(byte: u8) -> Fault {
+    Fault::new(format!("a boolean is 0 or 1, not {byte}"))
+}
+
+#[cold]
+fn too_large(long: i64) -> Fault {
+    Fault::new(format!("{long} is too large for an int"))
+}
+
+#[cold]
+fn no_text(start: usize, bytes: &[u8]) -> Fault {
+    let valid = std::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len);
+    Fault::new("the text is not UTF-8").at(start + valid)
+}
+
+#[cold]
+fn no_length(count: i64) -> Fault {
+    Fault::new(format!("a length of {count}"))
+}
+
+#[cold]
+fn cut_off(bytes: usize, left: usize) -> Fault {
+    Fault::new(format!("{bytes} bytes are announced and {left} are there"))
+}
+
+#[cold]
+fn too_long() -> Fault {
+    Fault::new("the payload has more than 4 GiB")
+}
+
+#[cold]
+fn ends_early() -> Fault {
+    Fault::new("the value is cut off")
+}
+
+#[cold]
+fn too_deep() -> Fault {
+    Fault::new(format!("the value is nested more than {DEPTH_MAX} deep"))
 }

@@ -53,8 +53,9 @@ pub(crate) fn value(schema: &Schema, of: TypeId, json: &Json) -> Option<Value> {
 }
 
 fn whole(json: &Json) -> Option<i64> {
-    // Java writes 0.0 for a long now and then.
-    json.as_i64().or_else(|| json.as_f64().filter(|number| number.fract() == 0.0).map(|number| number as i64))
+    // Java writes 0.0 for a long now and then. What a double holds exactly is enough for that.
+    let exact = |number: &f64| number.fract() == 0.0 && number.abs() <= (1_i64 << 53) as f64;
+    json.as_i64().or_else(|| json.as_f64().filter(exact).map(|number| number as i64))
 }
 
 fn number(json: &Json) -> Option<f64> {
@@ -70,6 +71,6 @@ fn number(json: &Json) -> Option<f64> {
 }
 
 /// The code points 0 to 255 are the bytes 0 to 255.
-fn bytes(text: &str) -> Option<Arc<[u8]>> {
+pub(crate) fn bytes(text: &str) -> Option<Arc<[u8]>> {
     text.chars().map(|code| u8::try_from(u32::from(code)).ok()).collect()
 }

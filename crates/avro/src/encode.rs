@@ -6,6 +6,7 @@ use aqueduct_api::schema::Schema;
 use aqueduct_api::value::{Blob, Text};
 use aqueduct_api::{Typed, Value};
 
+use crate::adopt::adopt;
 use crate::fault::Fault;
 use crate::plan::{Plan, Promotion, Step, StepId};
 use crate::resolve::resolve;
@@ -18,7 +19,15 @@ pub struct Encoder {
     plan: Plan,
     unknown: UnknownFields,
     /// How rows of the schema met last come into this one: a stream of records seldom changes its schema.
-    from: Mutex<Option<(Arc<Schema>, Arc<Plan>)>>,
+    from: Mutex<Option<(Arc<Schema>, Way)>>,
+}
+
+/// From another schema into this one.
+#[derive(Clone, Debug)]
+enum Way {
+    /// It says the same in other words.
+    Same,
+    Through(Arc<Plan>),
 }
 
 impl Encoder {
@@ -38,32 +47,38 @@ impl Encoder {
     /// When the value does not fit the schema; `out` is then as it was.
     pub fn encode(&self, typed: &Typed, out: &mut Vec<u8>) -> Result<(), Fault> {
         let from = out.len();
-        let written = if self.is_mine(typed.schema()) {
-            Writing { plan: &self.plan, payload: typed.payload(), out }.value(self.plan.root, typed.value())
-        } else {
-            self.brought_in(typed).and_then(|value| {
-                Writing { plan: &self.plan, payload: typed.payload(), out }.value(self.plan.root, &value)
-            })
-        };
+        let written = self.brought_in(typed).and_then(|brought| {
+            let value = brought.as_ref().unwrap_or(typed.value());
+            Writing { plan: &self.plan, payload: typed.payload(), out }.value(self.plan.root(), value)
+        });
         written.inspect_err(|_| out.truncate(from))
     }
 
-    fn is_mine(&self, schema: &Arc<Schema>) -> bool {
-        Arc::ptr_eq(schema, &self.plan.schema)
+    /// The value as this schema has it; nothing where it is so already.
+    fn brought_in(&self, typed: &Typed) -> Result<Option<Value>, Fault> {
+        if Arc::ptr_eq(typed.schema(), &self.plan.schema) {
+            return Ok(None);
+        }
+        match self.way(typed.schema())? {
+            Way::Same => Ok(None),
+            Way::Through(plan) => bring(&plan, plan.root(), typed.value(), typed.payload()).map(Some),
+        }
     }
 
-    fn brought_in(&self, typed: &Typed) -> Result<Value, Fault> {
+    fn way(&self, schema: &Arc<Schema>) -> Result<Way, Fault> {
         let mut from = self.from.lock().unwrap_or_else(PoisonError::into_inner);
-        let plan = match &*from {
-            Some((schema, plan)) if Arc::ptr_eq(schema, typed.schema()) => Arc::clone(plan),
-            _ => {
-                let plan = Arc::new(resolve(typed.schema(), &self.plan.schema, self.unknown)?);
-                *from = Some((Arc::clone(typed.schema()), Arc::clone(&plan)));
-                plan
-            }
+        if let Some((known, way)) = &*from
+            && Arc::ptr_eq(known, schema)
+        {
+            return Ok(way.clone());
+        }
+        let way = if *schema == self.plan.schema {
+            Way::Same
+        } else {
+            Way::Through(Arc::new(resolve(schema, &self.plan.schema, self.unknown)?))
         };
-        drop(from);
-        bring(&plan, plan.root, typed.value(), typed.payload())
+        *from = Some((Arc::clone(schema), way.clone()));
+        Ok(way)
     }
 }
 
@@ -74,9 +89,9 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    fn value(&mut self, step: StepId, value: &Value) -> Result<(), Fault> {
+    fn value(&mut self, step: Step, value: &Value) -> Result<(), Fault> {
         let plan = self.plan;
-        match (plan.step(step), value) {
+        match (step, value) {
             (Step::Null, Value::Null) => {}
             (Step::Boolean, Value::Boolean(flag)) => self.out.push(u8::from(*flag)),
             (Step::Int, Value::Int(number)) => self.long((*number).into()),
@@ -87,43 +102,46 @@ impl Writing<'_> {
             (Step::Text, Value::Text(text)) => self.counted(text.bytes(self.payload)),
             (Step::Fixed(size), Value::Bytes(bytes)) => {
                 let bytes = bytes.get(self.payload);
-                if bytes.len() != *size {
+                if bytes.len() != size as usize {
                     return Err(Fault::new(format!("{} bytes where {size} belong", bytes.len())));
                 }
                 self.out.extend_from_slice(bytes);
             }
-            (Step::Enum(symbols), Value::Enum(symbol)) if *symbol < symbols.count => {
+            (Step::Enum(of), Value::Enum(symbol)) if *symbol < plan.symbols(of).count => {
                 self.long((*symbol).into())
             }
-            (Step::Record(fields), Value::Record(values)) if fields.take.len() == values.len() => {
-                for (take, value) in fields.take.iter().zip(values) {
-                    self.value(take.step, value).map_err(|fault| fault.in_field(&take.name))?;
+            (Step::Record(of), Value::Record(values)) if plan.fields(of).steps.len() == values.len() => {
+                let fields = plan.fields(of);
+                for (index, (step, value)) in fields.steps.iter().zip(values).enumerate() {
+                    self.value(*step, value).map_err(|fault| fault.in_field(&fields.take[index].name))?;
                 }
             }
-            (Step::List(items), Value::List(values)) => {
+            (Step::List { item, .. }, Value::List(values)) => {
+                let step = plan.step(item);
                 self.count(values.len());
                 for (index, value) in values.iter().enumerate() {
-                    self.value(items.step, value).map_err(|fault| fault.in_item(index))?;
+                    self.value(step, value).map_err(|fault| fault.in_item(index))?;
                 }
                 self.long(0);
             }
-            (Step::Map(items), Value::Map(entries)) => {
+            (Step::Map { value: of }, Value::Map(entries)) => {
+                let step = plan.step(of);
                 self.count(entries.len());
                 for (name, value) in entries {
                     self.counted(name.bytes(self.payload));
-                    let written = self.value(items.step, value);
+                    let written = self.value(step, value);
                     written.map_err(|fault| fault.in_entry(name.get(self.payload)))?;
                 }
                 self.long(0);
             }
-            (Step::Optional { null, .. }, Value::Null) => self.long((*null).into()),
+            (Step::Optional { null, .. }, Value::Null) => self.long(null.into()),
             (Step::Optional { null, other }, value) => {
                 self.long(i64::from(1 - null));
-                self.value(*other, value)?;
+                self.value(plan.step(other), value)?;
             }
-            (Step::Union(steps), Value::Union(branch)) if (branch.0 as usize) < steps.len() => {
+            (Step::Union(of), Value::Union(branch)) if (branch.0 as usize) < plan.union(of).len() => {
                 self.long(branch.0.into());
-                self.value(steps[branch.0 as usize], &branch.1)?;
+                self.value(plan.step(plan.union(of)[branch.0 as usize]), &branch.1)?;
             }
             (_, value) => return Err(Fault::new(format!("{} does not belong here", kind_of(value)))),
         }
@@ -154,18 +172,25 @@ impl Writing<'_> {
 }
 
 /// A value of the plan's writer as its reader has it.
-fn bring(plan: &Plan, step: StepId, value: &Value, payload: &[u8]) -> Result<Value, Fault> {
-    let through = |step: StepId, value: &Value| bring(plan, step, value, payload);
-    Ok(match (plan.step(step), value) {
-        (Step::Promote(promotion), value) => promoted(*promotion, value, payload)?,
-        (Step::Enum(symbols), Value::Enum(symbol)) => match &symbols.to {
-            None => Value::Enum(*symbol),
-            Some(to) => to.get(*symbol as usize).copied().flatten().map(Value::Enum).ok_or_else(|| {
-                let name = symbols.names.get(*symbol as usize).map_or("", |name| name);
-                Fault::new(format!("the schema does not know the symbol `{name}`"))
-            })?,
-        },
-        (Step::Record(fields), Value::Record(values)) if fields.take.len() == values.len() => {
+fn bring(plan: &Plan, step: Step, value: &Value, payload: &[u8]) -> Result<Value, Fault> {
+    let through = |step: StepId, value: &Value| bring(plan, plan.step(step), value, payload);
+    Ok(match (step, value) {
+        (Step::Promote(promotion), value) => promoted(promotion, value, payload)?,
+        (Step::Adopt { of, unknown }, value) => adopt(&plan.schema, of, unknown, value, payload)?,
+        (Step::Enum(of), Value::Enum(symbol)) => {
+            let symbols = plan.symbols(of);
+            match &symbols.to {
+                None => Value::Enum(*symbol),
+                Some(to) => {
+                    to.get(*symbol as usize).copied().flatten().map(Value::Enum).ok_or_else(|| {
+                        let name = symbols.names.get(*symbol as usize).map_or("", |name| name);
+                        Fault::new(format!("the schema does not know the symbol `{name}`"))
+                    })?
+                }
+            }
+        }
+        (Step::Record(of), Value::Record(values)) if plan.fields(of).take.len() == values.len() => {
+            let fields = plan.fields(of);
             let mut made = match &fields.before {
                 Some(before) => before.clone(),
                 None => vec![Value::Absent; fields.take.len()].into(),
@@ -178,31 +203,33 @@ fn bring(plan: &Plan, step: StepId, value: &Value, payload: &[u8]) -> Result<Val
             }
             Value::Record(made)
         }
-        (Step::List(items), Value::List(values)) => {
-            let item = |(index, value)| through(items.step, value).map_err(|fault| fault.in_item(index));
+        (Step::List { item: of, .. }, Value::List(values)) => {
+            let item = |(index, value)| through(of, value).map_err(|fault| fault.in_item(index));
             Value::List(values.iter().enumerate().map(item).collect::<Result<_, _>>()?)
         }
-        (Step::Map(items), Value::Map(entries)) => {
+        (Step::Map { value: of }, Value::Map(entries)) => {
             let entry = |(name, value): &(Text, Value)| {
-                let value = through(items.step, value).map_err(|fault| fault.in_entry(name.get(payload)))?;
+                let value = through(of, value).map_err(|fault| fault.in_entry(name.get(payload)))?;
                 Ok((name.clone(), value))
             };
             Value::Map(entries.iter().map(entry).collect::<Result<_, Fault>>()?)
         }
         (Step::Optional { .. }, Value::Null) => Value::Null,
-        (Step::Optional { other, .. }, value) => through(*other, value)?,
-        (Step::Union(steps), Value::Union(branch)) if (branch.0 as usize) < steps.len() => {
-            Value::Union(Box::new((branch.0, through(steps[branch.0 as usize], &branch.1)?)))
+        (Step::Optional { other, .. }, value) => through(other, value)?,
+        (Step::Union(of), Value::Union(branch)) if (branch.0 as usize) < plan.union(of).len() => {
+            Value::Union(Box::new((branch.0, through(plan.union(of)[branch.0 as usize], &branch.1)?)))
         }
-        (Step::Branches { steps, null: Some(null) }, value) => {
-            let branch = if *value == Value::Null { *null } else { 1 - null };
-            through(steps[branch as usize], value)?
+        (Step::Branches { union, null: Some(null) }, value) => {
+            let branch = if *value == Value::Null { null } else { 1 - null };
+            through(plan.union(union)[branch as usize], value)?
         }
-        (Step::Branches { steps, null: None }, Value::Union(branch)) if (branch.0 as usize) < steps.len() => {
-            through(steps[branch.0 as usize], &branch.1)?
+        (Step::Branches { union, null: None }, Value::Union(branch))
+            if (branch.0 as usize) < plan.union(union).len() =>
+        {
+            through(plan.union(union)[branch.0 as usize], &branch.1)?
         }
-        (Step::Into { branch, of }, value) => Value::Union(Box::new((*branch, through(*of, value)?))),
-        (Step::Refuse(why), _) => return Err(Fault::new(&**why)),
+        (Step::Into { branch, of }, value) => Value::Union(Box::new((branch.into(), through(of, value)?))),
+        (Step::Refuse(why), _) => return Err(plan.refusal(why)),
         (_, value) => value.clone(),
     })
 }
@@ -227,7 +254,7 @@ fn promoted(promotion: Promotion, value: &Value, payload: &[u8]) -> Result<Value
     })
 }
 
-fn kind_of(value: &Value) -> &'static str {
+pub(crate) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Absent => "a field that is absent and has no default",
         Value::Null => "null",

@@ -2,17 +2,22 @@
 //! (`aqueduct_api::value`), and a reader's schema, where it differs, is resolved while compiling, not per record.
 //! <https://avro.apache.org/docs/1.12.0/specification/>
 
+mod adopt;
 mod compatible;
 mod decode;
 mod default;
+mod digits;
 mod encode;
 mod fault;
+mod moment;
 mod plan;
 mod resolve;
 pub mod schema;
+mod write;
 
 pub use compatible::{Incompatibility, Rule, incompatibilities};
 pub use decode::Decoder;
 pub use encode::{Encoder, UnknownFields};
 pub use fault::Fault;
 pub use schema::{SchemaError, parse};
+pub use write::{canonical, fingerprint, write};

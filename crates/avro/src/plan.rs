@@ -6,11 +6,15 @@ use std::sync::Arc;
 use aqueduct_api::Value;
 use aqueduct_api::schema::{Kind, Schema, TypeId};
 
+use crate::fault::Fault;
+use crate::resolve::UnknownFields;
+
 /// The number of a step in its plan.
 pub(crate) type StepId = u32;
 
-/// What to do with the bytes, or the value, of one type.
-#[derive(Debug)]
+/// What to do with the bytes, or the value, of one type. It is eight bytes, and what does not fit into them stands in
+/// a table of the plan under its number: the decoder's loop runs over a row of them.
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
     Null,
     Boolean,
@@ -20,33 +24,48 @@ pub(crate) enum Step {
     Double,
     Bytes,
     Text,
-    Fixed(usize),
+    /// Bytes of this number; a payload of more than 4 GiB is refused anyway.
+    Fixed(u32),
     /// A number as a wider one, text as bytes, bytes as text.
     Promote(Promotion),
-    Enum(Symbols),
-    Record(Fields),
-    List(Items),
-    Map(Items),
+    /// Of `Plan::enums`.
+    Enum(u32),
+    /// Of `Plan::records`.
+    Record(u32),
+    List {
+        item: StepId,
+        /// An item may take no bytes at all, so that the length of the payload bounds nothing.
+        may_be_empty: bool,
+    },
+    Map {
+        value: StepId,
+    },
     /// A union of null, which is its branch `null`, and one other type.
     Optional {
-        null: u32,
+        null: u8,
         other: StepId,
     },
-    /// A union of more: the value keeps its branch.
-    Union(Box<[StepId]>),
+    /// A union of more: the value keeps its branch. The steps are those of `Plan::unions`.
+    Union(u32),
     /// What becomes of each of the writer's branches in a reader's other type.
     Branches {
-        steps: Box<[StepId]>,
+        /// The steps, of `Plan::unions`.
+        union: u32,
         /// The writer's branch for null, where its union makes a type optional.
-        null: Option<u32>,
+        null: Option<u8>,
     },
     /// The value becomes this branch of the reader's union.
     Into {
-        branch: u32,
+        branch: u16,
         of: StepId,
     },
-    /// What the writer may write here the reader cannot take, for this reason.
-    Refuse(Box<str>),
+    /// A value without a schema becomes one of this type of the reader's.
+    Adopt {
+        of: TypeId,
+        unknown: UnknownFields,
+    },
+    /// What the writer may write here the reader cannot take, for this reason of `Plan::reasons`.
+    Refuse(u32),
 }
 
 /// From what to what.
@@ -81,6 +100,8 @@ pub(crate) struct Fields {
     /// The reader's record before anything is read: what the writer does not have stands there with its default.
     /// Nothing where the writer has exactly the reader's fields, in their order.
     pub(crate) before: Option<Box<[Value]>>,
+    /// The steps of `take` side by side.
+    pub(crate) steps: Box<[Step]>,
 }
 
 /// What becomes of a field.
@@ -92,26 +113,59 @@ pub(crate) struct Take {
     pub(crate) to: Option<u32>,
 }
 
-/// The items of a list or a map.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Items {
-    pub(crate) step: StepId,
-    /// An item may take no bytes at all, so that the length of the payload bounds nothing.
-    pub(crate) may_be_empty: bool,
-}
-
 /// Steps, one of which is the whole value's.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    pub(crate) steps: Box<[Step]>,
-    pub(crate) root: StepId,
+    steps: Box<[Step]>,
+    tables: Tables,
+    root: StepId,
     /// What the values are of afterwards.
     pub(crate) schema: Arc<Schema>,
 }
 
+/// What steps point at by number.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    pub(crate) enums: Vec<Symbols>,
+    pub(crate) records: Vec<Fields>,
+    pub(crate) unions: Vec<Box<[StepId]>>,
+    pub(crate) reasons: Vec<Box<str>>,
+}
+
+impl Tables {
+    pub(crate) fn of_enum(&mut self, symbols: Symbols) -> Step {
+        self.enums.push(symbols);
+        Step::Enum(self.enums.len() as u32 - 1)
+    }
+
+    pub(crate) fn record(&mut self, take: Box<[Take]>, before: Option<Box<[Value]>>) -> Step {
+        self.records.push(Fields { take, before, steps: Box::default() });
+        Step::Record(self.records.len() as u32 - 1)
+    }
+
+    pub(crate) fn union(&mut self, steps: Box<[StepId]>) -> u32 {
+        self.unions.push(steps);
+        self.unions.len() as u32 - 1
+    }
+
+    pub(crate) fn refuse(&mut self, why: &Fault) -> Step {
+        self.reasons.push(why.to_string().into());
+        Step::Refuse(self.reasons.len() as u32 - 1)
+    }
+}
+
 impl Plan {
+    /// Steps that are all known now, so that records can have theirs side by side.
+    pub(crate) fn new(steps: Box<[Step]>, mut tables: Tables, root: StepId, schema: Arc<Schema>) -> Self {
+        for record in &mut tables.records {
+            record.steps = record.take.iter().map(|take| steps[take.step as usize]).collect();
+        }
+        Plan { steps, tables, root, schema }
+    }
+
     /// Values of this schema as they are. The number of a step is that of its type.
     pub(crate) fn of(schema: &Arc<Schema>) -> Self {
+        let mut tables = Tables::default();
         let step = |(id, of): (TypeId, &aqueduct_api::schema::Type)| match &of.kind {
             Kind::Null | Kind::Any => Step::Null,
             Kind::Boolean => Step::Boolean,
@@ -121,41 +175,72 @@ impl Plan {
             Kind::Double => Step::Double,
             Kind::Bytes => Step::Bytes,
             Kind::Text => Step::Text,
-            Kind::Fixed { bytes, .. } => Step::Fixed(*bytes),
-            Kind::Enum(of) => {
-                Step::Enum(Symbols { count: of.symbols.len() as u32, to: None, names: of.symbols.clone() })
-            }
+            Kind::Fixed { bytes, .. } => fixed(*bytes),
+            Kind::Enum(of) => tables.of_enum(Symbols {
+                count: of.symbols.len() as u32,
+                to: None,
+                names: of.symbols.clone(),
+            }),
             Kind::Record(of) => {
                 let take = (0..).zip(&of.fields).map(|(at, field)| Take {
                     name: Arc::clone(&field.name),
                     step: field.of.index() as StepId,
                     to: Some(at),
                 });
-                Step::Record(Fields { take: take.collect(), before: None })
+                tables.record(take.collect(), None)
             }
-            Kind::List(of) => Step::List(items(schema, *of, of.index() as StepId)),
-            Kind::Map(of) => Step::Map(items(schema, *of, of.index() as StepId)),
+            Kind::List(of) => {
+                Step::List { item: of.index() as StepId, may_be_empty: may_be_empty(schema, *of, 0) }
+            }
+            Kind::Map(of) => Step::Map { value: of.index() as StepId },
             Kind::Union(branches) => match schema.optional(id) {
-                Some((null, other)) => Step::Optional { null: null as u32, other: other.index() as StepId },
-                None => Step::Union(branches.iter().map(|branch| branch.index() as StepId).collect()),
+                Some((null, other)) => Step::Optional { null: null as u8, other: other.index() as StepId },
+                None => {
+                    let steps = branches.iter().map(|branch| branch.index() as StepId);
+                    Step::Union(tables.union(steps.collect()))
+                }
             },
         };
         let steps = schema.types().map(step).collect();
-        Plan { steps, root: schema.root().index() as StepId, schema: Arc::clone(schema) }
+        Plan::new(steps, tables, schema.root().index() as StepId, Arc::clone(schema))
     }
 
-    pub(crate) fn step(&self, id: StepId) -> &Step {
-        &self.steps[id as usize]
+    pub(crate) fn root(&self) -> Step {
+        self.step(self.root)
+    }
+
+    #[inline]
+    pub(crate) fn step(&self, id: StepId) -> Step {
+        self.steps[id as usize]
+    }
+
+    #[inline]
+    pub(crate) fn symbols(&self, of: u32) -> &Symbols {
+        &self.tables.enums[of as usize]
+    }
+
+    #[inline]
+    pub(crate) fn fields(&self, of: u32) -> &Fields {
+        &self.tables.records[of as usize]
+    }
+
+    #[inline]
+    pub(crate) fn union(&self, of: u32) -> &[StepId] {
+        &self.tables.unions[of as usize]
+    }
+
+    #[cold]
+    pub(crate) fn refusal(&self, of: u32) -> Fault {
+        Fault::new(&*self.tables.reasons[of as usize])
     }
 }
 
-/// The items of a list of `of`.
-pub(crate) fn items(schema: &Schema, of: TypeId, step: StepId) -> Items {
-    Items { step, may_be_empty: may_be_empty(schema, of, 0) }
+pub(crate) fn fixed(bytes: usize) -> Step {
+    Step::Fixed(u32::try_from(bytes).unwrap_or(u32::MAX))
 }
 
 /// Whether a value of this type may take no bytes.
-fn may_be_empty(schema: &Schema, of: TypeId, depth: usize) -> bool {
+pub(crate) fn may_be_empty(schema: &Schema, of: TypeId, depth: usize) -> bool {
     match &schema.get(of).kind {
         Kind::Null | Kind::Any | Kind::Fixed { bytes: 0, .. } => true,
         // A record inside itself, without a list or a union between, is never finished: it takes no bytes, and no
@@ -164,5 +249,15 @@ fn may_be_empty(schema: &Schema, of: TypeId, depth: usize) -> bool {
             depth > 32 || of.fields.iter().all(|field| may_be_empty(schema, field.of, depth + 1))
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_stays_small() {
+        assert_eq!(size_of::<Step>(), 8);
     }
 }

@@ -9,7 +9,7 @@ use aqueduct_api::schema::{Kind, Logical, Name, RecordType, Schema, TypeId};
 
 use crate::default;
 use crate::fault::Fault;
-use crate::plan::{Fields, Plan, Promotion, Step, StepId, Symbols, Take, items};
+use crate::plan::{Plan, Promotion, Step, StepId, Symbols, Tables, Take, fixed, may_be_empty};
 
 /// What happens to a field that the reader does not know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,10 +30,17 @@ pub(crate) fn resolve(
     reader: &Arc<Schema>,
     unknown: UnknownFields,
 ) -> Result<Plan, Fault> {
-    let mut resolving = Resolving { writer, reader, unknown, steps: Vec::new(), known: HashMap::new() };
+    let mut resolving = Resolving {
+        writer,
+        reader,
+        unknown,
+        steps: Vec::new(),
+        tables: Tables::default(),
+        known: HashMap::new(),
+    };
     let root = resolving.of(writer.root(), reader.root())?;
     let steps = resolving.steps.into_iter().map(|step| step.unwrap_or(Step::Null)).collect();
-    Ok(Plan { steps, root, schema: Arc::clone(reader) })
+    Ok(Plan::new(steps, resolving.tables, root, Arc::clone(reader)))
 }
 
 struct Resolving<'a> {
@@ -42,11 +49,16 @@ struct Resolving<'a> {
     unknown: UnknownFields,
     /// A step that is being worked on is not there yet: types may contain themselves.
     steps: Vec<Option<Step>>,
+    tables: Tables,
     known: HashMap<(TypeId, TypeId), StepId>,
 }
 
 impl Resolving<'_> {
     fn of(&mut self, w: TypeId, r: TypeId) -> Result<StepId, Fault> {
+        // What a value without a schema is, only it can say.
+        if self.writer.get(w).kind == Kind::Any {
+            return Ok(self.add(Step::Adopt { of: r, unknown: self.unknown }));
+        }
         // An optional type needs no mark: its value says whether it is null.
         if let Some((null, other)) = self.reader.optional(r)
             && let Kind::Union(branches) = &self.reader.get(r).kind
@@ -69,7 +81,7 @@ impl Resolving<'_> {
             Err(fault) => {
                 self.known.remove(&(w, r));
                 // What lies inside it may be known already, and must not meet a hole here.
-                self.steps[id as usize] = Some(Step::Refuse(fault.to_string().into()));
+                self.steps[id as usize] = Some(self.tables.refuse(&fault));
                 Err(fault)
             }
         }
@@ -109,7 +121,7 @@ impl Resolving<'_> {
             (Kind::Text, Kind::Bytes) => Step::Promote(Promotion::TextToBytes),
             (Kind::Fixed { name: from, bytes: a }, Kind::Fixed { name: to, bytes: b }) if a == b => {
                 same_name(from, to)?;
-                Step::Fixed(*a)
+                fixed(*a)
             }
             (Kind::Enum(from), Kind::Enum(to)) => {
                 same_name(&from.name, &to.name)?;
@@ -120,14 +132,17 @@ impl Resolving<'_> {
                 let same = from.symbols.len() <= to.symbols.len()
                     && from.symbols.iter().zip(&to.symbols).all(|(from, to)| from == to);
                 let (count, names) = (from.symbols.len() as u32, from.symbols.clone());
-                Step::Enum(Symbols { count, to: (!same).then_some(map), names })
+                self.tables.of_enum(Symbols { count, to: (!same).then_some(map), names })
             }
             (Kind::Record(from), Kind::Record(to)) => {
                 same_name(&from.name, &to.name)?;
                 self.record(from, to)?
             }
-            (Kind::List(from), Kind::List(to)) => Step::List(items(writer, *from, self.of(*from, *to)?)),
-            (Kind::Map(from), Kind::Map(to)) => Step::Map(items(writer, *from, self.of(*from, *to)?)),
+            (Kind::List(from), Kind::List(to)) => {
+                let may_be_empty = may_be_empty(writer, *from, 0);
+                Step::List { item: self.of(*from, *to)?, may_be_empty }
+            }
+            (Kind::Map(from), Kind::Map(to)) => Step::Map { value: self.of(*from, *to)? },
             (from, to) => return Err(Fault::new(format!("`{from}` cannot be read as `{to}`"))),
         })
     }
@@ -140,9 +155,9 @@ impl Resolving<'_> {
             steps.push(match self.of(*branch, r) {
                 Ok(step) => step,
                 Err(why) => {
-                    let step = self.add(Step::Refuse(why.to_string().into()));
+                    let step = self.tables.refuse(&why);
                     fault = Some(why);
-                    step
+                    self.add(step)
                 }
             });
         }
@@ -153,8 +168,10 @@ impl Resolving<'_> {
             return Err(fault);
         }
         Ok(match (self.writer.optional(w), self.reader.optional(r)) {
-            (Some((null, _)), Some(_)) => Step::Optional { null: null as u32, other: steps[1 - null] },
-            (null, _) => Step::Branches { steps: steps.into(), null: null.map(|(at, _)| at as u32) },
+            (Some((null, _)), Some(_)) => Step::Optional { null: null as u8, other: steps[1 - null] },
+            (null, _) => {
+                Step::Branches { union: self.tables.union(steps.into()), null: null.map(|(at, _)| at as u8) }
+            }
         })
     }
 
@@ -162,8 +179,9 @@ impl Resolving<'_> {
     fn readers_union(&mut self, w: TypeId, branches: &[TypeId]) -> Result<Step, Fault> {
         let same = branches.iter().position(|branch| self.is_same(w, *branch));
         for at in same.into_iter().chain(0..branches.len()) {
-            if let Ok(of) = self.of(w, branches[at]) {
-                return Ok(Step::Into { branch: at as u32, of });
+            // A step has two bytes for a branch. Nobody has more of them.
+            if let (Ok(branch), Ok(of)) = (u16::try_from(at), self.of(w, branches[at])) {
+                return Ok(Step::Into { branch, of });
             }
         }
         let names: Vec<&str> = branches.iter().map(|branch| self.reader.get(*branch).kind.name()).collect();
@@ -183,16 +201,11 @@ impl Resolving<'_> {
     }
 
     fn record(&mut self, from: &RecordType, to: &RecordType) -> Result<Step, Fault> {
-        let place = |written: &str| {
-            to.position(written).or_else(|| {
-                to.fields.iter().position(|field| field.aliases.iter().any(|alias| **alias == *written))
-            })
-        };
         let mut take: Vec<Take> = Vec::with_capacity(from.fields.len());
         let mut given = vec![false; to.fields.len()];
         for field in &from.fields {
             // A field that an earlier one took already is not taken twice.
-            let at = place(&field.name).filter(|at| !std::mem::replace(&mut given[*at], true));
+            let at = place(to, &field.name).filter(|at| !std::mem::replace(&mut given[*at], true));
             let step = match at {
                 Some(at) => {
                     self.of(field.of, to.fields[at].of).map_err(|fault| fault.in_field(&field.name))?
@@ -208,7 +221,7 @@ impl Resolving<'_> {
         let in_order =
             take.len() == to.fields.len() && (0..).zip(&take).all(|(at, take)| take.to == Some(at));
         let before = if in_order { None } else { Some(self.before(to, &given)?) };
-        Ok(Step::Record(Fields { take: take.into(), before }))
+        Ok(self.tables.record(take.into(), before))
     }
 
     fn before(&self, to: &RecordType, given: &[bool]) -> Result<Box<[Value]>, Fault> {
@@ -234,13 +247,24 @@ impl Resolving<'_> {
             reader: self.writer,
             unknown: UnknownFields::Drop,
             steps: std::mem::take(&mut self.steps),
+            tables: std::mem::take(&mut self.tables),
             known: HashMap::new(),
         };
         let step = both.of(w, w);
-        self.steps = both.steps;
+        (self.steps, self.tables) = (both.steps, both.tables);
         // A type can always be read as itself.
-        step.unwrap_or_else(|fault| self.add(Step::Refuse(fault.to_string().into())))
+        step.unwrap_or_else(|fault| {
+            let step = self.tables.refuse(&fault);
+            self.add(step)
+        })
     }
+}
+
+/// Where the reader has a field of this name, or one that was called so.
+pub(crate) fn place(reader: &RecordType, written: &str) -> Option<usize> {
+    reader.position(written).or_else(|| {
+        reader.fields.iter().position(|field| field.aliases.iter().any(|alias| **alias == *written))
+    })
 }
 
 /// The same name without its namespace, or an earlier name of the reader's.

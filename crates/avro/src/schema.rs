@@ -213,7 +213,7 @@ impl Reading {
             doc: map.get("doc").and_then(Json::as_str).map(Into::into),
             of,
             default: map.get("default").cloned(),
-            attributes: others(map, &["name", "type", "doc", "default", "aliases", "order"]),
+            attributes: others(map, &["name", "type", "doc", "default", "aliases"]),
         })
     }
 }
@@ -240,6 +240,9 @@ fn name_of(map: &Map<String, Json>, at: At<'_>) -> Result<Name> {
     let Some(name) = map.get("name").and_then(Json::as_str).filter(|name| !name.is_empty()) else {
         return wrong(at, "a record, enum or fixed has no `name`");
     };
+    if primitive(name).is_some() {
+        return wrong(at, format!("`{name}` is the name of a primitive type"));
+    }
     let namespace = map.get("namespace").and_then(Json::as_str).unwrap_or(at.namespace);
     let full = full_name(name, namespace);
     let own = full.rsplit_once('.').map_or("", |(namespace, _)| namespace);
@@ -277,7 +280,7 @@ fn others(map: &Map<String, Json>, known: &[&str]) -> BTreeMap<String, Json> {
 
 /// What an object says beside its type: its meaning, and what this format does not know.
 fn with_attributes(kind: Kind, map: &Map<String, Json>) -> Type {
-    const KNOWN: [&str; 13] = [
+    const KNOWN: [&str; 12] = [
         "type",
         "name",
         "namespace",
@@ -289,7 +292,6 @@ fn with_attributes(kind: Kind, map: &Map<String, Json>) -> Type {
         "size",
         "items",
         "values",
-        "order",
         "logicalType",
     ];
     let logical = logical(&kind, map);

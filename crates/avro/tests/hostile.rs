@@ -29,6 +29,9 @@ fn items_that_take_no_bytes() {
     assert!(fault(nulls, &many).starts_with("the record has more than 4194304 values"));
     let empty = r#"{ "type": "array", "items": { "type": "record", "name": "R", "fields": [] } }"#;
     assert!(fault(empty, &many).starts_with("the record has more than"));
+    // A few bytes of payload must not become megabytes: 65,537 of them are too many, in one block or in several.
+    assert!(fault(nulls, &[0x82, 0x80, 0x08, 0]).starts_with("the record has more than"));
+    assert!(fault(nulls, &[0x80, 0x80, 0x08, 2, 0]).starts_with("the record has more than"));
     // A few are fine.
     let schema = parse(nulls, &[]).unwrap();
     assert!(Decoder::new(&schema).decode(&Bytes::from_static(&[0x80, 0x02, 0]), 0).is_ok());
@@ -77,6 +80,7 @@ fn schemas_that_are_none() {
         (r#"["int", "int"]"#, "the union has `int` twice"),
         (r#"["int", ["null"]]"#, "a union stands directly inside a union"),
         (r#"{ "type": "fixed", "name": "F" }"#, "fixed has no `size`"),
+        (r#"{ "type": "fixed", "name": "int", "size": 4 }"#, "`int` is the name of a primitive type"),
     ] {
         let error = parse(text, &[]).unwrap_err().to_string();
         assert!(error.contains(says), "{text}: {error}");

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use aqueduct_api::schema::Schema;
+use aqueduct_api::value::Text;
 use aqueduct_api::{Typed, Value};
 use aqueduct_avro::{Decoder, Encoder, UnknownFields, parse};
 use bytes::Bytes;
@@ -89,6 +90,108 @@ fn fields_go_by_name_and_alias_and_have_defaults() {
     assert_eq!(view.field("a").unwrap().value, &Value::Double(1.0));
     assert_eq!(view.field("list").unwrap().value, &Value::List([Value::Int(1), Value::Int(2)].into()));
     assert_eq!(view.field("raw").unwrap().bytes(), Some(&[0xff, 0][..]));
+}
+
+#[test]
+fn a_default_of_every_type_is_taken() {
+    let of = |kind: &str, logical: &str| json!({ "type": kind, "logicalType": logical });
+    let fixed = |size: usize| json!({ "type": "fixed", "name": "F", "size": size });
+    let symbols = json!({ "type": "enum", "name": "E", "symbols": ["A", "B"] });
+    let inner = json!({ "type": "record", "name": "I", "fields": [
+        { "name": "a", "type": "int" }, { "name": "b", "type": "string", "default": "own" }
+    ] });
+    let own = |bytes: &[u8]| Value::from(bytes);
+    let cases = [
+        (json!("null"), json!(null), Value::Null),
+        (json!("boolean"), json!(true), Value::Boolean(true)),
+        (json!("int"), json!(-3), Value::Int(-3)),
+        (json!("long"), json!(1_i64 << 40), Value::Long(1 << 40)),
+        (json!("float"), json!(0.5), Value::Float(0.5)),
+        (json!("double"), json!(7), Value::Double(7.0)),
+        (json!("double"), json!("Infinity"), Value::Double(f64::INFINITY)),
+        (json!("bytes"), json!("\u{80}a"), own(&[0x80, b'a'])),
+        (json!("string"), json!("é"), Value::from("é")),
+        (fixed(2), json!("\u{0}\u{ff}"), own(&[0, 0xff])),
+        (symbols, json!("B"), Value::Enum(1)),
+        (
+            json!({ "type": "array", "items": "int" }),
+            json!([1, 2]),
+            Value::List([Value::Int(1), Value::Int(2)].into()),
+        ),
+        (
+            json!({ "type": "map", "values": "long" }),
+            json!({ "k": 1 }),
+            Value::Map([(Text::Own("k".into()), Value::Long(1))].into()),
+        ),
+        (inner, json!({ "a": 1 }), Value::Record([Value::Int(1), Value::from("own")].into())),
+        (json!(["null", "int"]), json!(null), Value::Null),
+        (json!(["int", "null"]), json!(5), Value::Int(5)),
+        (json!(["int", "string", "null"]), json!("x"), Value::Union(Box::new((1, Value::from("x"))))),
+        (of("int", "date"), json!(9), Value::Int(9)),
+        (of("int", "time-millis"), json!(9), Value::Int(9)),
+        (of("long", "time-micros"), json!(9), Value::Long(9)),
+        (of("long", "timestamp-nanos"), json!(9), Value::Long(9)),
+        (of("long", "local-timestamp-millis"), json!(9), Value::Long(9)),
+        (
+            of("string", "uuid"),
+            json!("6ba7b810-9dad-11d1-80b4-00c04fd430c8"),
+            Value::from("6ba7b810-9dad-11d1-80b4-00c04fd430c8"),
+        ),
+        (
+            json!({ "type": "bytes", "logicalType": "decimal", "precision": 4, "scale": 2 }),
+            json!("\u{4}\u{d2}"),
+            own(&[4, 0xd2]),
+        ),
+        (
+            json!({ "type": "fixed", "name": "D", "size": 12, "logicalType": "duration" }),
+            json!("\u{1}\u{0}\u{0}\u{0}".repeat(3)),
+            own(&[1, 0, 0, 0].repeat(3)),
+        ),
+    ];
+    for (of, default, expected) in cases {
+        let reader = record(&[json!({ "name": "fresh", "type": of, "default": default })]);
+        let decoded = read(&record(&[]), Value::Record([].into()), &reader).unwrap();
+        let expected = Typed::new(schema(&reader), Bytes::new(), Value::Record([expected].into()));
+        assert_eq!(decoded, expected, "{of} by default {default}");
+    }
+}
+
+#[test]
+fn a_default_of_another_type_is_an_error() {
+    for (of, default) in [
+        (json!("int"), json!("x")),
+        (json!("int"), json!(1_i64 << 40)),
+        (json!("long"), json!(1e300)),
+        (json!("long"), json!(0.5)),
+        (json!("bytes"), json!("日")),
+        (json!({ "type": "fixed", "name": "F", "size": 2 }), json!("a")),
+        (json!(["null", "int"]), json!(true)),
+    ] {
+        let reader = record(&[json!({ "name": "fresh", "type": of, "default": default })]);
+        let fault = read(&record(&[]), Value::Record([].into()), &reader).unwrap_err();
+        assert!(fault.contains("is not of the field's type"), "{fault}");
+    }
+}
+
+#[test]
+fn named_types_go_by_their_aliases_too() {
+    let named = |of: &str, name: &str, aliases: &[&str]| {
+        let mut json = json!({ "type": of, "name": name, "aliases": aliases });
+        match of {
+            "enum" => json["symbols"] = json!(["A"]),
+            "fixed" => json["size"] = json!(1),
+            _ => json["fields"] = json!([]),
+        }
+        json
+    };
+    for (of, written) in
+        [("enum", Value::Enum(0)), ("fixed", Value::from(&b"x"[..])), ("record", Value::Record([].into()))]
+    {
+        let writer = named(of, "old.Thing", &[]);
+        assert!(read(&writer, written.clone(), &named(of, "new.Item", &["old.Thing"])).is_ok(), "{of}");
+        let fault = read(&writer, written, &named(of, "new.Item", &["old.Other"])).unwrap_err();
+        assert!(fault.contains("the names differ"), "{fault}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 pub(crate) mod credentials;
 mod diagnose;
+mod exchange;
 pub(crate) mod knock;
 mod names;
 mod properties;
@@ -21,7 +22,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 
-pub(crate) use self::diagnose::{Deed, denial, login};
+pub(crate) use self::diagnose::{Deed, denial, fatal_denial, login};
 pub(crate) use self::properties::check as check_properties;
 pub(crate) use self::tokens::Tokens;
 pub(crate) use self::troubles::{Trouble, Troubles};

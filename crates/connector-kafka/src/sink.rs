@@ -106,7 +106,8 @@ impl TopicsSink {
         loop {
             match self.outbox.producer().send(message) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(Code::QueueFull), back)) => message = back,
+                // Why the library gave up is told by its error callback, which `news` hears of.
+                Err((KafkaError::MessageProduction(Code::QueueFull | Code::Fatal), back)) => message = back,
                 Err((error, _)) => {
                     let answer = match self.outbox.judge.answer(&error, topic, record.memory_bytes()) {
                         // The producer remembers this until it is asked about the topic again.

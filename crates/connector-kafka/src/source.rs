@@ -2,6 +2,7 @@
 
 mod halts;
 mod handoff;
+mod leaders;
 mod member;
 mod pile;
 mod recover;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use aqueduct_api::catalog::SourceContext;
 use aqueduct_api::source::Lag;
-use aqueduct_api::{Error, Offsets, Polled, Result, Source};
+use aqueduct_api::{Error, Offsets, Partition, Polled, Result, Source};
 use async_trait::async_trait;
 use rdkafka::consumer::Consumer;
 use tokio::sync::oneshot::{self, error::TryRecvError};
@@ -26,6 +27,7 @@ pub(crate) use self::handoff::name_of;
 use self::handoff::{Batch, Ending, Given, Handoff, Signal};
 use self::member::{GroupConsumer, Keeping, Member};
 use self::pile::Bounds;
+use self::remembered::recall;
 use self::settings::Reading;
 use crate::batch_queue::watermarks;
 use crate::client::{REFRESH, Troubles, consumer_config};
@@ -38,6 +40,10 @@ pub(crate) struct TopicsSource {
     /// Weak: the event thread ends the consumer.
     consumer: Weak<GroupConsumer>,
     ended: Option<oneshot::Receiver<()>>,
+    /// The cluster and the group that keep the offsets, unless a store does.
+    kept_by: Option<(String, String)>,
+    /// What was ours until the end.
+    left: Vec<Partition>,
 }
 
 /// Joins the group in the background: a broker that is away is waited for, and said by the condition.
@@ -66,6 +72,7 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
         unknown: Default::default(),
     };
     let halts = member.halts.clone();
+    let kept_by = member.keeps().then(|| (member.brokers.clone(), member.group.clone()));
     let consumer: GroupConsumer = client
         .create_with_context(member)
         .map_err(|error| Error::config("the Kafka client refuses its settings").caused_by(error))?;
@@ -75,7 +82,7 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
     let reading = Reading::of(config, context);
     let ended = threads::start(consumer, reading, Duration::from_millis(refresh_ms), bounds)
         .map_err(|error| Error::transient("cannot start the threads of the Kafka source").caused_by(error))?;
-    Ok(TopicsSource { handoff, halts, consumer: weak, ended: Some(ended) })
+    Ok(TopicsSource { handoff, halts, consumer: weak, ended: Some(ended), kept_by, left: Vec::new() })
 }
 
 #[async_trait]
@@ -120,6 +127,16 @@ impl Source for TopicsSource {
         Ok(())
     }
 
+    fn stored(&self) -> Option<Offsets> {
+        let (brokers, group) = self.kept_by.as_ref()?;
+        let owned = self.handoff.owned().into_iter().map(|(partition, _)| partition);
+        let kept = owned.chain(self.left.iter().cloned()).filter_map(|partition| {
+            let offset = recall(brokers, group, &partition)?;
+            Some((partition, offset.to_string().into()))
+        });
+        Some(kept.collect())
+    }
+
     fn lag(&self) -> Vec<Lag> {
         let Some(consumer) = self.consumer.upgrade() else {
             return Vec::new();
@@ -133,6 +150,7 @@ impl Source for TopicsSource {
     }
 
     async fn close(&mut self) -> Result<()> {
+        self.left = self.handoff.owned().into_iter().map(|(partition, _)| partition).collect();
         self.handoff.end(Ending::Leave);
         if let Some(ended) = self.ended.take() {
             // It is dropped, never sent: either way both threads are done.

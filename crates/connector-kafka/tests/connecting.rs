@@ -3,13 +3,12 @@
 
 mod ends;
 
-use std::path::Path;
 use std::time::Duration;
 
 use aqueduct_api::catalog::ProbeContext;
-use aqueduct_api::{Catalog, Condition, ErrorKind, Polled};
+use aqueduct_api::{Catalog, Condition, Polled};
 use aqueduct_connector_kafka::Topics;
-use aqueduct_tests::Kafka;
+use aqueduct_tests::{Kafka, Toxiproxy};
 use ends::{broker, create, open_sink, open_source, record, text};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -24,7 +23,7 @@ fn scram(password: &str) -> Value {
 }
 
 /// What both ends of a pipeline say while they cannot connect.
-async fn says(connection: Value, expected: &str) {
+async fn says(connection: Value, expected: &str) -> String {
     let config = json!({ "connection": connection, "topics": ["secured"] });
     let mut reader = open_source("", "connecting", config).await;
     let writer = open_sink("", json!({ "connection": connection, "topic": "secured" })).await;
@@ -37,6 +36,7 @@ async fn says(connection: Value, expected: &str) {
         assert!(matches!(polled, Polled::Idle), "{polled:?}");
     }
     assert_eq!(reader.condition.reason(), writer.condition.reason());
+    reader.condition.reason().unwrap()
 }
 
 /// Writes through the connection and reads it back.
@@ -67,7 +67,7 @@ async fn secured(kafka: &Kafka) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_pass_over_tls_and_scram() {
+async fn records_pass_over_tls_and_with_each_login_that_has_a_password() {
     let kafka = broker();
     secured(&kafka).await;
     let files = json!({ "brokers": kafka.tls_brokers(), "tls": mutual(&kafka) });
@@ -82,6 +82,19 @@ async fn records_pass_over_tls_and_scram() {
         "secured-scram",
     )
     .await;
+    for mechanism in ["plain", "scram_sha_256"] {
+        let login = |password: &str| json!({ mechanism: { "user": "app", "password": password } });
+        let (over_tls, bare) = (kafka.login_brokers(), kafka.bare_login_brokers());
+        let group = format!("secured-{mechanism}");
+        passes(json!({ "brokers": over_tls, "tls": tls, "sasl": login("app-secret") }), &group).await;
+        let group = format!("secured-bare-{mechanism}");
+        passes(json!({ "brokers": bare, "sasl": login("app-secret") }), &group).await;
+        let name = mechanism.to_uppercase().replace('_', "-");
+        let cause = if mechanism == "plain" { "Invalid username or password" } else { "invalid credentials" };
+        let refused = format!("{over_tls} does not accept {name} of user `app`: ");
+        let reason = says(json!({ "brokers": over_tls, "tls": tls, "sasl": login("wrong") }), &refused).await;
+        assert!(reason.contains(cause), "{reason}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,6 +179,43 @@ async fn each_bar_at_the_login_is_named() {
         &format!("{sasl} does not accept SCRAM-SHA-512 of user `app`: invalid credentials"),
     )
     .await;
+}
+
+/// A broker that hangs: the kernel takes connections for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_hangs_is_named() {
+    let kafka = Kafka::start();
+    kafka.freeze_broker(0);
+    let cause = "does not answer: it takes the connection and says nothing; ";
+    for brokers in [kafka.brokers(), kafka.tls_brokers()] {
+        let tls = (brokers == kafka.tls_brokers()).then(|| mutual(&kafka));
+        says(json!({ "brokers": brokers, "tls": tls }), &format!("{brokers} {cause}")).await;
+    }
+    kafka.thaw_broker(0);
+}
+
+/// A network so slow that a question takes longer than it is waited for, while nothing on the way is wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_heard_too_late_is_waited_for() {
+    let kafka = Kafka::new();
+    let proxy = Toxiproxy::start(kafka.port_of(0, 5));
+    let kafka = kafka.advertise(&[proxy.port]);
+    kafka.start_again();
+    proxy.toxic("downstream", "latency", &json!({ "latency": 2_000 }));
+    let brokers = kafka.proxied_brokers();
+    let expected = format!("no broker of {brokers} answers: waiting for one; ");
+    says(json!({ "brokers": brokers }), &expected).await;
+}
+
+/// A broker whose ciphers are made for another kind of key than its certificate has.
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_without_common_ground_is_named() {
+    let ciphers = "ssl.enabled.protocols=TLSv1.2\nssl.cipher.suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
+    let kafka = Kafka::new().set(ciphers);
+    kafka.start_again();
+    let tls = kafka.tls_brokers();
+    let expected = format!("no TLS connection to {tls}: ssl/tls alert handshake failure; ");
+    says(json!({ "brokers": tls, "tls": mutual(&kafka) }), &expected).await;
 }
 
 /// Answers every request, when it comes, in HTTP.
@@ -307,58 +357,6 @@ async fn rights_that_are_missing_are_named_while_it_runs() {
         error.starts_with("the user of certificate `CN=client` may not Read topic `denied`; grant it: "),
         "{error}"
     );
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::copy(from, to).unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn credentials_that_are_replaced_on_disk_are_taken_up() {
-    let kafka = broker();
-    let folder = aqueduct_tests::Folder::new("credentials");
-    let path = |name: &str| folder.path().join(name);
-    for name in ["crt", "key"] {
-        copy(&kafka.certificate(&format!("client.{name}")), &path(name));
-    }
-    std::fs::write(path("password"), "app-secret\n").unwrap();
-    let tls = json!({ "ca": kafka.certificate("ca.crt"), "certificate": path("crt"), "key": path("key") });
-    let mutual = json!({ "brokers": kafka.tls_brokers(), "tls": tls });
-    let login = json!({ "scram_sha_512": { "user": "app", "password": { "file": path("password") } } });
-    let ca = json!({ "ca": kafka.certificate("ca.crt") });
-    let scram = json!({ "brokers": kafka.sasl_brokers(), "tls": ca, "sasl": login });
-    let open = async |connection: &Value| {
-        open_source("", "replaced", json!({ "connection": connection, "topics": ["replaced"] })).await
-    };
-    create(&kafka, "replaced", 1, &[]).await;
-    kafka.allow("User:client", "topic:replaced", &["Read"]);
-    kafka.allow("User:app", "topic:replaced", &["Read"]);
-    kafka.allow("User:client", "group:replaced", &["Read"]);
-    kafka.allow("User:app", "group:replaced", &["Read"]);
-    let (mut by_certificate, mut by_password) = (open(&mutual).await, open(&scram).await);
-    // Half of a pair is no pair, and is not taken up.
-    copy(&kafka.certificate("client-future.crt"), &path("crt"));
-    by_certificate.nothing(Duration::from_secs(4)).await;
-    // The same pair in another form is another content.
-    let again = std::fs::read_to_string(kafka.certificate("client.crt")).unwrap() + "\n";
-    std::fs::write(path("crt"), again).unwrap();
-    std::fs::write(path("password"), "other\n").unwrap();
-    for (reader, brokers) in
-        [(&mut by_certificate, kafka.tls_brokers()), (&mut by_password, kafka.sasl_brokers())]
-    {
-        let error = reader.error().await;
-        assert_eq!(error.kind(), ErrorKind::Fatal);
-        let says =
-            format!("the credentials for {brokers} were replaced on disk: connecting with the new ones");
-        assert_eq!(error.says(), says);
-    }
-    // What is made next has read them.
-    let mut reader = open(&scram).await;
-    let deadline = Instant::now() + ends::PATIENCE;
-    while reader.condition.reason().is_none_or(|reason| !reason.contains("does not accept SCRAM-SHA-512")) {
-        assert!(Instant::now() < deadline, "{:?}", reader.condition.reason());
-        reader.nothing(Duration::from_millis(100)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

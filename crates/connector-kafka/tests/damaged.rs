@@ -19,7 +19,12 @@ async fn blocking(kafka: &Arc<Kafka>, order: impl FnOnce(&Kafka) + Send + 'stati
 
 /// Ten records in one batch: it is sent when all are there.
 async fn fill(kafka: &Kafka, topic: &str, first: usize) {
-    let mut writer = open_sink(&kafka.brokers(), json!({ "topic": topic, "linger": "900ms" })).await;
+    fill_as(kafka, topic, "lz4", first).await;
+}
+
+async fn fill_as(kafka: &Kafka, topic: &str, compression: &str, first: usize) {
+    let config = json!({ "topic": topic, "compression": compression, "linger": "900ms" });
+    let mut writer = open_sink(&kafka.brokers(), config).await;
     let records = (first..first + 10).map(|value| record(topic, Some("key"), &value.to_string()));
     writer.write(records.collect()).await.unwrap();
     writer.flush().await.unwrap();
@@ -91,6 +96,62 @@ async fn a_damaged_batch_stops_its_partition_and_no_other() {
     let (records, _) = reader.read(10).await;
     assert!(records.iter().any(|record| &*record.topic == "damaged" && record.origin.offset == 20));
     assert_eq!(reader.condition.reason(), None);
+}
+
+/// The same, as a producer would that compresses badly: the checksum is that of the damaged bytes. It covers all from the
+/// attributes on (KIP-98), and the compressed records begin behind the head of 61 bytes.
+fn compress_badly(path: &PathBuf, batch: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    let mut start = 0;
+    for _ in 0..batch {
+        start += 12 + length(&bytes, start);
+    }
+    let end = start + 12 + length(&bytes, start);
+    assert_ne!(bytes[start + 22] & 7, 0, "it is compressed");
+    bytes[start + 61..end].iter_mut().for_each(|byte| *byte ^= 0x55);
+    let checksum = crc32c::crc32c(&bytes[start + 21..end]);
+    bytes[start + 17..start + 21].copy_from_slice(&checksum.to_be_bytes());
+    fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_cannot_be_decompressed_stops_its_partition_and_no_other() {
+    const CODECS: [&str; 4] = ["gzip", "snappy", "lz4", "zstd"];
+    let kafka = Arc::new(Kafka::start());
+    for codec in CODECS {
+        create(&kafka, codec, 1, &[]).await;
+        for batch in 0..3 {
+            fill_as(&kafka, codec, codec, batch * 10).await;
+        }
+        let sound = format!("sound-{codec}");
+        create(&kafka, &sound, 1, &[]).await;
+        fill(&kafka, &sound, 0).await;
+    }
+    blocking(&kafka, |kafka| {
+        kafka.stop_broker(0);
+        CODECS.iter().for_each(|codec| compress_badly(&segment(kafka, codec, 0), 1));
+        kafka.start_again();
+    })
+    .await;
+    for codec in CODECS {
+        let sound = format!("sound-{codec}");
+        let config = json!({ "topics": [codec, sound] });
+        let mut reader = open_source(&kafka.brokers(), codec, config).await;
+        let (records, resume) = reader.read(20).await;
+        let whole = records.iter().filter(|record| *record.topic == *sound).count();
+        assert_eq!((whole, records.len()), (10, 20), "{codec}");
+        assert_eq!(&*resume[&*format!("{codec}/0")], "10");
+        reader.nothing(Duration::from_secs(2)).await;
+        let reason = reader.condition.reason().unwrap();
+        let says = format!("the batch at offset 10 of partition 0 of `{codec}` cannot be read: ");
+        assert!(reason.starts_with(&says), "{reason}");
+        assert!(!reason.contains("CRC"), "the checksum is right: {reason}");
+        println!("{reason}");
+        fill(&kafka, &sound, 10).await;
+        let (records, _) = reader.read(10).await;
+        assert!(records.iter().all(|record| *record.topic == *sound), "{codec}");
+        reader.source.close().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@
 mod ends;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_api::{ErrorKind, Offsets};
@@ -104,6 +104,59 @@ async fn deleted_records_are_left_behind_where_the_file_says_so() {
         // Where it went on is kept at once: a crash would not meet the loss again.
         assert_eq!(committed(&kafka, group, group, 2).await, [Some(30), Some(10)], "{group}");
     }
+}
+
+/// What is logged in this process from now on.
+fn log() -> &'static Mutex<Vec<u8>> {
+    struct Log;
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            WRITTEN.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    static WRITTEN: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+    tracing_subscriber::fmt().with_writer(|| Log).with_ansi(false).without_time().init();
+    &WRITTEN
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loss_is_left_behind_up_to_a_time_and_what_is_skipped_is_told() {
+    let log = log();
+    let kafka = broker();
+    create(&kafka, "since", 1, &[]).await;
+    for (values, ms) in [(0..60, 1_000), (60..100, 2_000), (100..150, 3_000)] {
+        fill(&kafka, "since", values, ms).await;
+    }
+    let to = |time: &str| json!({ "topics": ["since"], "on_lost_offsets": { "timestamp": time } });
+    commit(&kafka, "since", to("1970-01-01T00:00:03Z"), "since", "50").await;
+    admin(&kafka, |kafka| kafka.delete_records("since", 0, 80)).await;
+    let mut reader = open_source(&kafka.brokers(), "since", to("1970-01-01T00:00:03Z")).await;
+    let (records, _) = reader.read(50).await;
+    let offsets: Vec<i64> = records.iter().map(|record| record.origin.offset).collect();
+    assert_eq!(offsets, (100..150).collect::<Vec<_>>());
+    assert_eq!(committed(&kafka, "since", "since", 1).await, [Some(100)], "kept at once");
+    reader.source.release(&Offsets::from([("since/0".into(), "110".into())])).await.unwrap();
+    reader.source.close().await.unwrap();
+    let text = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+    let line = text.lines().find(|line| line.contains("going on behind what is lost")).unwrap();
+    for part in [
+        "topic=\"since\" partition=0 offset=100 skipped_records_max=50 goes_on_with=\"1970-01-01T00:00:03Z\"",
+        "records of partition 0 of `since` were deleted before they were read: offsets 50 to 79, 30 records at most",
+        "the oldest record left is at offset 80, of 1970-01-01T00:00:02Z",
+    ] {
+        assert!(line.contains(part), "expected {part}\nfound {line}");
+    }
+
+    // Nothing is that late: it goes on at the end.
+    admin(&kafka, |kafka| kafka.delete_records("since", 0, 120)).await;
+    let mut reader = open_source(&kafka.brokers(), "since", to("2000-01-01T00:00:00Z")).await;
+    reader.nothing(Duration::from_secs(3)).await;
+    assert_eq!(committed(&kafka, "since", "since", 1).await, [Some(150)]);
+    reader.source.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_api::{Condition, ErrorKind};
+use aqueduct_api::{Condition, ErrorKind, Offsets};
 use aqueduct_tests::Kafka;
-use ends::{assert_all_in_order, create, open_sink, open_source, record, text};
+use ends::{assert_all_in_order, create, fill, open_sink, open_source, record, text};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -88,6 +88,33 @@ async fn both_ends_wait_for_a_broker_that_is_away() {
     assert_eq!(stored.values().collect::<BTreeSet<_>>().len(), stored.len());
     let committed = ends::committed(&kafka, "outage", "outage", 2).await;
     assert_eq!(committed.into_iter().flatten().max(), Some(BATCHES as i64 * 100));
+}
+
+/// What is told as stored is what the broker has confirmed, and nobody waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offset_counts_as_stored_when_the_broker_has_said_so() {
+    let kafka = Arc::new(Kafka::start());
+    create(&kafka, "confirmed", 1, &[]).await;
+    fill(&kafka, "confirmed", 0..100, 1_000).await;
+    let mut reader = open_source(&kafka.brokers(), "confirmed", json!({ "topics": ["confirmed"] })).await;
+    reader.read(100).await;
+    let at = |offset: &str| Some(Offsets::from([("confirmed/0".into(), offset.into())]));
+    assert_eq!(reader.source.stored(), Some(Offsets::new()), "the group has nothing yet");
+    kafka.freeze_broker(0);
+    let begun = Instant::now();
+    reader.source.release(&at("60").unwrap()).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_millis(500), "it waited {:?}", begun.elapsed());
+    reader.nothing(Duration::from_secs(2)).await;
+    assert_eq!(reader.source.stored(), Some(Offsets::new()), "sent, and not confirmed");
+    kafka.thaw_broker(0);
+    let deadline = Instant::now() + ends::PATIENCE;
+    while reader.source.stored() != at("60") {
+        assert!(Instant::now() < deadline, "{:?}, {:?}", reader.source.stored(), reader.condition.reason());
+        reader.nothing(Duration::from_millis(100)).await;
+    }
+    reader.source.release(&at("100").unwrap()).await.unwrap();
+    reader.source.close().await.unwrap();
+    assert_eq!(reader.source.stored(), at("100"), "the last commit is known at the end");
 }
 
 /// A cluster that was made anew behind the same address: the same records under another id.

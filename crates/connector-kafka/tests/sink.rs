@@ -122,6 +122,8 @@ async fn a_refused_record_does_not_take_its_neighbours_along() {
     }
     writer.flush().await.unwrap();
     assert_eq!(writer.rejected.len(), 20 * 4);
+    let says = writer.rejected[0].error.to_string();
+    assert!(says.starts_with("topic `compacted` refuses the record: InvalidRecord"), "{says}");
     let mut reader = open_source(&kafka.brokers(), "compacted", json!({ "topics": ["compacted"] })).await;
     let (read, _) = reader.read(2_000 - 80).await;
     let expected: Vec<usize> = (0..2_000).filter(|n| n % 25 != 7).collect();

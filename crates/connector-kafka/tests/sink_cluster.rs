@@ -95,3 +95,41 @@ async fn missing_replicas_are_waited_for() {
     }
     assert_eq!(block_in_place(|| ends::values(&kafka, "careful", 1)), (0..101).collect::<Vec<_>>());
 }
+
+/// A replica that hangs and still counts as in sync: the leader waits for it, and every question is answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_without_a_visible_reason_is_told() {
+    let patient = "broker.session.timeout.ms=120000\nreplica.lag.time.max.ms=120000";
+    let kafka = Kafka::of(3).set(patient);
+    block_in_place(|| kafka.start_again());
+    block_in_place(|| kafka.create_topic_with("silent", 1, &[("retention.ms", "-1")]));
+    let leader = block_in_place(|| kafka.leader("silent", 0)).unwrap();
+    let brokers = format!("127.0.0.1:{}", kafka.port_of(leader, 0));
+    let mut writer = open_sink(&brokers, json!({ "topic": "silent" })).await;
+    writer.write(vec![record("t", None, "0")]).await.unwrap();
+    writer.flush().await.unwrap();
+    let follower = (leader + 1) % 3;
+    kafka.freeze_broker(follower);
+    let condition = writer.condition.clone();
+    let writing = tokio::spawn(async move {
+        writer.write((1..101).map(|n| record("t", None, &n.to_string())).collect()).await.unwrap();
+        timeout(ends::PATIENCE * 2, writer.flush()).await.unwrap().unwrap();
+        writer
+    });
+    let says = "the brokers have acknowledged nothing for a while; see the logs and the load of the brokers, and the \
+                network in between";
+    let deadline = Instant::now() + ends::PATIENCE;
+    while condition.reason().as_deref() != Some(says) {
+        assert!(Instant::now() < deadline && !writing.is_finished(), "{:?}", condition.reason());
+        sleep(Duration::from_millis(100)).await;
+    }
+    kafka.thaw_broker(follower);
+    let writer = writing.await.unwrap();
+    assert!(writer.rejected.is_empty());
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while condition.reason().is_some() {
+        assert!(Instant::now() < deadline, "{:?}", condition.reason());
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(block_in_place(|| ends::values(&kafka, "silent", 1)), (0..101).collect::<Vec<_>>());
+}

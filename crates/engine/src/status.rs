@@ -169,11 +169,16 @@ impl Status {
         }
     }
 
-    pub(crate) fn committed(&self, moved: &Offsets, took: Duration) {
+    /// Offsets were handed over to whoever keeps them.
+    pub(crate) fn committed(&self, took: Duration) {
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.commit_us.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// Offsets are known to be kept.
+    pub(crate) fn stored(&self, offsets: &Offsets) {
         let mut inner = self.inner();
-        for (partition, position) in moved {
+        for (partition, position) in offsets {
             let known = inner.partitions.entry(Partition::clone(partition)).or_default();
             known.committed = Some(Arc::clone(position));
         }

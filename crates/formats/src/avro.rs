@@ -197,7 +197,7 @@ impl Language for Schemas {
             return Err(Error::bad_record("a value without a schema cannot be registered")
                 .remedy("say which schema it has: `avro: { schema: latest }`, or a file"));
         }
-        Ok(SchemaText::new(SchemaKind::Avro, schema.get(schema.root()).kind.name().to_owned()))
+        Ok(SchemaText::new(SchemaKind::Avro, avro::write(schema).to_string()))
     }
 
     fn record_name(&self, text: &SchemaText) -> Result<Arc<str>> {

@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 
 use self::conduct::Conduct;
 use crate::config::Config;
-use crate::failure::{Cause, Failure};
+use crate::failure::{Cause, Failure, UNREADABLE};
 
 /// So many requests are under way at a time.
 const REQUESTS_IN_FLIGHT_MAX: usize = 8;
@@ -169,7 +169,7 @@ impl Node {
 
 async fn parsed<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, Failure> {
     let answer = request.send().await.map_err(|error| Failure::of_request(&error))?;
-    answer.json().await.map_err(|error| Failure::not_a_registry(&error.to_string()))
+    answer.json().await.map_err(|_| Failure::not_a_registry(UNREADABLE))
 }
 
 /// As whom we come, in words.

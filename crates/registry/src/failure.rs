@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 /// So much of what a registry says is passed on.
 const WORDS_BYTES_MAX: usize = 2_000;
+pub(crate) const UNREADABLE: &str = "an answer that cannot be read";
 
 /// An answer that is none, or a refusal. It is shared by all who wait for the same answer.
 #[derive(Clone, Debug)]
@@ -78,7 +79,7 @@ impl Failure {
         let ours = error.source().and_then(|source| source.downcast_ref::<reqwest_middleware::Error>());
         match ours {
             Some(error) => Self::of_request(error),
-            None => Self::not_a_registry(&error.to_string()),
+            None => Self::not_a_registry(UNREADABLE),
         }
     }
 

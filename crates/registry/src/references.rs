@@ -20,8 +20,9 @@ const REFERENCES_MAX: usize = 1_000;
 pub(crate) struct Part {
     /// Where it was asked by something else than its id, and the registry says it.
     pub(crate) id: Option<u32>,
-    kind: SchemaKind,
-    text: Arc<str>,
+    /// None where the registry does not say it.
+    pub(crate) kind: Option<SchemaKind>,
+    pub(crate) text: Arc<str>,
     references: Vec<Named>,
 }
 
@@ -34,9 +35,10 @@ struct Named {
 impl Part {
     pub(crate) fn new(raw: RawRegisteredSchema) -> Result<Self, Failure> {
         let kind = match raw.schema_type.as_deref() {
-            None | Some("AVRO") => SchemaKind::Avro,
-            Some("JSON") => SchemaKind::Json,
-            Some("PROTOBUF") => SchemaKind::Protobuf,
+            None => None,
+            Some("AVRO") => Some(SchemaKind::Avro),
+            Some("JSON") => Some(SchemaKind::Json),
+            Some("PROTOBUF") => Some(SchemaKind::Protobuf),
             Some(other) => {
                 let says = format!("a schema of type `{other}`, which is none of AVRO, JSON and PROTOBUF");
                 return Err(Failure::new(Cause::Refused, says));
@@ -58,16 +60,21 @@ impl Weighs for Arc<Part> {
     }
 }
 
-/// The schema of a part, with all that it refers to.
+/// The schema of a part, with all that it refers to; those are of the same kind.
 ///
 /// Errors: `Refused` where they are too many or refer to each other in a circle; and what asking for them gives.
-pub(crate) async fn complete(asked: &Arc<Asked>, part: &Part) -> Result<SchemaText, Failure> {
-    let mut walk = Walk { asked, way: Vec::new(), known: HashMap::new() };
+pub(crate) async fn complete(
+    asked: &Arc<Asked>,
+    part: &Part,
+    kind: SchemaKind,
+) -> Result<SchemaText, Failure> {
+    let mut walk = Walk { asked, kind, way: Vec::new(), known: HashMap::new() };
     Ok(walk.complete(part).await?.0)
 }
 
 struct Walk<'a> {
     asked: &'a Arc<Asked>,
+    kind: SchemaKind,
     /// From the schema that was asked for down to this one.
     way: Vec<(Arc<str>, u32)>,
     /// What was completed, and how many it refers to: several may refer to the same.
@@ -90,7 +97,7 @@ impl Walk<'_> {
                 let (name, subject) = (name.clone(), subject.clone());
                 references.push(Reference { name, subject, version: *version, schema });
             }
-            Ok((SchemaText { kind: part.kind, text: part.text.clone(), references }, count))
+            Ok((SchemaText { kind: self.kind, text: part.text.clone(), references }, count))
         }
         .boxed()
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aqueduct_api::registry::{Registered, Registering, Registry, SchemaId, SchemaText, Version};
+use aqueduct_api::registry::{Registered, Registering, Registry, SchemaId, SchemaKind, SchemaText, Version};
 use aqueduct_api::{Error, Result};
 use async_trait::async_trait;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -58,18 +58,15 @@ impl Registry for Remote {
     }
 
     async fn schema(&self, id: SchemaId) -> Result<Arc<Registered>> {
-        let asked = || {
-            let asked = self.asked.clone();
-            async move { asked.by_id(id).await.map_err(|failure| about(failure, &id.to_string())) }
-        };
-        self.asked.ids.get(&id, None, asked).await.map_err(|failure| self.error(failure))
+        self.asked.registered(id).await.map_err(|failure| self.error(failure))
     }
 
     async fn version(&self, subject: &str, version: Version) -> Result<Arc<Registered>> {
         let registered = async {
             let part = self.asked.part(&subject.into(), version).await?;
             let id = part.id.ok_or_else(|| Failure::not_a_registry("a version without an id"))?;
-            let schema = references::complete(&self.asked, &part).await?;
+            let kind = self.asked.kind(&part, id).await?;
+            let schema = references::complete(&self.asked, &part, kind).await?;
             Ok(Arc::new(Registered { id, schema }))
         };
         registered.await.map_err(|failure| self.error(failure))
@@ -124,12 +121,35 @@ impl Asked {
         self.parts.get(&key, age, ask).await
     }
 
+    /// The schema of an id, with all that it refers to.
+    async fn registered(self: &Arc<Self>, id: SchemaId) -> Result<Arc<Registered>, Failure> {
+        let ask = || {
+            let asked = self.clone();
+            async move { asked.by_id(id).await.map_err(|failure| about(failure, &id.to_string())) }
+        };
+        self.ids.get(&id, None, ask).await
+    }
+
+    /// The kind of a part: Avro's may be left out, and Apicurio leaves out all of them unless it is asked by the id.
+    async fn kind(self: &Arc<Self>, part: &Part, id: u32) -> Result<SchemaKind, Failure> {
+        if let Some(kind) = part.kind {
+            return Ok(kind);
+        }
+        match self.registered(SchemaId::Number(id)).await {
+            // In another context of the registry the same id may be another schema's.
+            Ok(registered) if registered.schema.text == part.text => Ok(registered.schema.kind),
+            Err(failure) if failure.cause == Cause::Away => Err(failure),
+            _ => Ok(SchemaKind::Avro),
+        }
+    }
+
     async fn by_id(self: &Arc<Self>, id: SchemaId) -> Result<Arc<Registered>, Failure> {
         let (part, id) = match id {
             SchemaId::Number(id) => (Part::new(self.client.read(SrCall::GetById(id)).await?)?, id),
             SchemaId::Guid(_) => self.by_guid(&guid(id)).await?,
         };
-        let schema = references::complete(self, &part).await?;
+        let kind = part.kind.unwrap_or(SchemaKind::Avro);
+        let schema = references::complete(self, &part, kind).await?;
         Ok(Arc::new(Registered { id, schema }))
     }
 

@@ -19,13 +19,17 @@ pub(crate) fn start(level: &str, json: bool, screen: &Arc<Screen>) -> Result<(),
     } else {
         builder.with_ansi(std::io::stderr().is_terminal()).compact().init();
     }
-    // A panic is logged like everything else: what the runner does about it follows in the log.
+    report_panics();
+    Ok(())
+}
+
+/// A panic is logged like everything else: what the runner does about it follows in the log.
+fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let at = panic.location().map(ToString::to_string).unwrap_or_default();
         let says = panic.payload_as_str().unwrap_or("no message");
         tracing::error!(at, says, "panic");
     }));
-    Ok(())
 }
 
 /// Each event is written as a whole, between two drawings of the table.
@@ -59,5 +63,75 @@ impl std::io::Write for Line {
 impl Drop for Line {
     fn drop(&mut self) {
         self.screen.print(&self.text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use aqueduct_connector_kafka::{SinkConfig, SourceConfig};
+    use serde_json::json;
+
+    use super::*;
+
+    /// Keeps what is written.
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged of a panic that tells all it knows.
+    fn logged(says: &str) -> String {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let writer = kept.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || Kept(writer.clone())).finish();
+        let before = std::panic::take_hook();
+        report_panics();
+        tracing::subscriber::with_default(subscriber, || {
+            std::panic::catch_unwind(|| panic!("{says}")).unwrap_err();
+        });
+        std::panic::set_hook(before);
+        String::from_utf8(kept.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_panic_with_a_whole_configuration_tells_no_secret() {
+        let login = json!({ "user": "app", "password": "planted-1" });
+        let oauth = json!({ "token_url": "http://a/", "client_id": "app", "client_secret": "planted-2" });
+        let key = "-----BEGIN PRIVATE KEY-----\nplanted-3\n-----END PRIVATE KEY-----\n";
+        let tls = json!({ "certificate": "./a.crt", "key": key, "key_password": "planted-4" });
+        for sasl in [
+            json!({ "plain": login }),
+            json!({ "scram_sha_256": login }),
+            json!({ "scram_sha_512": login }),
+            json!({ "oauthbearer": oauth }),
+        ] {
+            let connection = json!({ "brokers": "there:9092", "tls": tls, "sasl": sasl });
+            let source = json!({ "connection": connection, "topics": ["t"] });
+            let source: SourceConfig = serde_json::from_value(source).unwrap();
+            let sink: SinkConfig =
+                serde_json::from_value(json!({ "connection": connection, "topic": "t" })).unwrap();
+            for says in [format!("{source:?}"), format!("{sink:?}")] {
+                let line = logged(&says);
+                assert!(line.contains("panic") && line.contains("there:9092"), "{line}");
+                assert!(!line.contains("planted"), "{line}");
+            }
+        }
+        let s3 = json!({ "bucket": "lake", "region": "r", "access_key": "k", "secret_key": "planted-5" });
+        let sink =
+            json!({ "connection": s3, "path": "{topic}/{partition}-{start_offset}", "format": "lines" });
+        let sink: aqueduct_connector_s3::Config = serde_json::from_value(sink).unwrap();
+        let line = logged(&format!("{sink:?}"));
+        assert!(line.contains("lake") && !line.contains("planted"), "{line}");
     }
 }

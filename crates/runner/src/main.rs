@@ -64,6 +64,7 @@ impl From<bool> for Exit {
 }
 
 fn main() -> ExitCode {
+    process::keep_memory_private();
     process::use_small_pages();
     process::end_quietly_without_reader();
     let exit = match CommandLine::parse().command {

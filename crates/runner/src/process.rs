@@ -14,6 +14,20 @@ pub(crate) fn use_small_pages() {
     rustix::thread::disable_transparent_huge_pages(true).ok();
 }
 
+/// Leaves core dumps and debuggers to the settings of the system where it is `allow`: for finding faults.
+const CORE_DUMPS: &str = "AQUEDUCT_CORE_DUMPS";
+
+/// Keeps the memory of this process, with the passwords and keys in it, out of core dumps, and out of the reach of other
+/// processes of its user (prctl(2), `PR_SET_DUMPABLE`). A limit of size would not do: a system that hands cores to a program
+/// does not ask for it (core(5)).
+pub(crate) fn keep_memory_private() {
+    #[cfg(target_os = "linux")]
+    if std::env::var_os(CORE_DUMPS).is_none_or(|value| value != "allow") {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).ok();
+    }
+}
+
 /// Ends without a word when nobody reads what is printed any more, as in `aqueduct connectors | head`.
 pub(crate) fn end_quietly_without_reader() {
     let report = std::panic::take_hook();

@@ -17,8 +17,6 @@ pub struct DevEnds {
     pub kafka_brokers: String,
     /// Address of a second one, for a sink on another cluster than the source's: a mirror must not feed itself.
     pub other_brokers: String,
-    /// Address of the embedded registry: every `registry` becomes this one.
-    pub registry_url: String,
     /// A folder for each bucket stands below it: every `s3` sink becomes a `directory` sink.
     pub folder: PathBuf,
 }
@@ -29,11 +27,6 @@ impl DevEnds {
         let other = node.get("brokers").and_then(Node::as_text) == Some(&self.other_brokers);
         let brokers = if other { &self.other_brokers } else { &self.kafka_brokers };
         (kind == "kafka").then(|| map(node.at, [("brokers", brokers.clone())]))
-    }
-
-    /// What a registry becomes.
-    pub(crate) fn registry(&self, at: Place) -> Option<Entry> {
-        Some(Entry { key: "registry".into(), at, value: map(at, [("url", self.registry_url.clone())]) })
     }
 
     /// Replaces the ends of one document.
@@ -68,11 +61,6 @@ impl DevEnds {
                 if brokers == source.as_deref() { &self.kafka_brokers } else { &self.other_brokers };
             *connection = map(connection.at, [("brokers", brokers.clone())]);
         }
-        // Before anything in them is filled in.
-        root.take("registry");
-        for end in ["source", "sink"] {
-            root.get_mut(end).and_then(|end| end.take("registry"));
-        }
         let Some(sink) = root.get_mut("sink") else { return };
         if let Some(entry) = sink.take("s3") {
             let bucket = bucket(entry.value.get("connection"), settings, environment);
@@ -100,6 +88,18 @@ impl DevEnds {
                 entries.push(Entry { key: "directory".into(), at: entry.at, value: block });
             }
         }
+    }
+}
+
+/// Puts a registry in place of every other one, before anything in them is filled in.
+pub(crate) fn replace_registries(root: &mut Node, url: &str) {
+    root.take("registry");
+    for end in ["source", "sink"] {
+        root.get_mut(end).and_then(|end| end.take("registry"));
+    }
+    let at = root.at;
+    if let Kind::Map(entries) = &mut root.kind {
+        entries.push(Entry { key: "registry".into(), at, value: map(at, [("url", url.to_owned())]) });
     }
 }
 

@@ -25,6 +25,7 @@ pub(crate) struct Reading<'a> {
     pub(crate) file: usize,
     pub(crate) settings: Option<&'a Settings>,
     pub(crate) dev: Option<&'a DevEnds>,
+    pub(crate) registry_url: Option<&'a str>,
     pub(crate) report: &'a mut Report,
 }
 

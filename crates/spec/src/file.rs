@@ -12,7 +12,7 @@ use crate::mismatch;
 use crate::pipeline::{Formats, Named, Pipeline, SinkBlock, SourceBlock};
 use crate::report::Place;
 use crate::tree::{Entry, Kind, Node};
-use crate::{dead_letter, interpolate, mask};
+use crate::{dead_letter, dev, interpolate, mask};
 
 const NAME_CHARS_MAX: usize = 100;
 
@@ -29,6 +29,9 @@ impl Reading<'_> {
         mask::hide(&mut root, false, self.report);
         if let Some(dev) = self.dev {
             dev.replace(&mut root, self.catalog, self.settings, self.environment);
+        }
+        if let Some(url) = self.registry_url {
+            dev::replace_registries(&mut root, url);
         }
         let folder = self.folder().to_owned();
         interpolate::fill(&mut root, self.environment, &folder, "", self.report);

@@ -25,24 +25,22 @@ impl Reading<'_> {
         sink: Option<&Block<dyn ConfiguredSink>>,
     ) -> (Formats, Formats) {
         let shared = root.entry("registry").filter(|entry| !matches!(entry.value.kind, Kind::Null)).cloned();
-        let shared = match (shared, self.dev) {
-            (_, Some(dev)) => dev.registry(root.at),
-            (Some(entry), None) => Some(entry),
-            (None, None) => {
-                self.settings.and_then(|settings| settings.registry(self.environment, self.report))
-            }
-        };
-        // Looked at only where it is needed: one in aqueduct.yaml may be meant for others.
-        let named_here = root.entry("registry").is_some();
+        let named_here = shared.is_some();
         let read = self.end(root, "source", Side::Source);
         let write = self.end(root, "sink", Side::Sink);
         let uses = |formats: &[Option<Written>; 3]| {
             formats.iter().flatten().any(|(format, _)| format.configured.traits().registry)
         };
-        let mut shared_registry = None;
-        if named_here || uses(&read) || uses(&write) {
-            shared_registry = shared.as_ref().and_then(|entry| self.registry(entry, "registry"));
-        }
+        // The one of aqueduct.yaml may be meant for others, and is filled in only where it is needed.
+        let needed = uses(&read) || uses(&write);
+        let shared = match (shared, self.settings.filter(|_| needed)) {
+            (None, Some(settings)) => settings.registry(self.environment, self.report),
+            (shared, _) => shared,
+        };
+        let shared_registry = match &shared {
+            Some(entry) if named_here || needed => self.registry(entry, "registry"),
+            _ => None,
+        };
         let mut own = |end: &str| {
             let entry = root.get(end)?.entry("registry")?;
             self.registry(entry, &format!("{end}.registry"))

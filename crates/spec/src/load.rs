@@ -34,6 +34,8 @@ pub struct LoadOptions {
     pub settings: Option<PathBuf>,
     /// Ends to put in place of real ones, for `aqueduct dev`.
     pub dev: Option<DevEnds>,
+    /// The address of a registry to put in place of every other one, for `aqueduct dev` and `aqueduct test`.
+    pub registry_url: Option<String>,
 }
 
 /// Reads pipeline files, and all `*.yaml` and `*.yml` in folders and below, except `aqueduct.yaml` and `*.test.yaml`.
@@ -84,10 +86,12 @@ pub fn load_with(
             report.say(at, "", "the file holds no pipeline").remedy("begin with `pipeline: name`");
         }
         let settings = beside.as_ref().and_then(|path| settings.get(path)?.as_ref());
-        let (files, dev) = (&files, options.dev.as_ref());
+        let (files, dev, registry_url) = (&files, options.dev.as_ref(), options.registry_url.as_deref());
         for node in nodes {
             let report = &mut report;
-            let read = Reading { catalog, environment, files, file, settings, dev, report }.document(node);
+            let mut reading =
+                Reading { catalog, environment, files, file, settings, dev, registry_url, report };
+            let read = reading.document(node);
             if unique(&mut names, read.name, files, report) {
                 pipelines.extend(read.pipeline);
             }

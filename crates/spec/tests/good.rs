@@ -179,11 +179,13 @@ fn dev_replaces_its_ends_and_needs_none_of_their_variables() {
     let dev = DevEnds {
         kafka_brokers: "127.0.0.1:1234".into(),
         other_brokers: "127.0.0.1:5678".into(),
-        registry_url: "http://127.0.0.1:8081".into(),
         folder: "/tmp/lake".into(),
     };
-    let loaded =
-        read(std::slice::from_ref(&folder.0), false, &LoadOptions { settings: None, dev: Some(dev) });
+    let loaded = read(
+        std::slice::from_ref(&folder.0),
+        false,
+        &LoadOptions { dev: Some(dev), ..LoadOptions::default() },
+    );
     assert_eq!(shown(&loaded), "");
     let (lake, mirror) = (&loaded.pipelines[0], &loaded.pipelines[1]);
     assert_eq!(lake.source_raw["connection"], json!({ "brokers": "127.0.0.1:1234" }));

@@ -34,7 +34,7 @@ pub struct Config {
 /// What happens to a record without the field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum OnMissing {
+enum OnMissing {
     /// It is a bad record.
     #[default]
     Error,

@@ -1,6 +1,8 @@
 //! Schemas and values of every kind, from a seed.
 #![allow(unreachable_pub, dead_code)]
 
+pub mod blocks;
+
 use std::sync::Arc;
 
 use aqueduct_api::schema::{Kind, Logical, Schema, TypeId};
@@ -63,9 +65,34 @@ impl Names {
 }
 
 pub fn schema(dice: &mut Dice, names: &mut Names, depth: usize) -> Json {
-    const LEAVES: usize = 22;
-    let kinds = if depth == 0 { LEAVES } else { LEAVES + 14 };
-    match dice.below(kinds) {
+    let leaves = if depth == 0 || dice.one_in(2) { 100 } else { 0 };
+    match leaves + dice.below(20) {
+        0..4 => json!({ "type": "array", "items": schema(dice, names, depth - 1) }),
+        4..7 => json!({ "type": "map", "values": schema(dice, names, depth - 1) }),
+        7..11 => optional(dice, names, depth),
+        11..13 => {
+            let record = record(dice, names, depth - 1);
+            json!(["string", "long", record, "null", "boolean"])
+        }
+        13..16 if !names.open.is_empty() => {
+            let own = names.open[dice.below(names.open.len())].clone();
+            match dice.below(4) {
+                0 => json!(["null", own]),
+                1 => json!({ "type": "array", "items": own }),
+                2 => json!({ "type": "map", "values": own }),
+                _ => {
+                    json!(["string", own, { "type": "array", "items": own }, { "type": "map", "values": own }])
+                }
+            }
+        }
+        0..100 => record(dice, names, depth - 1),
+        _ if dice.one_in(2) => meaning(dice, names),
+        _ => leaf(dice, names),
+    }
+}
+
+fn leaf(dice: &mut Dice, names: &mut Names) -> Json {
+    match dice.below(10) {
         0 => json!("null"),
         1 => json!("boolean"),
         2 => json!("int"),
@@ -73,37 +100,44 @@ pub fn schema(dice: &mut Dice, names: &mut Names, depth: usize) -> Json {
         4 => json!("float"),
         5 => json!("double"),
         6 => json!("bytes"),
-        7 | 8 => json!("string"),
-        9 => json!({ "type": "fixed", "name": names.next("Fixed"), "size": dice.below(20) }),
-        10 => {
+        7 => json!({ "type": "fixed", "name": names.next("Fixed"), "size": dice.below(20) }),
+        8 => {
             let symbols: Vec<String> = (0..=dice.below(5)).map(|at| format!("S{at}")).collect();
             json!({ "type": "enum", "name": names.next("Enum"), "symbols": symbols })
         }
-        11 => json!({ "type": "bytes", "logicalType": "decimal", "precision": 38, "scale": dice.below(38) }),
-        12 => {
-            json!({ "type": "fixed", "name": names.next("Money"), "size": 16, "logicalType": "decimal", "precision": 30, "scale": 4 })
+        _ => json!("string"),
+    }
+}
+
+/// All that have a meaning.
+fn meaning(dice: &mut Dice, names: &mut Names) -> Json {
+    let plain = [
+        ("int", "date"),
+        ("int", "time-millis"),
+        ("long", "time-micros"),
+        ("long", "timestamp-millis"),
+        ("long", "timestamp-micros"),
+        ("long", "timestamp-nanos"),
+        ("long", "local-timestamp-millis"),
+        ("long", "local-timestamp-micros"),
+        ("long", "local-timestamp-nanos"),
+        ("string", "uuid"),
+        ("long", "nobody-knows-this"),
+    ];
+    match dice.below(plain.len() + 4) {
+        0 => json!({ "type": "fixed", "name": names.next("Span"), "size": 12, "logicalType": "duration" }),
+        1 => json!({ "type": "fixed", "name": names.next("Uuid"), "size": 16, "logicalType": "uuid" }),
+        2 => {
+            let precision = 1 + dice.below(80);
+            json!({ "type": "bytes", "logicalType": "decimal", "precision": precision, "scale": dice.below(precision + 1) })
         }
-        13 => json!({ "type": "int", "logicalType": "date" }),
-        14 => json!({ "type": "int", "logicalType": "time-millis" }),
-        15 => json!({ "type": "long", "logicalType": "time-micros" }),
-        16 => json!({ "type": "long", "logicalType": "timestamp-millis" }),
-        17 => json!({ "type": "long", "logicalType": "timestamp-micros" }),
-        18 => json!({ "type": "long", "logicalType": "local-timestamp-micros" }),
-        19 => json!({ "type": "string", "logicalType": "uuid" }),
-        20 => json!({ "type": "fixed", "name": names.next("Span"), "size": 12, "logicalType": "duration" }),
-        21 => json!({ "type": "long", "logicalType": "nobody-knows-this" }),
-        22..25 => json!({ "type": "array", "items": schema(dice, names, depth - 1) }),
-        25..27 => json!({ "type": "map", "values": schema(dice, names, depth - 1) }),
-        27..30 => optional(dice, names, depth),
-        30 => {
-            let record = record(dice, names, depth - 1);
-            json!(["string", "long", record, "null", "boolean"])
+        3 => {
+            // The digits that so many bytes hold.
+            let size = 1 + dice.below(40);
+            let precision = 1 + dice.below((size * 8 - 1) * 30_102 / 100_000).min(90);
+            json!({ "type": "fixed", "name": names.next("Money"), "size": size, "logicalType": "decimal", "precision": precision, "scale": dice.below(precision + 1) })
         }
-        31 if !names.open.is_empty() => {
-            let own = names.open[dice.below(names.open.len())].clone();
-            json!(["null", own])
-        }
-        _ => record(dice, names, depth - 1),
+        at => json!({ "type": plain[at - 4].0, "logicalType": plain[at - 4].1 }),
     }
 }
 
@@ -139,11 +173,21 @@ fn value(dice: &mut Dice, schema: &Schema, of: TypeId, depth: usize) -> Value {
         Kind::Boolean => Value::Boolean(dice.one_in(2)),
         Kind::Int => Value::Int(dice.long() as i32),
         Kind::Long => Value::Long(dice.long()),
-        Kind::Float => Value::Float([0.0, -0.0, f32::INFINITY, 1.5e-3, f32::MIN][dice.below(5)]),
-        Kind::Double => Value::Double([0.0, -0.0, f64::NEG_INFINITY, 1.5e-300, f64::MAX][dice.below(5)]),
+        Kind::Float => {
+            const EDGES: [f32; 6] = [-0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MIN, 1.5e-3];
+            Value::Float(if dice.one_in(2) {
+                f32::from_bits(dice.next() as u32)
+            } else {
+                EDGES[dice.below(6)]
+            })
+        }
+        Kind::Double => {
+            const EDGES: [f64; 6] = [-0.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, f64::MAX, 1.5e-300];
+            Value::Double(if dice.one_in(2) { f64::from_bits(dice.next()) } else { EDGES[dice.below(6)] })
+        }
         Kind::Bytes if logical.is_some() => {
-            let at = dice.below(120);
-            Value::Bytes(Blob::Own(minimal((dice.next() as i128) << 64 >> at).into()))
+            let count = 1 + dice.below(34);
+            Value::Bytes(Blob::Own(minimal(dice.bytes(count)).into()))
         }
         Kind::Bytes => {
             let count = dice.below(30);
@@ -179,7 +223,8 @@ fn value(dice: &mut Dice, schema: &Schema, of: TypeId, depth: usize) -> Value {
             Some((_, of)) if depth > 0 && !dice.one_in(3) => value(dice, schema, of, depth.saturating_sub(1)),
             Some(_) => Value::Null,
             None => {
-                let branch = dice.below(branches.len());
+                // The first branch has an end.
+                let branch = if depth == 0 { 0 } else { dice.below(branches.len()) };
                 Value::Union(Box::new((
                     branch as u32,
                     value(dice, schema, branches[branch], depth.saturating_sub(1)),
@@ -190,12 +235,11 @@ fn value(dice: &mut Dice, schema: &Schema, of: TypeId, depth: usize) -> Value {
 }
 
 /// As Java writes a BigInteger: no byte more than needed.
-pub fn minimal(number: i128) -> Vec<u8> {
-    let all = number.to_be_bytes();
-    let spare = |at: &usize| {
-        let sign = if number < 0 { 0xff } else { 0 };
-        all[*at] == sign && (all[*at + 1] & 0x80) == (sign & 0x80)
-    };
-    let skip = (0..15).take_while(spare).count();
-    all[skip..].to_vec()
+pub fn minimal(mut bytes: Vec<u8>) -> Vec<u8> {
+    while let [first, second, ..] = bytes[..]
+        && (first == 0 && second < 0x80 || first == 0xff && second >= 0x80)
+    {
+        bytes.remove(0);
+    }
+    bytes
 }

@@ -36,6 +36,15 @@ pub(crate) struct Credentials {
     pub(crate) token_ca: Option<String>,
 }
 
+/// Of the contents of all files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fingerprint {
+    /// Of what a client reads once, when it is made.
+    pub(crate) tls: u64,
+    /// Of what can be exchanged while it runs.
+    pub(crate) login: u64,
+}
+
 /// What was wrong, and with which key of the block `connection`.
 type Wrong = (&'static str, Told);
 
@@ -64,13 +73,12 @@ impl Credentials {
     }
 
     /// Tells a later content from this one, without keeping it.
-    pub(crate) fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (&self.ca, &self.certificate, &self.token_ca).hash(&mut hasher);
-        for secret in [&self.key, &self.key_password, &self.password] {
-            secret.as_ref().map(Secret::reveal).hash(&mut hasher);
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        let secret = |secret: &Option<Secret>| hash(secret.as_ref().map(Secret::reveal));
+        Fingerprint {
+            tls: hash((&self.ca, &self.certificate, secret(&self.key), secret(&self.key_password))),
+            login: hash((secret(&self.password), &self.token_ca)),
         }
-        hasher.finish()
     }
 
     /// The client certificate, without those above it.
@@ -213,6 +221,12 @@ fn open_key(text: &str, password: Option<&Secret>) -> Result<PKey<Private>, open
         buffer[..length].copy_from_slice(&password[..length]);
         Ok(length)
     })
+}
+
+fn hash(what: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn text_of(at: &'static str, pem: Option<&Pem>) -> Result<Option<String>, Wrong> {

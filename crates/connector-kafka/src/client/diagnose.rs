@@ -5,8 +5,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::credentials::Principal;
 use crate::config::Connection;
 use crate::diagnosis::{
-    CLUSTER_DENIED, CREDENTIALS_REFUSED, GROUP_DENIED, LOGIN_REFUSED, MECHANISM_UNSUPPORTED, SASL_UNEXPECTED,
-    TOKEN_MISSING, TOPIC_DENIED, Told,
+    CLUSTER_DENIED, GROUP_DENIED, LOGIN_REFUSED, MECHANISM_UNSUPPORTED, SASL_UNEXPECTED, TOKEN_MISSING,
+    TOPIC_DENIED, Told,
 };
 
 /// A login that failed, as the error callback tells it; `None` for everything else.
@@ -15,11 +15,9 @@ pub(crate) fn login(connection: &Connection, code: RDKafkaErrorCode, reason: &st
     if !matches!(code, Code::Authentication | Code::SaslAuthenticationFailed) {
         return None;
     }
-    let brokers = connection.brokers.0.as_str();
-    let (broker, says) = named(reason).unwrap_or((brokers, reason));
-    let Some(sasl) = &connection.sasl else {
-        return Some(CREDENTIALS_REFUSED.told(&[("brokers", &brokers), ("cause", &says)]));
-    };
+    let (broker, says) = named(reason).unwrap_or((connection.brokers.0.as_str(), reason));
+    // Without a login nothing of this kind is reported.
+    let sasl = connection.sasl.as_ref()?;
     let (mechanism, user) = (sasl.mechanism(), sasl.user());
     if let Some(cause) = reason.strip_prefix("Failed to acquire SASL OAUTHBEARER token: ") {
         return Some(TOKEN_MISSING.told(&[
@@ -84,6 +82,12 @@ pub(crate) fn denial(
         ("group", &deed.group.unwrap_or("NAME")),
     ];
     Some(entry.told(&values))
+}
+
+/// Why the library gives up for good, where it is a right: `Fatal error: Broker: Cluster authorization failed: Failed to
+/// acquire idempotence PID ...`
+pub(crate) fn fatal_denial(reason: &str) -> Option<RDKafkaErrorCode> {
+    reason.contains("Cluster authorization failed").then_some(RDKafkaErrorCode::ClusterAuthorizationFailed)
 }
 
 /// `Subscribed topic not available: orders: Broker: Topic authorization failed`

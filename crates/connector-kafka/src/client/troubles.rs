@@ -12,11 +12,11 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::Instant;
 
-use super::credentials::{self, Credentials};
+use super::credentials::{self, Credentials, Fingerprint};
 use super::diagnose::{Deed, cluster_change, denial, login};
 use super::knock::Way;
-use super::{LOOK_AGAIN, Tokens, code_of, is_connection};
-use crate::config::Connection;
+use super::{LOOK_AGAIN, Tokens, code_of, exchange, is_connection};
+use crate::config::{Connection, Sasl};
 use crate::diagnosis::{CLUSTER_REPLACED, CREDENTIALS_REPLACED, NO_BROKER, Told};
 
 /// How long a look at the brokers may wait at each step.
@@ -39,6 +39,8 @@ pub(crate) enum Trouble {
     Acknowledgements,
     /// The group cannot be asked, or an offset cannot be committed.
     Group,
+    /// Some partitions have no leader.
+    Leaders,
     /// Some partitions cannot be read.
     Partitions,
 }
@@ -51,12 +53,18 @@ pub(crate) struct Troubles {
     /// Some broker has answered once.
     met: AtomicBool,
     connection: Connection,
-    /// Of the files at the time when the client was made, and when they were last read.
-    files: Option<(u64, Mutex<Instant>)>,
+    files: Option<Mutex<Files>>,
     tokens: Option<Tokens>,
     /// What the library said last of a login: nobody else knows about it.
     login: Mutex<Option<Told>>,
     look: Arc<Look>,
+}
+
+/// The files with credentials.
+struct Files {
+    /// Of their contents as the client has them.
+    known: Fingerprint,
+    read_at: Instant,
 }
 
 /// What our own look found.
@@ -77,7 +85,7 @@ impl Troubles {
     /// For a client of this cluster that is about to be made.
     pub(crate) fn new(condition: Condition, connection: &Connection) -> Result<Self, Error> {
         let loaded = credentials::load(connection)?;
-        let files = (loaded.fingerprint(), Mutex::new(Instant::now()));
+        let files = Mutex::new(Files { known: loaded.fingerprint(), read_at: Instant::now() });
         Ok(Self {
             condition,
             now: Mutex::default(),
@@ -143,21 +151,47 @@ impl Troubles {
         }
     }
 
-    /// An error when the files with credentials have another content than the client was made with.
-    pub(crate) fn replaced(&self) -> Option<Error> {
-        let (before, read_at) = self.files.as_ref()?;
-        let mut read_at = lock(read_at);
-        if read_at.elapsed() < FILES_INTERVAL {
+    /// Looks whether the files with credentials have another content. A password goes to the client in place; an error is
+    /// that the client has to be made anew.
+    pub(crate) fn replaced<C: ClientContext>(&self, client: &Client<C>) -> Option<Error> {
+        let mut files = lock(self.files.as_ref()?);
+        if files.read_at.elapsed() < FILES_INTERVAL {
             return None;
         }
-        *read_at = Instant::now();
+        files.read_at = Instant::now();
         // Half of a pair, or a file that is just being exchanged, is no reason to give up a client that works.
-        let now = Credentials::load(&self.connection).ok()?;
-        if now.fingerprint() == *before || !credentials::check(&self.connection).is_empty() {
+        let read = Credentials::load(&self.connection).ok()?;
+        let now = read.fingerprint();
+        if now == files.known || !credentials::check(&self.connection).is_empty() {
+            return None;
+        }
+        if now.tls == files.known.tls && self.exchange(&read, client) {
+            files.known = now;
             return None;
         }
         let told = CREDENTIALS_REPLACED.told(&[("brokers", &self.connection.brokers.0)]);
         Some(told.error(ErrorKind::Fatal))
+    }
+
+    /// Whether the client takes another password, or needs none.
+    fn exchange<C: ClientContext>(&self, read: &Credentials, client: &Client<C>) -> bool {
+        let brokers = &self.connection.brokers.0;
+        let exchanged = match (&self.connection.sasl, &read.password) {
+            (
+                Some(Sasl::Plain(login) | Sasl::ScramSha256(login) | Sasl::ScramSha512(login)),
+                Some(secret),
+            ) => exchange::password(client, &login.user, secret.reveal()),
+            // Each token is asked for with what the files hold then.
+            (Some(Sasl::Oauthbearer(_)), _) => Ok(()),
+            _ => return false,
+        };
+        match exchanged {
+            Ok(()) => {
+                tracing::info!(brokers, "a password was replaced on disk: the next login is made with it")
+            }
+            Err(ref error) => tracing::warn!(brokers, error, "the Kafka client takes no other password"),
+        }
+        exchanged.is_ok()
     }
 
     /// A connection failed. One broker of many, or all? The library does not always say, so somebody has to

@@ -182,20 +182,11 @@ pub(crate) const TOKEN_MISSING: Diagnosis = Diagnosis {
     reaction: Reaction::Waits,
 };
 
-/// Something about credentials that is not known more closely.
-pub(crate) const CREDENTIALS_REFUSED: Diagnosis = Diagnosis {
-    id: "credentials-refused",
-    says: "the cluster {brokers} does not accept these credentials: {cause}",
-    why: "The login failed in a way that none of the entries above describes.",
-    remedy: "see `connection.sasl`, and the broker's log at the same moment",
-    reaction: Reaction::Waits,
-};
-
 /// Files were exchanged under a running client.
 pub(crate) const CREDENTIALS_REPLACED: Diagnosis = Diagnosis {
     id: "credentials-replaced",
     says: "the credentials for {brokers} were replaced on disk: connecting with the new ones",
-    why: "A certificate, a key, an authority or a password file that the connection names has another content than before. The client is made anew with it; this is no fault.",
+    why: "A certificate, a key or an authority that the connection names has another content than before. The client is made anew with it; this is no fault. A password alone is taken up without that.",
     remedy: "nothing has to be done",
     reaction: Reaction::Restarts,
 };
@@ -281,11 +272,11 @@ pub(crate) const GROUP_DENIED: Diagnosis = Diagnosis {
     reaction: Reaction::Restarts,
 };
 
-/// ACLs of the cluster.
+/// No producer id without a right to write something.
 pub(crate) const CLUSTER_DENIED: Diagnosis = Diagnosis {
     id: "cluster-denied",
-    says: "{principal} may not write idempotently",
-    why: "Brokers before 2.8 ask for IdempotentWrite on the cluster besides Write on the topic.",
-    remedy: "grant it: kafka-acls.sh --bootstrap-server {brokers} --add --allow-principal {grantee} --operation IdempotentWrite --cluster",
+    says: "{principal} may write to no topic of the cluster",
+    why: "A producer begins with an id, and the cluster gives one only to whoever may write to some topic. Brokers before 2.8 ask for IdempotentWrite on the cluster instead.",
+    remedy: "grant it: kafka-acls.sh --bootstrap-server {brokers} --add --allow-principal {grantee} --operation Write --topic {topic}; before 2.8 also --operation IdempotentWrite --cluster",
     reaction: Reaction::Restarts,
 };

@@ -51,7 +51,7 @@ pub(crate) const RECORD_REFUSED: Diagnosis = Diagnosis {
 pub(crate) const PARTITION_WITHOUT_LEADER: Diagnosis = Diagnosis {
     id: "partition-without-leader",
     says: "partition {partition} of topic `{topic}` has no leader",
-    why: "Every broker that keeps the partition and is up to date is away. Records of this partition wait, and with them what was read after them.",
+    why: "Every broker that keeps the partition and is up to date is away. A pipeline that reads it goes on with the other partitions. One that writes to it waits with the records of this partition, and with what was read after them.",
     remedy: "bring one of its brokers back",
     reaction: Reaction::Waits,
 };

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::deliveries::{Answer, Deliveries};
 use super::topics::not_writable;
 use super::watch::{Throttled, Watch};
-use crate::client::{self, Deed, LOOK_AGAIN, Troubles, code_of};
+use crate::client::{self, Deed, LOOK_AGAIN, Troubles, code_of, fatal_denial};
 use crate::config::SinkConfig;
 use crate::diagnosis::{RECORD_REFUSED, RECORD_TIME, RECORD_TOO_LARGE};
 
@@ -60,6 +60,7 @@ impl Outbox {
             troubles: troubles.clone(),
             judge: judge.clone(),
             throttled: Throttled::new(context),
+            topic: config.topic.constant().map(str::to_owned),
         };
         let producer: BaseProducer<Reports> = client
             .create_with_context(reports)
@@ -98,7 +99,7 @@ fn serve(reporting: &Reporting, mut watch: Watch, ending: &AtomicBool) {
         if Instant::now() < look_at {
             continue;
         }
-        if let Some(error) = troubles.replaced() {
+        if let Some(error) = troubles.replaced(producer.client()) {
             producer.context().deliveries.fail(error);
         }
         troubles.ask(producer.client());
@@ -113,6 +114,8 @@ pub(crate) struct Reports {
     troubles: Arc<Troubles>,
     judge: Judge,
     throttled: Throttled,
+    /// Where the file names it.
+    topic: Option<String>,
 }
 
 impl ClientContext for Reports {
@@ -129,15 +132,16 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        let deed = Deed { operation: "Write", topic: self.topic.as_deref(), group: None };
         let failure = match code_of(&error) {
             RDKafkaErrorCode::Fatal => {
-                let error = Error::fatal(format!("the Kafka producer gave up: {reason}"));
-                Some(error.remedy("the pipeline starts again from its stored offsets"))
+                let denied = fatal_denial(reason).and_then(|code| self.troubles.denied(code, reason, deed));
+                Some(denied.unwrap_or_else(|| {
+                    Error::fatal(format!("the Kafka producer gave up: {reason}"))
+                        .remedy("the pipeline starts again from its stored offsets")
+                }))
             }
-            _ => {
-                let deed = Deed { operation: "Write", ..Deed::default() };
-                self.troubles.heard(&error, reason, deed)
-            }
+            _ => self.troubles.heard(&error, reason, deed),
         };
         if let Some(error) = failure {
             self.deliveries.fail(error);

@@ -36,6 +36,14 @@ pub(crate) enum Moved {
     Rejoin,
 }
 
+/// A partition whose offset is lost.
+struct Lost {
+    /// The offset to go on from, which is not there.
+    at: i64,
+    first: Found,
+    end: Found,
+}
+
 impl Member {
     /// Sees to all that stand still.
     pub(crate) fn recover(&self, consumer: &GroupConsumer) -> Moved {
@@ -127,7 +135,7 @@ impl Member {
         let mut offset = Some(halt.at);
         if lost {
             let error = self.say_lost(halt, &first, end.offset.unwrap_or(0));
-            offset = self.after_loss(consumer, &halt.topic, halt.partition, &first, &end, error)?;
+            offset = self.after_loss(consumer, Lost { at: halt.at, first, end }, error)?;
         }
         let Some(offset) = offset else {
             self.halts.later(halt, Stage::New, ASK_AGAIN);
@@ -155,29 +163,35 @@ impl Member {
     }
 
     /// Where to go on after a loss, as `on_lost_offsets` says; `None` when the cluster does not tell.
-    fn after_loss(
-        &self,
-        consumer: &GroupConsumer,
-        topic: &str,
-        partition: i32,
-        first: &Found,
-        end: &Found,
-        error: Error,
-    ) -> Result<Option<i64>> {
-        let offset = match self.on_lost {
+    fn after_loss(&self, consumer: &GroupConsumer, lost: Lost, error: Error) -> Result<Option<i64>> {
+        let Lost { at, first, end } = lost;
+        let (topic, partition) = (first.topic.clone(), first.partition);
+        let place = match self.on_lost {
             OnLostOffsets::Stop => return Err(error),
-            OnLostOffsets::Earliest => first.offset,
-            OnLostOffsets::Latest => end.offset,
+            OnLostOffsets::Earliest => first,
+            OnLostOffsets::Latest => end,
             OnLostOffsets::Timestamp(moment) => {
-                let since = [(topic, partition, Place::Since(moment.unix_ms))];
+                let since = [(&*topic, partition, Place::Since(moment.unix_ms))];
                 match questions::list_offsets(consumer.client(), &since, ASK_TIMEOUT) {
-                    Ok(found) => found.first().and_then(|found| found.offset).or(end.offset),
-                    Err(code) => return self.not_told(code, topic).map_or(Ok(None), Err),
+                    Ok(found) => found.into_iter().find(|found| found.offset.is_some()).unwrap_or(end),
+                    Err(code) => return self.not_told(code, &topic).map_or(Ok(None), Err),
                 }
             }
         };
-        let reason = error.says();
-        tracing::warn!(topic, partition, offset, policy = ?self.on_lost, reason, "going on behind what is lost");
+        let (reason, offset, policy) = (error.says(), place.offset, self.on_lost);
+        // Those that are gone, and those that are there and left out.
+        let skipped_records_max = offset.map(|offset| (offset - at).max(0));
+        let goes_on_with = place.timestamp_ms.and_then(time_of);
+        tracing::warn!(
+            topic,
+            partition,
+            offset,
+            skipped_records_max,
+            goes_on_with,
+            ?policy,
+            reason,
+            "going on behind what is lost"
+        );
         Ok(offset)
     }
 
@@ -231,7 +245,7 @@ impl Member {
                 ("time", &SOME_TIME),
             ],
         );
-        self.after_loss(consumer, topic, partition, &first, &end, error)
+        self.after_loss(consumer, Lost { at: had, first, end }, error)
     }
 
     /// The cluster did not answer: what is refused is an error, the rest is waited for.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::halts::Why;
 use super::handoff::{Batch, Ending, Handoff, name_of};
+use super::leaders::Leaders;
 use super::member::{GroupConsumer, Member};
 use super::pile::{Bounds, Pile};
 use super::recover::Moved;
@@ -47,7 +48,18 @@ pub(crate) fn start(
         .spawn(move || read(&queue, &handoff, bounds))?;
     std::thread::Builder::new().name("kafka-events".into()).spawn(move || {
         let now = Instant::now();
-        Events { consumer, reading, subscribed: Vec::new(), refresh, look_at: now, commit_at: now }.run(data);
+        let (subscribed, leaders) = (Vec::new(), Leaders::new());
+        Events {
+            consumer,
+            reading,
+            subscribed,
+            refresh,
+            look_at: now,
+            match_at: now,
+            leaders,
+            commit_at: now,
+        }
+        .run(data);
         drop(ended);
     })?;
     Ok(end)
@@ -60,6 +72,9 @@ struct Events {
     /// How often new topics of a pattern are looked for.
     refresh: Duration,
     look_at: Instant,
+    /// When they are looked for next.
+    match_at: Instant,
+    leaders: Leaders,
     /// When all offsets are committed once more, where no group is joined.
     commit_at: Instant,
 }
@@ -147,26 +162,34 @@ impl Events {
     /// Looks whether what is missing is there now, and for topics of a pattern.
     fn look(&mut self) {
         let member = self.consumer.context().clone();
-        if let Some(error) = member.troubles.replaced() {
+        if let Some(error) = member.troubles.replaced(self.consumer.client()) {
             member.handoff.fail(error);
         }
         let unknown = std::mem::take(&mut *member.unknown.lock().unwrap_or_else(PoisonError::into_inner));
         let away = member.troubles.to_ask();
         self.look_at = Instant::now() + LOOK_AGAIN;
+        let leaders = self.leaders.due(&member, away);
         let all = unknown
             || member.troubles.has(Trouble::Topics)
-            || matches!(self.reading, Reading::Shared(TopicSelection::Matching(_)));
-        let one = self.subscribed.first().map(String::as_str).filter(|_| !all);
-        if !all && !away {
+            || matches!(self.reading, Reading::Shared(TopicSelection::Matching(_)))
+                && Instant::now() >= self.match_at;
+        if !all && !away && !leaders {
             return;
         }
+        let enough = !all && (self.subscribed.len() == 1 || !leaders);
+        let one = self.subscribed.first().map(String::as_str).filter(|_| enough);
         match self.consumer.fetch_metadata(one, LOOK_AGAIN) {
             Ok(cluster) => {
                 member.troubles.answered();
+                if leaders {
+                    self.leaders.compare(&member, &cluster);
+                }
                 if all {
                     self.compare(&cluster);
                 }
             }
+            // Nobody was in doubt.
+            Err(_) if !all && !away => {}
             Err(error) => {
                 *member.unknown.lock().unwrap_or_else(PoisonError::into_inner) |= unknown;
                 match error.rdkafka_error_code() {
@@ -221,7 +244,7 @@ impl Events {
                     return member.troubles.set(Trouble::Topics, says);
                 }
                 member.troubles.clear(Trouble::Topics);
-                self.look_at = Instant::now() + self.refresh;
+                self.match_at = Instant::now() + self.refresh;
                 self.subscribe(names);
             }
         }

@@ -74,6 +74,18 @@ pub async fn committed(kafka: &Kafka, group: &str, topic: &str, partitions: i32)
     tokio::task::spawn_blocking(ask).await.unwrap()
 }
 
+/// The broker that leads the only partition of a topic that was just made.
+pub async fn until_led(kafka: &Kafka, topic: &str) -> u16 {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(leader) = tokio::task::block_in_place(|| kafka.leader(topic, 0)) {
+            return leader;
+        }
+        assert!(Instant::now() < deadline, "nobody leads {topic}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// Puts these numbers into a topic, as key and value.
 pub async fn fill(kafka: &Kafka, topic: &str, values: std::ops::Range<usize>, timestamp_ms: i64) {
     let mut writer = open_sink(&kafka.brokers(), json!({ "topic": topic })).await;

@@ -98,7 +98,7 @@ impl Commit {
         }
         // Stored first, released second (invariant 4).
         self.release(&moved).await?;
-        self.status.committed(&moved, begun.elapsed());
+        self.status.committed(begun.elapsed());
         Ok(())
     }
 

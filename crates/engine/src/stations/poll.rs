@@ -49,6 +49,7 @@ impl Poll {
         while !self.stop.requested() {
             if Instant::now() >= lag_due {
                 self.status.lag(self.source.lag());
+                self.source.stored().inspect(|stored| self.status.stored(stored));
                 lag_due = Instant::now() + LAG_INTERVAL;
             }
             self.release_all().await?;
@@ -91,13 +92,15 @@ impl Poll {
 
     /// The wave of stopping starts here: the channel closes behind the last batch.
     async fn finish(self) -> Result<()> {
-        let Poll { mut source, out, drains, mut releases, .. } = self;
+        let Poll { mut source, out, drains, mut releases, status, .. } = self;
         drop(out);
         drop(drains);
         while let Some(offsets) = releases.recv().await {
-            release(source.as_mut(), &offsets).await?;
+            release(source.as_mut(), &offsets, &status).await?;
         }
-        source.close().await
+        source.close().await?;
+        source.stored().inspect(|stored| status.stored(stored));
+        Ok(())
     }
 
     async fn pass_on(&mut self, batch: BatchId, records: Vec<Record>, resume_at: &Offsets) -> Result<()> {
@@ -140,7 +143,7 @@ impl Poll {
             () = self.stop.wait() => return Ok(false),
             offsets = self.releases.recv() => {
                 let Some(offsets) = offsets else { return Err(gone()) };
-                release(self.source.as_mut(), &offsets).await?;
+                release(self.source.as_mut(), &offsets, &self.status).await?;
                 return Ok(false);
             }
             () = self.budget.room(), if !self.budget.has_room() => return Ok(false),
@@ -169,7 +172,7 @@ impl Poll {
                 biased;
                 offsets = self.releases.recv() => {
                     let Some(offsets) = offsets else { return Err(gone()) };
-                    release(self.source.as_mut(), &offsets).await?;
+                    release(self.source.as_mut(), &offsets, &self.status).await?;
                 }
                 answer = &mut drained => {
                     answer.map_err(|_| gone())?;
@@ -184,21 +187,23 @@ impl Poll {
 
     async fn release_all(&mut self) -> Result<()> {
         while let Ok(offsets) = self.releases.try_recv() {
-            release(self.source.as_mut(), &offsets).await?;
+            release(self.source.as_mut(), &offsets, &self.status).await?;
         }
         Ok(())
     }
 }
 
 /// A release that cannot be made now is made with the next one, or at the next start (invariant 6).
-async fn release(source: &mut dyn Source, offsets: &Offsets) -> Result<()> {
+async fn release(source: &mut dyn Source, offsets: &Offsets, status: &Status) -> Result<()> {
     match source.release(offsets).await {
         Err(error) if error.kind() == ErrorKind::Transient => {
             tracing::warn!(%error, "offsets are not released yet");
-            Ok(())
         }
-        other => other,
+        Err(error) => return Err(error),
+        // What the source has not heard of yet counts when it has.
+        Ok(()) => status.stored(source.stored().as_ref().unwrap_or(offsets)),
     }
+    Ok(())
 }
 
 /// Another station ended first; its own error says why.

@@ -220,15 +220,15 @@ def given(schema, value):
 
 
 def verify(path):
+    """Reads each line's bytes to their end; whether they are its value, Java says, which does not guess at unions."""
     count = 0
     for line in open(path, encoding="utf-8"):
         line = json.loads(line)
         # Logical types are left alone: Python's dates have fewer years and fewer digits than Avro's.
-        schema, source = fastavro.parse_schema(bare(line["schema"])), io.BytesIO(bytes.fromhex(line["bytes"]))
-        value = fastavro.schemaless_reader(source, schema, return_named_type=True, return_record_name=True)
+        source = io.BytesIO(bytes.fromhex(line["bytes"]))
+        fastavro.schemaless_reader(source, fastavro.parse_schema(bare(line["schema"])))
         assert not source.read(), ("bytes left over", line)
         count += 1
-        del value
     print(f"fastavro reads {count} values", file=sys.stderr)
 
 

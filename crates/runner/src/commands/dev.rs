@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use aqueduct_api::Catalog;
-use aqueduct_devserver::registry::Registry;
+use aqueduct_devserver::Registry;
 use aqueduct_devserver::{DevBroker, Limits};
 use aqueduct_spec::{DevEnds, Environment, LoadOptions, Loaded, Pipeline};
 
@@ -74,10 +74,9 @@ async fn start(arguments: &Arguments) -> Result<Option<Exit>, String> {
     let ends = DevEnds {
         kafka_brokers: brokers.clone(),
         other_brokers: other_brokers.clone(),
-        registry_url: registry.url(),
         folder: folder.clone(),
     };
-    let options = LoadOptions { settings: None, dev: Some(ends) };
+    let options = LoadOptions { dev: Some(ends), registry_url: Some(registry.url()), settings: None };
     let paths = [arguments.file.clone()];
     let loaded = aqueduct_spec::load_with(&paths, &catalog, &Environment::of_process(), &options);
     super::print(&loaded.diagnostics);

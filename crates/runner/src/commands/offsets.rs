@@ -59,6 +59,9 @@ struct Set {
     /// Whose metric is asked for: our own, or that of kafka-lag-exporter
     #[arg(long, value_name = "METRIC", default_value = "aqueduct", requires = "from_prometheus")]
     metric: prometheus::Metric,
+    /// The authority that signed the certificate of Prometheus, in PEM; those of the system if it is left out
+    #[arg(long, value_name = "FILE", requires = "from_prometheus")]
+    ca: Option<PathBuf>,
     /// Not the last offsets, but those of that time
     #[arg(long, value_name = "TIME", requires = "from_prometheus", value_parser = time)]
     at: Option<i64>,
@@ -199,7 +202,8 @@ async fn targets(
         (None, Some(path)) => listed::read(path)?,
         (None, None) => {
             let url = arguments.from_prometheus.clone().unwrap_or_default();
-            prometheus::offsets(url, arguments.metric, pipeline, arguments.at).await?
+            let server = prometheus::Server::new(url, arguments.ca.as_deref())?;
+            prometheus::offsets(server, arguments.metric, pipeline, arguments.at).await?
         }
     };
     let known = |name: &str| standings.iter().any(|standing| &*standing.partition == name);

@@ -3,9 +3,12 @@
 mod compare;
 mod ends;
 mod file;
+mod typed;
 
 use std::path::{Path, PathBuf};
 
+use aqueduct_api::Catalog;
+use aqueduct_devserver::Registry;
 use aqueduct_spec::{Diagnostic, Pipeline};
 
 use crate::{Exit, catalog};
@@ -31,20 +34,29 @@ pub(crate) async fn run(arguments: Arguments) -> Exit {
             return Exit::Wrong;
         }
     };
+    // Stands in for the registry of each pipeline.
+    let registry = match Registry::start(([127, 0, 0, 1], 0).into()).await {
+        Ok(registry) => registry,
+        Err(error) => {
+            eprintln!("error: cannot start the embedded schema registry: {error}");
+            return Exit::Wrong;
+        }
+    };
     let (catalog, mut passed, mut failed, mut problems) = (catalog::catalog(), 0, 0, Vec::new());
     for path in &files {
-        match file::read(path, &catalog) {
+        match file::read(path, &catalog, &registry.url()).await {
             Err(found) => problems.extend(found),
             Ok(tests) => {
                 for test in tests {
                     println!("{}", path.display());
-                    let (good, bad) = run_cases(&test).await;
+                    let (good, bad) = run_cases(&test, &catalog).await;
                     passed += good;
                     failed += bad;
                 }
             }
         }
     }
+    registry.stop().await;
     super::print(&problems);
     println!("{passed} passed, {failed} failed");
     match (problems.is_empty(), failed) {
@@ -53,10 +65,10 @@ pub(crate) async fn run(arguments: Arguments) -> Exit {
     }
 }
 
-async fn run_cases((test, pipeline): &(TestFile, Pipeline)) -> (usize, usize) {
+async fn run_cases((test, pipeline): &(TestFile, Pipeline), catalog: &Catalog) -> (usize, usize) {
     let (mut passed, mut failed) = (0, 0);
     for case in &test.cases {
-        let differences = run_case(case, pipeline).await;
+        let differences = run_case(case, pipeline, catalog).await;
         if differences.is_empty() {
             passed += 1;
             println!("  ok    {}", case.name);
@@ -72,8 +84,8 @@ async fn run_cases((test, pipeline): &(TestFile, Pipeline)) -> (usize, usize) {
 }
 
 /// What is different from what the case expects; nothing when it passes.
-async fn run_case(case: &Case, pipeline: &Pipeline) -> Vec<String> {
-    match ends::pass(case, pipeline).await {
+async fn run_case(case: &Case, pipeline: &Pipeline, catalog: &Catalog) -> Vec<String> {
+    match ends::pass(case, pipeline, catalog).await {
         Ok(outcome) => compare::differences(case, &outcome),
         Err(error) => vec![error.to_string()],
     }

@@ -2,13 +2,14 @@
 //! kafka-lag-exporter's.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_api::{Error, Partition, Result, Target};
 use aqueduct_spec::Pipeline;
 use serde::Deserialize;
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 /// How long the server may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -28,6 +29,12 @@ pub(super) enum Metric {
     /// `kafka_consumergroup_group_offset`
     #[value(name = "kafka_lag_exporter")]
     KafkaLagExporter,
+}
+
+/// Where it answers, and whom we trust about that.
+pub(super) struct Server {
+    url: String,
+    authorities: Arc<Vec<Certificate<'static>>>,
 }
 
 #[derive(Deserialize)]
@@ -50,7 +57,7 @@ struct Sample {
 
 /// The offsets that were seen last before a time, or before now.
 pub(super) async fn offsets(
-    url: String,
+    server: Server,
     metric: Metric,
     pipeline: &Pipeline,
     at_ms: Option<i64>,
@@ -65,9 +72,9 @@ pub(super) async fn offsets(
     };
     let asked = selector.clone();
     let found = tokio::task::spawn_blocking(move || {
-        let values = ask(&url, &format!("last_over_time({asked}[{LOOK_BACK}])"), at_ms)?;
+        let values = server.ask(&format!("last_over_time({asked}[{LOOK_BACK}])"), at_ms)?;
         // A partition that moved from one process to another has a series of each; the one that was seen last counts.
-        let times = ask(&url, &format!("max_over_time(timestamp({asked})[{LOOK_BACK}:1m])"), at_ms)?;
+        let times = server.ask(&format!("max_over_time(timestamp({asked})[{LOOK_BACK}:1m])"), at_ms)?;
         Ok(latest(values, &times, metric))
     });
     let found =
@@ -114,40 +121,57 @@ fn partition_of(labels: &BTreeMap<String, String>, metric: Metric) -> Option<Par
     }
 }
 
-/// An instant query (HTTP API of Prometheus, `/api/v1/query`).
-fn ask(url: &str, query: &str, at_ms: Option<i64>) -> Result<Vec<Sample>, String> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(TIMEOUT))
-        .http_status_as_error(false)
-        .tls_config(tls())
-        .build()
-        .into();
-    let mut request = agent.get(format!("{}/api/v1/query", url.trim_end_matches('/'))).query("query", query);
-    if let Some(ms) = at_ms {
-        request = request.query("time", format!("{}.{:03}", ms.div_euclid(1_000), ms.rem_euclid(1_000)));
+impl Server {
+    /// At this address, with a certificate of this authority, or of one that the system trusts.
+    pub(super) fn new(url: String, ca: Option<&Path>) -> Result<Self> {
+        let read = |path: &Path| {
+            std::fs::read(path)
+                .map_err(|error| Error::config(format!("cannot read {}: {error}", path.display())))
+        };
+        let text = match ca {
+            Some(path) => read(path)?,
+            None => AUTHORITIES.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default(),
+        };
+        let authorities: Vec<_> = parse_pem(&text)
+            .filter_map(|item| match item {
+                Ok(PemItem::Certificate(certificate)) => Some(certificate),
+                _ => None,
+            })
+            .collect();
+        if let (Some(path), true) = (ca, authorities.is_empty()) {
+            return Err(Error::config(format!("{} holds no certificate in PEM", path.display())));
+        }
+        Ok(Self { url, authorities: Arc::new(authorities) })
     }
-    let mut answer = request.call().map_err(|error| error.to_string())?;
-    let status = answer.status();
-    let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
-    let body = body.map_err(|error| error.to_string())?;
-    let read: Answer = serde_json::from_slice(&body)
-        .map_err(|_| format!("it answers {status}, and not as Prometheus does"))?;
-    match read.data {
-        Some(data) if status.is_success() => Ok(data.result),
-        _ => Err(format!("it answers {status}: {}", read.error)),
-    }
-}
 
-fn tls() -> TlsConfig {
-    let text = AUTHORITIES.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default();
-    let certificates = parse_pem(&text).filter_map(|item| match item {
-        Ok(PemItem::Certificate(certificate)) => Some(certificate),
-        _ => None,
-    });
-    TlsConfig::builder()
-        .root_certs(RootCerts::Specific(Arc::new(certificates.collect())))
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .build()
+    /// An instant query (HTTP API of Prometheus, `/api/v1/query`).
+    fn ask(&self, query: &str, at_ms: Option<i64>) -> Result<Vec<Sample>, String> {
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::Specific(Arc::clone(&self.authorities)))
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .build();
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .http_status_as_error(false)
+            .tls_config(tls)
+            .build()
+            .into();
+        let url = self.url.trim_end_matches('/');
+        let mut request = agent.get(format!("{url}/api/v1/query")).query("query", query);
+        if let Some(ms) = at_ms {
+            request = request.query("time", format!("{}.{:03}", ms.div_euclid(1_000), ms.rem_euclid(1_000)));
+        }
+        let mut answer = request.call().map_err(|error| error.to_string())?;
+        let status = answer.status();
+        let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+        let body = body.map_err(|error| error.to_string())?;
+        let read: Answer = serde_json::from_slice(&body)
+            .map_err(|_| format!("it answers {status}, and not as Prometheus does"))?;
+        match read.data {
+            Some(data) if status.is_success() => Ok(data.result),
+            _ => Err(format!("it answers {status}: {}", read.error)),
+        }
+    }
 }
 
 /// A string of PromQL.

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aqueduct_api::{Batch, Condition, Error, Polled, Record, Result, Sink, Source, Written};
+use aqueduct_api::{Batch, Catalog, Condition, Error, Polled, Record, Result, Sink, Source, Written};
 use aqueduct_engine::chain::Chain;
 use aqueduct_engine::{Ends, Limits, Policy, Setting, Status, Stopper};
 use aqueduct_formats::record_line::{self, Defaults};
@@ -12,6 +12,7 @@ use aqueduct_spec::Pipeline;
 use async_trait::async_trait;
 
 use super::file::Case;
+use super::typed::Translated;
 
 /// What came out.
 pub(super) struct Outcome {
@@ -22,7 +23,7 @@ pub(super) struct Outcome {
 }
 
 /// Runs the case. An error is about the case itself, or ended the pipeline.
-pub(super) async fn pass(case: &Case, pipeline: &Pipeline) -> Result<Outcome> {
+pub(super) async fn pass(case: &Case, pipeline: &Pipeline, catalog: &Catalog) -> Result<Outcome> {
     let topic: Arc<str> = pipeline.source_raw["topics"][0].as_str().unwrap_or("test").into();
     let mut records = Vec::new();
     for (index, line) in case.records.iter().enumerate() {
@@ -32,6 +33,8 @@ pub(super) async fn pass(case: &Case, pipeline: &Pipeline) -> Result<Outcome> {
                 .map_err(|error| Error::bad_record(format!("record {}: {error}", index + 1)))?,
         );
     }
+    let mut typed = Translated::of(pipeline, catalog)?;
+    let (records, unwritable) = typed.as_the_source_has_it(records).await?;
     let (passed, rejected) = (Recorder::default(), Recorder::default());
     let ends = Ends {
         source: Box::new(Given(Some(records))),
@@ -50,7 +53,10 @@ pub(super) async fn pass(case: &Case, pipeline: &Pipeline) -> Result<Outcome> {
         stop: stopper.listener(),
     };
     aqueduct_engine::run_task(&pipeline.name, 0, ends, None, &setting).await?;
-    Ok(Outcome { passed: passed.take(), rejected: rejected.take() })
+    let mut rejected = rejected.take();
+    rejected.extend(unwritable);
+    rejected.sort_by_key(|record| record.origin.offset);
+    Ok(Outcome { passed: typed.as_json(passed.take()).await?, rejected })
 }
 
 /// Gives everything in one batch, then ends.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use aqueduct_api::Catalog;
-use aqueduct_spec::{Diagnostic, Environment, Pipeline};
+use aqueduct_api::registry::{Registering, SchemaKind};
+use aqueduct_api::{Catalog, SchemaText};
+use aqueduct_spec::{Diagnostic, Environment, LoadOptions, Pipeline};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -21,6 +22,9 @@ pub(super) struct TestFile {
     /// Variables for `${env:...}`; they come before those of the process.
     #[serde(default)]
     environment: BTreeMap<String, String>,
+    /// Avro schemas by subject, seen from the folder of this file: `shop.orders-value: order.avsc`.
+    #[serde(default)]
+    schemas: BTreeMap<String, PathBuf>,
     /// The cases.
     pub(super) cases: Vec<Case>,
 }
@@ -86,6 +90,8 @@ pub(super) enum Stage {
     Decode,
     /// A transform refused it.
     Transform,
+    /// It cannot be written in the sink's format.
+    Encode,
 }
 
 impl Stage {
@@ -94,25 +100,66 @@ impl Stage {
         match self {
             Stage::Decode => "decode",
             Stage::Transform => "transform",
+            Stage::Encode => "encode",
         }
     }
 }
 
 /// Reads a test file and the pipelines it is about, or finds all that is wrong.
-pub(super) fn read(path: &Path, catalog: &Catalog) -> Result<Vec<(TestFile, Pipeline)>, Vec<Diagnostic>> {
+pub(super) async fn read(
+    path: &Path,
+    catalog: &Catalog,
+    registry_url: &str,
+) -> Result<Vec<(TestFile, Pipeline)>, Vec<Diagnostic>> {
     let tests: Vec<TestFile> = aqueduct_spec::read_as(path, &Environment::of_process())?;
     if tests.is_empty() {
         return Err(vec![Diagnostic::of_file(path, "the file is empty", "write `pipeline:` and `cases:`")]);
     }
-    let with_pipeline = |test: TestFile| pipeline(path, &test, catalog).map(|pipeline| (test, pipeline));
-    tests.into_iter().map(with_pipeline).collect()
+    let mut read = Vec::new();
+    for test in tests {
+        let pipeline = pipeline(path, &test, catalog, registry_url)?;
+        register(path, &test, &pipeline).await.map_err(|says| {
+            vec![Diagnostic::of_file(
+                path,
+                says,
+                "name Avro schemas by subject: `shop.orders-value: order.avsc`",
+            )]
+        })?;
+        read.push((test, pipeline));
+    }
+    Ok(read)
 }
 
-fn pipeline(path: &Path, test: &TestFile, catalog: &Catalog) -> Result<Pipeline, Vec<Diagnostic>> {
+/// Makes the schemas known to the registry that stands in for the pipeline's own.
+async fn register(path: &Path, test: &TestFile, pipeline: &Pipeline) -> Result<(), String> {
+    if test.schemas.is_empty() {
+        return Ok(());
+    }
+    let registry = pipeline.source.formats.registry.as_ref().or(pipeline.sink.formats.registry.as_ref());
+    let registry = registry.ok_or("`schemas` are given, and no format of the pipeline needs a registry")?;
+    let registry = registry.open().map_err(|error| error.to_string())?;
+    for (subject, file) in &test.schemas {
+        let file = path.parent().unwrap_or(Path::new("")).join(file);
+        let text = std::fs::read_to_string(&file)
+            .map_err(|error| format!("the schema {} cannot be read: {error}", file.display()))?;
+        let how = Registering { allowed: true, normalize: false };
+        let schema = SchemaText::new(SchemaKind::Avro, text);
+        registry.id(subject, &schema, how).await.map_err(|error| format!("{}: {error}", file.display()))?;
+    }
+    Ok(())
+}
+
+fn pipeline(
+    path: &Path,
+    test: &TestFile,
+    catalog: &Catalog,
+    registry_url: &str,
+) -> Result<Pipeline, Vec<Diagnostic>> {
     let file = path.parent().unwrap_or(Path::new("")).join(&test.pipeline);
     let variable = |name: &str| test.environment.get(name).cloned().or_else(|| std::env::var(name).ok());
     let environment = Environment { variable: &variable, ..Environment::of_process() };
-    let loaded = aqueduct_spec::load(&[file], catalog, &environment);
+    let options = LoadOptions { registry_url: Some(registry_url.to_owned()), ..LoadOptions::default() };
+    let loaded = aqueduct_spec::load_with(&[file], catalog, &environment, &options);
     if !loaded.diagnostics.is_empty() {
         return Err(loaded.diagnostics);
     }

@@ -1,0 +1,85 @@
+//! Partitions that nobody leads: each end says which, the others go on, and so do they when a leader is back.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod ends;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use aqueduct_api::Condition;
+use aqueduct_tests::Kafka;
+use ends::{create, open_sink, open_source, record};
+use serde_json::json;
+use tokio::task::block_in_place;
+use tokio::time::{Instant, sleep, timeout};
+
+async fn until_says(condition: &Condition, expected: Option<&str>) {
+    let deadline = Instant::now() + ends::PATIENCE;
+    while condition.reason().as_deref() != expected {
+        assert!(Instant::now() < deadline, "expected {expected:?}\nfound {:?}", condition.reason());
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Ten records to each of the topics, past the ends under test.
+async fn fill(brokers: &str, topics: &[&str], first: usize) {
+    for topic in topics {
+        let mut writer = open_sink(brokers, json!({ "topic": topic })).await;
+        let records = (first..first + 10).map(|n| record("t", None, &n.to_string()));
+        writer.write(records.collect()).await.unwrap();
+        timeout(ends::PATIENCE, writer.flush()).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_without_leader_is_named_at_both_ends_and_holds_up_no_other() {
+    let kafka = block_in_place(|| Kafka::cluster(3));
+    // One partition each, without a second replica: their brokers differ.
+    let (mut lost, mut other) = (None, None);
+    for number in 0..12 {
+        let topic = format!("lonely-{number}");
+        create(&kafka, &topic, 1, &[]).await;
+        let leader = ends::until_led(&kafka, &topic).await;
+        match &lost {
+            None => lost = Some((topic, leader)),
+            Some((_, of)) if *of != leader => {
+                other = Some(topic);
+                break;
+            }
+            Some(_) => {}
+        }
+    }
+    let ((lost, victim), other) = (lost.unwrap(), other.unwrap());
+    let left: Vec<String> = (0..3)
+        .filter(|broker| *broker != victim)
+        .map(|broker| format!("127.0.0.1:{}", kafka.port_of(broker, 0)))
+        .collect();
+    let brokers = left.join(",");
+    fill(&brokers, &[&lost, &other], 0).await;
+    let mut reader = open_source(&brokers, "lonely", json!({ "topics": [lost, other] })).await;
+    let (_, resume) = reader.read(20).await;
+    reader.source.release(&resume).await.unwrap();
+    let mut writer = open_sink(&brokers, json!({ "topic": lost })).await;
+    block_in_place(|| kafka.kill_broker(victim));
+    let condition = writer.condition.clone();
+    let writing = tokio::spawn(async move {
+        writer.write((10..20).map(|n| record("t", None, &n.to_string())).collect()).await.unwrap();
+        timeout(ends::PATIENCE * 2, writer.flush()).await.unwrap().unwrap();
+        writer
+    });
+    let says = format!("partition 0 of topic `{lost}` has no leader; bring one of its brokers back");
+    until_says(&condition, Some(&says)).await;
+    until_says(&reader.condition, Some(&says)).await;
+    // The other one is read on.
+    fill(&brokers, &[&other], 10).await;
+    let (records, _) = reader.read(10).await;
+    assert_eq!(records.iter().map(|it| &*it.topic).collect::<BTreeSet<_>>(), BTreeSet::from([&*other]));
+    assert_eq!(reader.condition.reason(), Some(says.clone()), "it still stands");
+
+    block_in_place(|| kafka.start_broker(victim));
+    let _writer = writing.await.unwrap();
+    let (records, _) = reader.read(10).await;
+    assert!(records.iter().all(|it| *it.topic == *lost), "what it had read was not read again");
+    until_says(&reader.condition, None).await;
+    until_says(&condition, None).await;
+}
