@@ -279,7 +279,7 @@ mod tests {
     fn what_is_written_reads_back_the_same() {
         let order = json!({
             "type": "object", "title": "shop.Order", "required": ["id", "at", "local"], "properties": {
-                "id": { "type": "integer", "connect.index": 0, "connect.type": "int32", "default": 3 },
+                "id": { "type": "integer", "connect.index": 0, "connect.type": "int32" },
                 "at": { "type": "integer", "connect.index": 1, "connect.type": "int64", "connect.version": 1,
                     "title": "io.debezium.time.MicroTimestamp" },
                 "price": { "type": "number", "connect.index": 2, "title": "org.apache.kafka.connect.data.Decimal",
@@ -290,7 +290,7 @@ mod tests {
                 "bill": { "type": "object", "title": "shop.Address", "properties": { "city": { "type": "string" } } },
                 "tree": { "type": "object", "title": "shop.Tree", "properties": {
                     "below": { "type": "array", "items": { "$ref": "#/properties/tree" } } } },
-                "parent": { "$ref": "#" }, "any": {}, "map": { "type": "object", "additionalProperties": { "type": "boolean" } },
+                "parent": { "$ref": "#" }, "any": {}, "size": { "type": "integer", "default": 3 }, "map": { "type": "object", "additionalProperties": { "type": "boolean" } },
                 "state": { "enum": ["A", "B"], "title": "shop.State" }, "bytes": { "type": "string", "connect.type": "bytes" },
                 "local": { "type": "integer", "connect.type": "int64", "title": "org.apache.kafka.connect.data.Timestamp",
                     "connect.parameters": { "local": "1" } },

@@ -5,7 +5,7 @@ mod avro;
 mod bytes;
 pub mod framed;
 mod json;
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod json_schema;
 mod protobuf;
 pub mod record_line;

@@ -33,7 +33,7 @@ pub(super) const NANO_TIMESTAMP: &str = "io.debezium.time.NanoTimestamp";
 /// The parameter of a timestamp on nobody's clock.
 pub(super) const LOCAL: &str = "local";
 /// The attribute of a field that may be left out, but may not be null.
-pub(super) const NEVER_NULL: &str = "json.never_null";
+pub(super) const NEVER_NULL: &str = "json.not_null";
 
 /// Reads a schema.
 ///
@@ -150,7 +150,7 @@ impl<'a> Reading<'a> {
     }
 
     /// `#`, `#/definitions/Item`, `item.json`, `item.json#/...`, and the `$id` of a part of a document.
-    fn referred(&self, reference: &str, at: At<'a>) -> Result<At<'a>> {
+    fn referred(&self, reference: &'a str, at: At<'a>) -> Result<At<'a>> {
         let (file, fragment) = reference.split_once('#').unwrap_or((reference, ""));
         let own = |(name, json): &(String, Json)| {
             let id = json.get("$id").or_else(|| json.get("id")).and_then(Json::as_str);
@@ -357,7 +357,8 @@ impl<'a> Reading<'a> {
 
     fn field(&mut self, name: &str, at: At<'a>, required: bool) -> Result<Field> {
         let mut of = self.of(at)?;
-        let default = at.json.get("default").cloned();
+        // What is required is not made up where it is missing.
+        let default = at.json.get("default").filter(|_| !required).cloned();
         let mut attributes = BTreeMap::new();
         let nullable = self.schema.get(of).is_some_and(|of| match &of.kind {
             Kind::Any | Kind::Null => true,
@@ -369,13 +370,14 @@ impl<'a> Reading<'a> {
         if !required && !nullable {
             attributes.insert(NEVER_NULL.to_owned(), json!(true));
             let null = self.schema.add(Kind::Null);
-            of = match self.schema.get(of).map(|of| &of.kind) {
-                Some(Kind::Union(branches)) => {
-                    let branches = [null].into_iter().chain(branches.iter().copied()).collect();
-                    self.schema.add(Kind::Union(branches))
-                }
-                _ => self.schema.add(Kind::Union([null, of].into())),
+            let branches = match self.schema.get(of).map(|of| &of.kind) {
+                Some(Kind::Union(branches)) => branches.to_vec(),
+                _ => vec![of],
             };
+            // The type that the default is of stands first, as Avro wants it.
+            let first = default.as_ref().is_none_or(Json::is_null);
+            let branches = first.then_some(null).into_iter().chain(branches).chain((!first).then_some(null));
+            of = self.schema.add(Kind::Union(branches.collect()));
         }
         let default = default.or((!required).then_some(Json::Null));
         let doc = at.json.get("description").and_then(Json::as_str).map(Into::into);
