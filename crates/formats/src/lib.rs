@@ -5,6 +5,9 @@ mod avro;
 mod bytes;
 pub mod framed;
 mod json;
+#[allow(dead_code, unused_imports)]
+mod json_schema;
+mod protobuf;
 pub mod record_line;
 mod text;
 
@@ -14,6 +17,7 @@ use serde::Deserialize;
 pub use crate::avro::Avro;
 pub use crate::bytes::Bytes;
 pub use crate::json::{BytesAs, DecimalAs, Json, JsonOptions, NotANumber, TimeAs, schemaless};
+pub use crate::protobuf::Protobuf;
 pub use crate::text::Text;
 
 /// The block of a format that has no options.

@@ -270,17 +270,19 @@ impl Reading<'_> {
     /// Of a key that is there twice the last value counts.
     fn last_of_each(&self, mut entries: Vec<(Text, Value)>) -> Vec<(Text, Value)> {
         let bytes = self.cursor.bytes;
+        let mut stays = vec![true; entries.len()];
         let mut last: HashMap<&[u8], usize> = HashMap::with_capacity(entries.len());
         for (at, (name, _)) in entries.iter().enumerate() {
-            last.insert(name.bytes(bytes), at);
+            if let Some(before) = last.insert(name.bytes(bytes), at) {
+                stays[before] = false;
+            }
         }
-        if last.len() == entries.len() {
-            return entries;
+        let repeats = last.len() < stays.len();
+        drop(last);
+        if repeats {
+            let mut stays = stays.into_iter();
+            entries.retain(|_| stays.next().unwrap_or(true));
         }
-        let stays: Vec<bool> =
-            (0..).zip(&entries).map(|(at, (name, _))| last[name.bytes(bytes)] == at).collect();
-        let mut stays = stays.into_iter();
-        entries.retain(|_| stays.next().unwrap_or(true));
         entries
     }
 

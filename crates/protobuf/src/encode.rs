@@ -163,6 +163,9 @@ impl Writing<'_> {
     }
 }
 
+/// Appends one value.
+type PutOne<'a> = &'a dyn Fn(&Value, &mut Vec<u8>) -> Result<(), Fault>;
+
 /// Writes a field, if there is anything to write; `put` writes one value of it.
 pub(crate) fn field(
     number: u32,
@@ -171,7 +174,7 @@ pub(crate) fn field(
     payload: &[u8],
     value: &Value,
     out: &mut Vec<u8>,
-    put: &dyn Fn(&Value, &mut Vec<u8>) -> Result<(), Fault>,
+    put: PutOne<'_>,
 ) -> Result<(), Fault> {
     match (label, value) {
         // A field that is not there at all takes what its readers take for it.

@@ -18,13 +18,14 @@ use aqueduct_api::schema::{
 };
 use protox::prost_reflect::prost_types::FieldDescriptorProto;
 use protox::prost_reflect::{
-    self as reflect, Cardinality, EnumDescriptor, FieldDescriptor, MapKey, MessageDescriptor,
+    self as reflect, Cardinality, EnumDescriptor, FieldDescriptor, MapKey, MessageDescriptor, Syntax,
 };
 use serde_json::{Value as Json, json};
 
 use crate::compile::ProtoError;
 use crate::logical::unsigned_bytes;
 use crate::shape::{Item, Label, Member, Message, Options, Scalar, Symbols, Timestamps, Unsigned};
+use crate::wire::Wire;
 
 /// A schema has fewer fields than this.
 const FIELDS_MAX: usize = 100_000;
@@ -128,7 +129,7 @@ impl Shaping {
         } else {
             let (item, of) = self.item(field, field);
             if field.is_list() {
-                let label = Label::List { slot: slot(), packed: field.is_packed() };
+                let label = Label::List { slot: slot(), packed: is_packed(field, item) };
                 (label, item, self.schema.add(Kind::List(of)))
             } else {
                 let declared = field.field_descriptor_proto().default_value.is_some();
@@ -359,6 +360,15 @@ fn unusual(item: Item) -> Option<&'static str> {
         Item::Scalar(Scalar::Sfixed64) => "sfixed64",
         _ => return None,
     })
+}
+
+/// Whether a list of numbers is written in one piece. The compiler's own answer was given before it had read the options.
+fn is_packed(field: &FieldDescriptor, item: Item) -> bool {
+    let said = field.options();
+    let said = said.has_field_by_name("packed").then(|| said.get_field_by_name("packed")).flatten();
+    let said = said.and_then(|said| said.as_bool());
+    let packs = field.parent_file().syntax() == Syntax::Proto3;
+    item.wire() != Wire::Counted && said.unwrap_or(packs)
 }
 
 /// Precision and scale of a decimal, which Confluent's converters write into the field's options. Connect's decimals

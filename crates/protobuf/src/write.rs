@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use aqueduct_api::schema::{Enumeration, Field, Kind, Logical, RecordType, Schema, Type, TypeId};
 use serde_json::Value as Json;
 
-use crate::compile::ProtoError;
+use crate::compile::{Proto, ProtoError};
 use crate::resolve::{branch_name, shouted};
 
 /// What a record without a name is called.
@@ -25,6 +25,13 @@ const DEPTH_MAX: usize = 30;
 /// # Errors
 /// When the schema has what Protobuf cannot say: a list of lists, values of any type, names with other letters.
 pub fn write(schema: &Schema) -> Result<String, ProtoError> {
+    let text = text(schema)?;
+    // What else Protobuf has against names and numbers, its compiler knows.
+    Proto::compile(&text, &[])?;
+    Ok(text)
+}
+
+fn text(schema: &Schema) -> Result<String, ProtoError> {
     let root = bare(schema, schema.root());
     let Kind::Record(record) = &schema.get(root).kind else {
         return wrapper(schema.get(root));

@@ -20,6 +20,7 @@ pub(crate) fn catalog() -> Catalog {
         .format::<formats::Text>()
         .format::<formats::Json>()
         .format::<formats::Avro>()
+        .format::<formats::Protobuf>()
         .transform::<transforms::Mask>()
         .registry::<aqueduct_registry::SchemaRegistry>()
         .offset_store::<offsets::Memory>()

@@ -1,9 +1,9 @@
 //! Random numbers by seed (SplitMix64), so that what failed once fails again.
 
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -15,21 +15,21 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit.max(1) as u64) as usize
     }
 
-    pub fn one_of<'a, T>(&mut self, list: &'a [T]) -> &'a T {
+    pub(crate) fn one_of<'a, T>(&mut self, list: &'a [T]) -> &'a T {
         &list[self.below(list.len())]
     }
 
     /// Small and large ones, of both signs.
-    pub fn number(&mut self) -> i64 {
+    pub(crate) fn number(&mut self) -> i64 {
         let bits = self.below(64);
         (self.next() >> bits) as i64 * if self.below(2) == 0 { 1 } else { -1 }
     }
 
-    pub fn text(&mut self) -> String {
+    pub(crate) fn text(&mut self) -> String {
         (0..self.below(9)).map(|_| *self.one_of(&['a', 'Z', '0', ' ', '"', 'ü', '漢', '\u{1f600}'])).collect()
     }
 }
