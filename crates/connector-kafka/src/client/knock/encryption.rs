@@ -71,18 +71,16 @@ impl Encryption {
                     return Err(distrust(broker, host, &certificate, verdict));
                 }
                 let says = stream.error().to_string();
-                let waits = stream.error().io_error().map(std::io::Error::kind);
-                if waits.is_some_and(|kind| {
-                    matches!(kind, std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
-                }) {
-                    let cause = "it takes the connection and says nothing";
-                    return Err(NO_ANSWER.told(&[("broker", &broker), ("cause", &cause)]));
-                }
                 if says.contains("alert") {
                     return Err(self.refused(broker, &says));
                 }
                 // A plain listener closes the connection, or says something that is no TLS.
                 Err(TLS_UNEXPECTED.told(&[("broker", &broker)]))
+            }
+            // The time to read is over.
+            Err(HandshakeError::WouldBlock(_)) => {
+                let cause = "it takes the connection and says nothing";
+                Err(NO_ANSWER.told(&[("broker", &broker), ("cause", &cause)]))
             }
             Err(error) => Err(failed(broker, &error.to_string())),
         }
