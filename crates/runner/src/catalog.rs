@@ -21,6 +21,7 @@ pub(crate) fn catalog() -> Catalog {
         .format::<formats::Json>()
         .format::<formats::Avro>()
         .format::<formats::Protobuf>()
+        .format::<formats::Protobuf>()
         .transform::<transforms::Mask>()
         .registry::<aqueduct_registry::SchemaRegistry>()
         .offset_store::<offsets::Memory>()
