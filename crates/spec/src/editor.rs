@@ -19,12 +19,13 @@ pub fn json_schema(catalog: &Catalog) -> Value {
     soften(&mut root);
     let mut definitions = root["$defs"].take();
     let formats = one_of(&catalog.formats, "format", &mut definitions, &[]);
-    let source =
-        one_of(&catalog.sources, "source", &mut definitions, &[("key", &formats), ("value", &formats)]);
-    let sink = one_of(&catalog.sinks, "sink", &mut definitions, &[]);
+    let registry = registry(catalog, &mut definitions);
+    let beside = [("key", &formats), ("value", &formats), ("headers", &formats), ("registry", &registry)];
+    let source = one_of(&catalog.sources, "source", &mut definitions, &beside);
+    let sink = one_of(&catalog.sinks, "sink", &mut definitions, &beside);
     let transform = one_of(&catalog.transforms, "transform", &mut definitions, &[]);
     let store = one_of(&catalog.offset_stores, "offset_store", &mut definitions, &[]);
-    for (key, made) in [("source", source), ("sink", sink), ("offset_store", store)] {
+    for (key, made) in [("source", source), ("sink", sink), ("registry", registry), ("offset_store", store)] {
         fill(&mut root["properties"][key], made);
     }
     fill(&mut root["properties"]["transforms"]["items"], transform);
@@ -46,6 +47,20 @@ pub fn json_schema(catalog: &Catalog) -> Value {
 fn known<T: ?Sized>(entries: &BTreeMap<&'static str, Entry<T>>, none: &str) -> String {
     let names: Vec<&str> = entries.keys().copied().collect();
     if names.is_empty() { format!("no {none}") } else { names.join(", ") }
+}
+
+/// What `registry:` takes.
+fn registry(catalog: &Catalog, definitions: &mut Value) -> Value {
+    let Some(entry) = &catalog.registry else { return Value::Bool(false) };
+    let mut schema = entry.schema().to_value();
+    if let Some(map) = schema.as_object_mut() {
+        map.remove("$schema");
+        map.insert("description".into(), entry.about.into());
+    }
+    soften(&mut schema);
+    rebase(&mut schema, "#/$defs/registry");
+    definitions["registry"] = schema;
+    json!({ "$ref": "#/$defs/registry" })
 }
 
 /// Puts a schema in a place and keeps the description that stands there.

@@ -18,7 +18,9 @@ pub fn reference(catalog: &Catalog, name: &str) -> Option<String> {
     let format = catalog.formats.get(name).map(|entry| ("Format", entry.about, entry.schema().to_value()));
     let store =
         catalog.offset_stores.get(name).map(|entry| ("Offset store", entry.about, entry.schema().to_value()));
-    let parts: Vec<_> = [source, sink, transform, format, store].into_iter().flatten().collect();
+    let registry = catalog.registry.as_ref().filter(|entry| entry.name == name);
+    let registry = registry.map(|entry| ("Registry", entry.about, entry.schema().to_value()));
+    let parts: Vec<_> = [source, sink, transform, format, store, registry].into_iter().flatten().collect();
     if parts.is_empty() {
         return None;
     }

@@ -122,13 +122,13 @@ fn a_sound_file_becomes_its_pipelines() {
 
     let lake = &loaded.pipelines[0];
     assert_eq!(lake.description.as_deref(), Some("all orders, folded\n"));
-    assert_eq!((lake.source.connector.kind, lake.sink.kind, lake.tasks), ("kafka", "s3", 3));
+    assert_eq!((lake.source.connector.kind, lake.sink.connector.kind, lake.tasks), ("kafka", "s3", 3));
     assert_eq!(lake.source.formats.value.as_ref().map(|format| format.kind), Some("json"));
     assert_eq!((lake.transforms.len(), lake.stop_timeout), (2, Duration::from_secs(90)));
     let accepted = lake.errors.stop_after.map(|after| (after.records, after.window));
     assert_eq!(accepted, Some((100, Duration::from_secs(60))));
     assert!(
-        matches!(&lake.errors.on_bad_record, OnBadRecord::DeadLetter(letter) if letter.sink.kind == "kafka")
+        matches!(&lake.errors.on_bad_record, OnBadRecord::DeadLetter(letter) if letter.sink.connector.kind == "kafka")
     );
     assert_eq!(lake.dev, Some(json!({ "generate": "orders" })));
     let connection = &lake.source_raw["connection"];
@@ -143,7 +143,7 @@ fn a_sound_file_becomes_its_pipelines() {
     assert!(matches!(by_name.errors.on_bad_record, OnBadRecord::Skip));
     assert_eq!(lines.sink_raw["format"], json!({ "lines": {} }), "a name alone is an empty block");
     assert!(
-        matches!(&lines.errors.on_bad_record, OnBadRecord::DeadLetter(letter) if letter.sink.kind == "file")
+        matches!(&lines.errors.on_bad_record, OnBadRecord::DeadLetter(letter) if letter.sink.connector.kind == "file")
     );
 }
 
@@ -168,7 +168,7 @@ fn settings_are_found_above_the_file_and_can_be_named() {
     let alone = read(std::slice::from_ref(&file), true, &LoadOptions::default());
     assert!(shown(&alone).contains("there is no aqueduct.yaml beside this file"));
     let settings = Some(folder.0.join("aqueduct.yaml"));
-    assert_eq!(shown(&read(&[file], true, &LoadOptions { settings, dev: None })), "");
+    assert_eq!(shown(&read(&[file], true, &LoadOptions { settings, ..LoadOptions::default() })), "");
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn dev_replaces_its_ends_and_needs_none_of_their_variables() {
     let (lake, mirror) = (&loaded.pipelines[0], &loaded.pipelines[1]);
     assert_eq!(lake.source_raw["connection"], json!({ "brokers": "127.0.0.1:1234" }));
     assert_eq!(lake.source_raw["topics"], json!(["shop.orders"]));
-    assert_eq!((lake.sink.kind, &lake.sink_raw["folder"]), ("directory", &json!("/tmp/lake/lake")));
+    assert_eq!((lake.sink.connector.kind, &lake.sink_raw["folder"]), ("directory", &json!("/tmp/lake/lake")));
     assert_eq!(lake.sink_raw["format"], json!({ "json_lines": { "compression": "zstd" } }));
     assert_eq!(mirror.source_raw["connection"], json!({ "brokers": "127.0.0.1:1234" }));
     // A mirror does not feed itself.
@@ -325,4 +325,41 @@ fn the_examples_of_the_guide_are_sound() {
     let loaded = read(std::slice::from_ref(&folder.0), true, &LoadOptions::default());
     assert_eq!(shown(&loaded), "");
     assert_eq!((blocks.len(), loaded.pipelines.len()), (3, 4));
+}
+
+#[test]
+fn formats_of_both_ends_find_their_registry() {
+    let folder = Folder::new("formats");
+    folder.write("aqueduct.yaml", "registry: { url: \"${env:REGISTRY:-http://shared:8081}\" }\n");
+    let ends = "source: { kafka: { connection: { brokers: b }, topics: [t] }, key: string, value: avro, headers: string }\n";
+    let own = "registry: { url: \"http://own:8081\" }\n";
+    folder.write("a.yaml", &format!("pipeline: a\n{ends}sink: discard\n"));
+    folder.write(
+        "b.yaml",
+        &format!("pipeline: b\n{ends}sink: {{ discard: {{}}, value: json, {} }}\n", own.trim()),
+    );
+    folder.write(
+        "c.yaml",
+        "pipeline: c\nsource: { kafka: { connection: { brokers: b }, topics: [t] } }\nsink: discard\n",
+    );
+    let loaded = read(std::slice::from_ref(&folder.0), false, &LoadOptions::default());
+    assert_eq!(shown(&loaded), "");
+    let [a, b, c] = loaded.pipelines.as_slice() else { panic!("three pipelines") };
+    let kind = |format: &Option<aqueduct_spec::pipeline::Named<_>>| format.as_ref().map(|format| format.kind);
+    assert_eq!((kind(&a.source.formats.key), kind(&a.source.formats.value)), (Some("string"), Some("avro")));
+    assert_eq!((kind(&a.source.formats.headers), kind(&a.sink.formats.value)), (Some("string"), None));
+    assert_eq!(kind(&b.sink.formats.value), Some("json"));
+    let same = |x: &aqueduct_spec::pipeline::Formats, y: &aqueduct_spec::pipeline::Formats| match (
+        &x.registry,
+        &y.registry,
+    ) {
+        (Some(x), Some(y)) => std::sync::Arc::ptr_eq(x, y),
+        _ => false,
+    };
+    assert!(same(&a.source.formats, &a.sink.formats), "both ends have the shared one");
+    assert!(
+        b.sink.formats.registry.is_some() && !same(&b.source.formats, &b.sink.formats),
+        "the sink has its own"
+    );
+    assert!(c.source.formats.registry.is_none(), "what nobody needs is not opened");
 }

@@ -4,7 +4,7 @@ use aqueduct_api::Catalog;
 
 use crate::{Exit, catalog};
 
-/// List connectors, formats and offset stores, or print the reference page of one
+/// List connectors, transforms, formats and offset stores, or print the reference page of one
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The name as it stands in a pipeline file
@@ -33,6 +33,7 @@ fn list(catalog: &Catalog) {
     group("transforms", catalog.transforms.values().map(|it| (it.name, it.about)));
     group("record formats", catalog.formats.values().map(|it| (it.name, it.about)));
     group("offset stores", catalog.offset_stores.values().map(|it| (it.name, it.about)));
+    group("registry", catalog.registry.iter().map(|it| (it.name, it.about)));
     println!("`aqueduct connectors NAME` prints the options of one of them.");
 }
 
@@ -43,7 +44,7 @@ fn group(title: &str, entries: impl Iterator<Item = (&'static str, &'static str)
     }
     println!("{title}");
     for (name, about) in entries {
-        println!("  {name:<10} {about}");
+        println!("  {name:<12} {about}");
     }
     println!();
 }

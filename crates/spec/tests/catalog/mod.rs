@@ -3,6 +3,7 @@
 #![allow(unreachable_pub)]
 
 mod kafka;
+mod registry;
 
 use std::sync::Arc;
 
@@ -34,6 +35,8 @@ pub fn catalog() -> Catalog {
         .format::<Bytes>()
         .format::<Text>()
         .format::<Json>()
+        .format::<registry::Avro>()
+        .registry::<registry::AnyRegistry>()
         .offset_store::<Memory>()
         .offset_store::<Files>()
 }
