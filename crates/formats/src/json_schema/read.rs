@@ -47,6 +47,7 @@ pub(crate) fn parse(text: &SchemaText) -> Result<Arc<Schema>> {
         schema: SchemaBuilder::default(),
         known: HashMap::new(),
         open: HashMap::new(),
+        nullable: HashSet::new(),
         names: HashSet::new(),
         titled: HashMap::new(),
         types: 0,
@@ -74,6 +75,8 @@ struct Reading<'a> {
     known: HashMap<*const Json, TypeId>,
     /// What is being read, with the promise where it was met again inside.
     open: HashMap<*const Json, Option<TypeId>>,
+    /// Promises that will be kept with a type that may be null.
+    nullable: HashSet<TypeId>,
     /// Full names that are taken.
     names: HashSet<String>,
     /// Records and enums by their title: one that is written out in many places is one type.
@@ -101,7 +104,11 @@ impl<'a> Reading<'a> {
             return Ok(*known);
         }
         if let Some(promised) = self.open.get_mut(&place) {
-            return Ok(*promised.get_or_insert_with(|| self.schema.promise()));
+            let id = *promised.get_or_insert_with(|| self.schema.promise());
+            if has_null(at.json) {
+                self.nullable.insert(id);
+            }
+            return Ok(id);
         }
         self.open.insert(place, None);
         let id = self.new(at)?;
@@ -360,13 +367,13 @@ impl<'a> Reading<'a> {
         // What is required is not made up where it is missing.
         let default = at.json.get("default").filter(|_| !required).cloned();
         let mut attributes = BTreeMap::new();
-        let nullable = self.schema.get(of).is_some_and(|of| match &of.kind {
-            Kind::Any | Kind::Null => true,
-            Kind::Union(branches) => branches
-                .iter()
-                .any(|branch| self.schema.get(*branch).is_some_and(|branch| branch.kind == Kind::Null)),
-            _ => false,
-        });
+        let null = |of: &TypeId| self.schema.get(*of).is_some_and(|of| of.kind == Kind::Null);
+        let nullable = match self.schema.get(of).map(|of| &of.kind) {
+            Some(Kind::Any | Kind::Null) => true,
+            Some(Kind::Union(branches)) => branches.iter().any(null),
+            Some(_) => false,
+            None => self.nullable.contains(&of),
+        };
         if !required && !nullable {
             attributes.insert(NEVER_NULL.to_owned(), json!(true));
             let null = self.schema.add(Kind::Null);
@@ -398,6 +405,13 @@ impl<'a> Reading<'a> {
         let doc = map.get("description").and_then(Json::as_str).map(Into::into);
         Name { doc, ..Name::new(full) }
     }
+}
+
+/// Whether a schema of several forms, or several types, has null among them.
+fn has_null(json: &Json) -> bool {
+    let list = |name: &str| json.get(name).and_then(Json::as_array).into_iter().flatten();
+    list("oneOf").chain(list("anyOf")).any(|form| form.get("type").and_then(Json::as_str) == Some("null"))
+        || list("type").any(|name| name.as_str() == Some("null"))
 }
 
 /// What the values of a kind look like in JSON; nothing for those that may look in many ways.
