@@ -128,7 +128,7 @@ fn a_sound_file_becomes_its_pipelines() {
     let accepted = lake.errors.stop_after.map(|after| (after.records, after.window));
     assert_eq!(accepted, Some((100, Duration::from_secs(60))));
     assert!(
-        matches!(&lake.errors.on_bad_record, OnBadRecord::DeadLetter(letter) if letter.sink.connector.kind == "kafka")
+        matches!(&lake.errors.on_bad_record, OnBadRecord::DeadLetter(letter) if letter.sink.kind == "kafka")
     );
     assert_eq!(lake.dev, Some(json!({ "generate": "orders" })));
     let connection = &lake.source_raw["connection"];
@@ -143,7 +143,7 @@ fn a_sound_file_becomes_its_pipelines() {
     assert!(matches!(by_name.errors.on_bad_record, OnBadRecord::Skip));
     assert_eq!(lines.sink_raw["format"], json!({ "lines": {} }), "a name alone is an empty block");
     assert!(
-        matches!(&lines.errors.on_bad_record, OnBadRecord::DeadLetter(letter) if letter.sink.connector.kind == "file")
+        matches!(&lines.errors.on_bad_record, OnBadRecord::DeadLetter(letter) if letter.sink.kind == "file")
     );
 }
 
@@ -331,7 +331,7 @@ fn the_examples_of_the_guide_are_sound() {
 fn formats_of_both_ends_find_their_registry() {
     let folder = Folder::new("formats");
     folder.write("aqueduct.yaml", "registry: { url: \"${env:REGISTRY:-http://shared:8081}\" }\n");
-    let ends = "source: { kafka: { connection: { brokers: b }, topics: [t] }, key: string, value: avro, headers: string }\n";
+    let ends = "source: { kafka: { connection: { brokers: \"b:9092\" }, topics: [t] }, key: string, value: avro, headers: string }\n";
     let own = "registry: { url: \"http://own:8081\" }\n";
     folder.write("a.yaml", &format!("pipeline: a\n{ends}sink: discard\n"));
     folder.write(
@@ -340,7 +340,7 @@ fn formats_of_both_ends_find_their_registry() {
     );
     folder.write(
         "c.yaml",
-        "pipeline: c\nsource: { kafka: { connection: { brokers: b }, topics: [t] } }\nsink: discard\n",
+        "pipeline: c\nsource: { kafka: { connection: { brokers: \"b:9092\" }, topics: [t] } }\nsink: discard\n",
     );
     let loaded = read(std::slice::from_ref(&folder.0), false, &LoadOptions::default());
     assert_eq!(shown(&loaded), "");
