@@ -216,3 +216,22 @@ async fn ids_are_translated_between_registries_without_a_look_at_the_payload() {
     assert_eq!(out, framed(1, b"whatever"));
     assert_eq!(to.subjects(), ["out-value"]);
 }
+
+#[tokio::test]
+async fn what_has_no_schema_is_brought_into_the_one_that_is_named() {
+    let registry = Memory::new("r");
+    let id = registry.put("out-value", SchemaKind::Avro, V1);
+    let mut json = aqueduct_formats::Json::decoder(
+        &Arc::new(serde_json::from_value(json!({})).unwrap()),
+        &context(&registry),
+    )
+    .unwrap();
+    let typed = json.decode(Held::new(r#"{"card":"ab","id":1}"#).piece()).unwrap();
+    let latest = || encoder(json!({ "schema": "latest" }), &registry);
+    assert_eq!(encode(&mut *latest(), &typed).await.unwrap(), framed(id, ORDER));
+    let error = encode(&mut *encoder(json!({}), &registry), &typed).await.unwrap_err();
+    assert!(error.to_string().contains("a value without a schema cannot be registered"), "{error}");
+    let typed = json.decode(Held::new(r#"{"card":"ab","id":"x"}"#).piece()).unwrap();
+    let error = encode(&mut *latest(), &typed).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::BadRecord && error.to_string().contains("id"), "{error}");
+}

@@ -81,7 +81,10 @@ impl<L: Language> Framed<L> {
                     Target::Version(number) => Version::Number(*number),
                     _ => Version::Latest,
                 };
-                let found = self.registry.version(&subject(&own()?)?, version).await?;
+                // A value without a schema has no name, and needs none where the topic says the subject.
+                let record = || self.language.record_name(&own()?);
+                let subject = self.framing.subject.name(topic, self.part, record)?;
+                let found = self.registry.version(&subject, version).await?;
                 (found.id, found.schema.clone())
             }
         };
