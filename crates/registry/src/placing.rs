@@ -91,7 +91,7 @@ impl Placing<'_> {
             for reference in &schema.references {
                 versions.push(self.version(&reference.subject, &reference.schema, depth + 1).await?);
             }
-            let body = body(schema, versions.into_iter());
+            let body = body(schema, versions);
             match self.look_up(subject, &body).await {
                 Err(failure) if failure.cause == Cause::Unknown && self.how.allowed => {
                     self.register(subject, &body).await

@@ -264,7 +264,9 @@ async fn logs_have_paths_and_no_secrets() {
     }
     let lines = Lines::default();
     let made = lines.clone();
-    let logs = tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::TRACE);
+    let logs = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE);
     let _guard = tracing::subscriber::set_default(logs.with_writer(move || made.clone()).finish());
     let stub = Stub::start(|_| Reply::ok(json!({ "id": 1, "schema": "\"a-secret-schema\"" }))).await;
     let login = stub.open_with(json!({ "user": "app", "password": "hunter2" }));

@@ -139,7 +139,7 @@ impl Server {
     async fn references_come_along_and_go_first(&self) {
         let registry = self.open();
         let sku = avro(
-            json!({ "type": "record", "name": "shop.Sku", "fields": [{ "name": "code", "type": "string" }] }),
+            json!({ "type": "record", "name": "Sku", "namespace": "shop", "fields": [{ "name": "code", "type": "string" }] }),
         );
         let line = SchemaText {
             references: vec![Reference {
