@@ -34,7 +34,7 @@ use refusal::Refusal;
 use store::Store;
 
 /// What the answers are said to be; clients take it for JSON.
-const JSON: HeaderValue = HeaderValue::from_static("application/vnd.schemaregistry.v1+json");
+const JSON: &str = "application/vnd.schemaregistry.v1+json";
 /// After an error of the listener.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -192,6 +192,6 @@ async fn respond(request: Request<Incoming>, shared: &Shared) -> Response<Full<B
     debug!(method = %head.method, path = head.uri.path(), status = status.as_u16(), "registry answered");
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
     response
 }

@@ -88,20 +88,19 @@ fn json_for(store: &mut Store, request: &Request<'_>, path: &[&str], query: &Que
 }
 
 fn schemas(store: &Store, path: &[&str], query: &Query) -> Answer {
-    let of_id = |id: u32| store.everywhere(query.shown()).filter(move |(_, version)| version.id == id);
+    let of_id = |id: u32| store.everywhere(query.shown()).filter(move |(_, version, _)| version.id == id);
     match path {
         [] => {
-            let last = |subject: &str, version: &Version| {
+            let is_latest = |subject: &str, version: &Version| {
                 let latest = store.version(subject, Which::Latest, query.shown());
                 latest.is_ok_and(|(latest, _)| latest.number == version.number)
             };
-            let asked_for = |(subject, version): &(&str, Version)| {
-                subject.starts_with(query.prefix()) && (!query.flag("latestOnly") || last(subject, version))
+            let asked_for = |(subject, version, _): &(&str, Version, &Document)| {
+                subject.starts_with(query.prefix())
+                    && (!query.flag("latestOnly") || is_latest(subject, version))
             };
-            let found = store.everywhere(query.shown()).filter(asked_for).filter_map(|(subject, version)| {
-                Some(whole(subject, version, store.by_id(&version.id.to_string()).ok()?.1))
-            });
-            Ok(query.page(found))
+            let found = store.everywhere(query.shown()).filter(asked_for);
+            Ok(query.page(found.map(|(subject, version, document)| whole(subject, version, document))))
         }
         ["types"] => Ok(Language::ALL.map(Language::name).into_iter().collect()),
         ["ids", id] => {
@@ -113,12 +112,12 @@ fn schemas(store: &Store, path: &[&str], query: &Query) -> Answer {
             Ok(body)
         }
         ["ids", id, "subjects"] => {
-            let mut subjects: Vec<&str> = of_id(store.by_id(id)?.0).map(|(subject, _)| subject).collect();
+            let mut subjects: Vec<&str> = of_id(store.by_id(id)?.0).map(|(subject, ..)| subject).collect();
             subjects.dedup();
             Ok(query.page(subjects))
         }
         ["ids", id, "versions"] => {
-            let version = |(subject, version): (&str, Version)| json!({ "subject": subject, "version": version.number });
+            let version = |(subject, version, _): (&str, Version, &Document)| json!({ "subject": subject, "version": version.number });
             Ok(query.page(of_id(store.by_id(id)?.0).map(version)))
         }
         ["guids", guid] => Ok(contents(store.by_guid(guid)?.1)),
@@ -144,8 +143,7 @@ fn lookup(store: &Store, subject: &str, body: &[u8], query: &Query) -> Answer {
     // That there is no such subject is said before anything about the schema.
     store.versions(subject, query.shown())?;
     let document = store.read(Sent::read(body)?.draft()?)?;
-    let version = store.find(subject, &document, query.shown())?;
-    let (_, known) = store.by_id(&version.id.to_string())?;
+    let (version, known) = store.find(subject, &document, query.shown())?;
     Ok(whole(subject, version, known))
 }
 

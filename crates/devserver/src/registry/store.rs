@@ -1,6 +1,6 @@
 //! Everything the registry remembers: schemas by id, versions by subject, levels. No I/O.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::RegistryLimits;
 use super::document::{Document, Language, Reference};
@@ -119,7 +119,7 @@ impl Store {
 
     /// Takes a schema into a subject, if it is not there already and the subject's level allows it.
     pub(crate) fn register(&mut self, subject: &str, document: Document) -> Result<Version, Refusal> {
-        if let Ok(version) = self.find(subject, &document, Shown::Alive) {
+        if let Ok((version, _)) = self.find(subject, &document, Shown::Alive) {
             return Ok(version);
         }
         let objections = self.objections(subject, &document, None)?;
@@ -163,11 +163,16 @@ impl Store {
     }
 
     /// The latest version of the subject that is this schema.
-    pub(crate) fn find(&self, subject: &str, document: &Document, shown: Shown) -> Result<Version, Refusal> {
+    pub(crate) fn find(
+        &self,
+        subject: &str,
+        document: &Document,
+        shown: Shown,
+    ) -> Result<(Version, &Document), Refusal> {
         let versions = self.versions(subject, shown)?;
-        let is_it =
-            |version: &&Version| self.schemas.get(&version.id).is_some_and(|known| known.is_same(document));
-        versions.iter().rev().find(is_it).copied().ok_or_else(Refusal::not_registered)
+        let known = |version: &Version| Some((*version, self.schemas.get(&version.id)?));
+        let mut known = versions.iter().rev().filter_map(known);
+        known.find(|(_, known)| known.is_same(document)).ok_or_else(Refusal::not_registered)
     }
 
     /// What speaks against a schema: beside one version, or beside those that the level asks for. A subject that is not
@@ -243,10 +248,11 @@ impl Store {
     }
 
     /// Every version of every subject.
-    pub(crate) fn everywhere(&self, shown: Shown) -> impl Iterator<Item = (&str, Version)> {
+    pub(crate) fn everywhere(&self, shown: Shown) -> impl Iterator<Item = (&str, Version, &Document)> {
         self.subjects.iter().flat_map(move |(subject, versions)| {
             let shown = versions.iter().filter(move |version| shown.shows(version));
-            shown.map(move |version| (subject.as_str(), *version))
+            shown
+                .filter_map(move |version| Some((subject.as_str(), *version, self.schemas.get(&version.id)?)))
         })
     }
 
@@ -255,11 +261,9 @@ impl Store {
         let refers = |document: &Document| {
             document.references.iter().any(|to| to.subject == subject && to.version == version)
         };
-        let mut ids: Vec<u32> = self.everywhere(Shown::Alive).map(|(_, version)| version.id).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        ids.retain(|id| self.schemas.get(id).is_some_and(refers));
-        ids
+        let referring = self.everywhere(Shown::Alive).filter(|(_, _, document)| refers(document));
+        let ids: BTreeSet<u32> = referring.map(|(_, version, _)| version.id).collect();
+        ids.into_iter().collect()
     }
 
     /// Hides a version, or forgets one that is hidden.
@@ -320,7 +324,7 @@ impl Store {
 
     /// A schema that no version has any more.
     fn forget(&mut self, id: u32) {
-        if self.everywhere(Shown::All).any(|(_, version)| version.id == id) {
+        if self.everywhere(Shown::All).any(|(_, version, _)| version.id == id) {
             return;
         }
         if let Some(document) = self.schemas.remove(&id) {
