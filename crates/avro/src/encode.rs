@@ -236,6 +236,7 @@ fn kind_of(value: &Value) -> &'static str {
         Value::Long(_) => "a long",
         Value::Float(_) => "a float",
         Value::Double(_) => "a double",
+        Value::Number(_) => "a number",
         Value::Text(_) => "text",
         Value::Bytes(_) => "bytes",
         Value::Enum(_) => "a symbol",
