@@ -2,6 +2,8 @@
 //! line of JSON.
 
 mod bytes;
+mod connect_json;
+mod csv;
 mod json;
 pub mod record_line;
 mod text;
@@ -10,7 +12,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use crate::bytes::Bytes;
-pub use crate::json::{BytesAs, DecimalAs, Json, JsonOptions, NotANumber, TimeAs, schemaless};
+pub use crate::connect_json::{ConnectDecimal, ConnectJson, ConnectJsonOptions};
+pub use crate::csv::{Column, Csv, CsvOptions};
+pub use crate::json::{BytesAs, DecimalAs, Json, JsonOptions, NotANumber, TimeAs, UnknownFields, schemaless};
 pub use crate::text::Text;
 
 /// The block of a format that has no options.

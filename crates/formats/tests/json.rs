@@ -1,6 +1,7 @@
 //! JSON without a schema: taken is what serde_json takes, nothing of it is lost on the way to a row and back, and what is
 //! refused is told where.
 
+mod damage;
 mod json_text;
 
 use std::sync::Arc;
@@ -79,8 +80,8 @@ proptest! {
     }
 
     #[test]
-    fn takes_what_serde_json_takes(text in json_text::document(), edits in json_text::edits()) {
-        let damaged = json_text::damaged(&text, &edits);
+    fn takes_what_serde_json_takes(text in json_text::document(), edits in damage::edits()) {
+        let damaged = damage::damaged(&text, &edits);
         let (ours, theirs) = both_take(&damaged);
         prop_assert_eq!(ours, theirs, "{}", String::from_utf8_lossy(&damaged));
         prop_assert_eq!(check(damaged.clone()).is_ok(), ours, "check: {}", String::from_utf8_lossy(&damaged));
