@@ -15,7 +15,10 @@ use serde_json::{Value as Tree, json};
 /// The options with an Avro schema in place.
 fn avro(schema: &Tree, more: &Tree) -> String {
     let mut options = json!({ "schema": schema.to_string() });
-    options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    options
+        .as_object_mut()
+        .expect("as the test says")
+        .extend(more.as_object().expect("as the test says").clone());
     options.to_string()
 }
 
@@ -77,7 +80,7 @@ fn every_type_is_written_as_people_write_it_and_reads_back() {
 
 /// Whether the value is refused with these words, its path and its place.
 fn refuses(of: &Tree, text: &str, wrong: &str) {
-    let error = decode::<Json>(&one(of), format!("{{\"v\":{text}}}")).unwrap_err();
+    let error = decode::<Json>(&one(of), format!("{{\"v\":{text}}}")).expect_err("as the test says");
     assert_eq!(error.kind(), ErrorKind::BadRecord);
     let said = error.says();
     assert!(

@@ -78,9 +78,10 @@ pub(crate) fn normal(text: &str) -> String {
         let (token, behind) = rest.split_at(len);
         rest = behind;
         match first {
-            '"' => {
-                out.push_str(&serde_json::to_string(&serde_json::from_str::<String>(token).unwrap()).unwrap())
-            }
+            '"' => out.push_str(
+                &serde_json::to_string(&serde_json::from_str::<String>(token).expect("as the test says"))
+                    .expect("as the test says"),
+            ),
             '-' | '0'..='9' => out.push_str(&number(token)),
             ' ' | '\n' | '\t' | '\r' => {}
             _ => out.push_str(token),
@@ -112,7 +113,7 @@ fn number(token: &str) -> String {
     match digits.trim_matches('0') {
         "" => format!("{sign}0"),
         counted => {
-            let exponent: i64 = exponent.parse().unwrap();
+            let exponent: i64 = exponent.parse().expect("as the test says");
             format!("{sign}0.{counted}e{}", exponent + whole.len() as i64 - zeros as i64)
         }
     }

@@ -10,7 +10,7 @@ fn context() -> FormatContext {
 }
 
 fn configured<K: FormatKind>(options: &str) -> Arc<K::Config> {
-    Arc::new(serde_json::from_str(options).unwrap())
+    Arc::new(serde_json::from_str(options).expect("as the test says"))
 }
 
 /// Reads a value with a decoder of its own.
@@ -24,10 +24,10 @@ pub(crate) fn decode<K: FormatKind>(options: &str, bytes: impl AsRef<[u8]>) -> R
 pub(crate) fn encode<K: FormatKind>(options: &str, typed: &Typed) -> Result<String> {
     let mut out = Vec::new();
     K::encoder(&configured::<K>(options), &context())?.encode(&"t".into(), typed, &mut out)?;
-    Ok(String::from_utf8(out).unwrap())
+    Ok(String::from_utf8(out).expect("as the test says"))
 }
 
 /// The words of an error.
 pub(crate) fn says<T: std::fmt::Debug>(read: Result<T>) -> String {
-    read.unwrap_err().says().to_owned()
+    read.expect_err("as the test says").says().to_owned()
 }
