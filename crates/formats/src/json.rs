@@ -1,31 +1,34 @@
 //! `json`: one JSON text (RFC 8259), whitespace around it allowed.
 
-mod config;
-#[allow(dead_code)]
-mod decimal;
-mod fault;
+pub(crate) mod config;
+pub(crate) mod decimal;
+mod declaration;
+pub(crate) mod declared;
+pub(crate) mod fault;
+mod json_schema;
 mod number;
-mod plan;
-mod read;
-mod scan;
-#[allow(dead_code)]
-mod time;
-mod write;
+pub(crate) mod plan;
+pub(crate) mod read;
+pub(crate) mod scan;
+pub(crate) mod time;
+pub(crate) mod wanted;
+pub(crate) mod write;
 
 use std::sync::{Arc, LazyLock};
 
 use aqueduct_api::catalog::FormatKind;
 use aqueduct_api::schema::{Kind, Schema, SchemaBuilder};
-use aqueduct_api::{Decoder, Encoded, Encoder, FormatContext, Piece, Result, Typed};
+use aqueduct_api::{Decoder, Encoder, FormatContext, FormatTraits, Piece, Problem, Result, Side, Typed};
 use async_trait::async_trait;
 
-use self::config::Style;
-use self::plan::{PerSchema, Plan};
+use self::declaration::{BOTH, Declaration, Declared, Writer};
+use self::declared::DeclaredReader;
+use self::plan::PerSchema;
 use self::read::Reader;
 use self::scan::{DEPTH_MAX, Scan};
 use crate::text::utf8;
 
-pub use self::config::{BytesAs, DecimalAs, JsonOptions, NotANumber, TimeAs};
+pub use self::config::{BytesAs, DecimalAs, JsonOptions, NotANumber, TimeAs, UnknownFields};
 
 /// The format `json`.
 pub struct Json;
@@ -35,12 +38,51 @@ impl FormatKind for Json {
     const ABOUT: &'static str = "One JSON text.";
     type Config = JsonOptions;
 
-    fn decoder(_: &Arc<JsonOptions>, _: &FormatContext) -> Result<Box<dyn Decoder>> {
-        Ok(Box::new(Schemaless::default()))
+    fn check(config: &JsonOptions, side: Side) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if config.schema.is_some() && config.json_schema.is_some() {
+            problems.push(Problem::new("json_schema", BOTH));
+        }
+        let declared = config.schema.is_some() || config.json_schema.is_some();
+        if !declared && config.unknown_fields != UnknownFields::default() {
+            let says = "without `schema` or `json_schema` every field is known";
+            problems.push(Problem::new("unknown_fields", says));
+        }
+        let written = [
+            ("decimal", config.decimal != DecimalAs::default()),
+            ("time", config.time != TimeAs::default()),
+            ("on_not_a_number", config.on_not_a_number != NotANumber::default()),
+        ];
+        for (option, _) in written.iter().filter(|(_, is_set)| *is_set && side == Side::Source) {
+            problems.push(Problem::new(*option, "says how JSON is written, which a source does not"));
+        }
+        problems
+    }
+
+    fn traits(config: &JsonOptions) -> FormatTraits {
+        let declared = config.schema.is_some() || config.json_schema.is_some();
+        FormatTraits { declared, ..FormatTraits::default() }
+    }
+
+    fn describe(config: &JsonOptions, _: Side) -> String {
+        match (&config.schema, &config.json_schema) {
+            (None, None) => "json".to_owned(),
+            (Some(_), _) => "json of an Avro schema".to_owned(),
+            (None, Some(_)) => "json of a JSON Schema".to_owned(),
+        }
+    }
+
+    fn decoder(config: &Arc<JsonOptions>, _: &FormatContext) -> Result<Box<dyn Decoder>> {
+        Ok(match Declaration::of(config)? {
+            Some(declaration) => Box::new(Declared { declaration, reader: DeclaredReader::default() }),
+            None => Box::new(Schemaless::default()),
+        })
     }
 
     fn encoder(config: &Arc<JsonOptions>, _: &FormatContext) -> Result<Box<dyn Encoder>> {
-        Ok(Box::new(Writer { style: config.style(), plans: PerSchema::default() }))
+        let declared = Declaration::of(config)?
+            .map(|declaration| Declared { declaration, reader: DeclaredReader::default() });
+        Ok(Box::new(Writer { style: config.style(), plans: PerSchema::default(), declared }))
     }
 }
 
@@ -70,26 +112,5 @@ impl Decoder for Schemaless {
     fn check(&mut self, piece: Piece<'_>) -> Result<()> {
         let mut scan = Scan::new(utf8(piece.bytes)?);
         scan.skip(DEPTH_MAX).and_then(|()| scan.end()).map_err(|fault| fault.into_error(piece.bytes))
-    }
-}
-
-/// Writes any row.
-struct Writer {
-    style: Style,
-    plans: PerSchema<Plan>,
-}
-
-#[async_trait]
-impl Encoder for Writer {
-    fn encode(&mut self, _: &Arc<str>, typed: &Typed, out: &mut Vec<u8>) -> Result<Encoded> {
-        let begin = out.len();
-        let plan = self.plans.get(typed.schema(), Plan::of);
-        match write::write(plan, self.style, typed, out) {
-            Ok(()) => Ok(Encoded::Done),
-            Err(fault) => {
-                out.truncate(begin);
-                Err(fault.of_row())
-            }
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! JSON without a schema: taken is what serde_json takes, nothing of it is lost on the way to a row and back, and what is
 //! refused is told where.
 
+mod damage;
 mod json_text;
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ fn context() -> FormatContext {
 }
 
 fn decoder() -> Box<dyn Decoder> {
-    Json::decoder(&Arc::default(), &context()).unwrap()
+    Json::decoder(&Arc::default(), &context()).expect("as the test says")
 }
 
 fn with_piece<T>(bytes: &Bytes, look: impl FnOnce(Piece<'_>) -> T) -> T {
@@ -34,8 +35,8 @@ fn check(bytes: impl Into<Bytes>) -> Result<()> {
 }
 
 fn encoder(options: &str) -> Box<dyn Encoder> {
-    let options: JsonOptions = serde_json::from_str(options).unwrap();
-    Json::encoder(&Arc::new(options), &context()).unwrap()
+    let options: JsonOptions = serde_json::from_str(options).expect("as the test says");
+    Json::encoder(&Arc::new(options), &context()).expect("as the test says")
 }
 
 fn encode(typed: &Typed) -> Result<String> {
@@ -45,11 +46,11 @@ fn encode(typed: &Typed) -> Result<String> {
 fn encode_with(options: &str, typed: &Typed) -> Result<String> {
     let mut out = Vec::new();
     encoder(options).encode(&"t".into(), typed, &mut out)?;
-    Ok(String::from_utf8(out).unwrap())
+    Ok(String::from_utf8(out).expect("as the test says"))
 }
 
 fn through(text: &str) -> String {
-    encode(&decode(text.to_owned()).unwrap()).unwrap()
+    encode(&decode(text.to_owned()).expect("as the test says")).expect("as the test says")
 }
 
 /// Whether we take it, and whether serde_json does. It refuses a number beyond every double, which JSON has: there it is
@@ -79,8 +80,8 @@ proptest! {
     }
 
     #[test]
-    fn takes_what_serde_json_takes(text in json_text::document(), edits in json_text::edits()) {
-        let damaged = json_text::damaged(&text, &edits);
+    fn takes_what_serde_json_takes(text in json_text::document(), edits in damage::edits()) {
+        let damaged = damage::damaged(&text, &edits);
         let (ours, theirs) = both_take(&damaged);
         prop_assert_eq!(ours, theirs, "{}", String::from_utf8_lossy(&damaged));
         prop_assert_eq!(check(damaged.clone()).is_ok(), ours, "check: {}", String::from_utf8_lossy(&damaged));

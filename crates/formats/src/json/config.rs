@@ -7,6 +7,14 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct JsonOptions {
+    /// An Avro schema that all values are of: a file, by its path from the working directory, or the text, which begins
+    /// with `{`.
+    pub schema: Option<String>,
+    /// A JSON Schema that all values are of: a file, by its path from the working directory, or the text, which begins
+    /// with `{`.
+    pub json_schema: Option<String>,
+    /// What becomes of a field that the declared schema does not know.
+    pub unknown_fields: UnknownFields,
     /// How decimals are written.
     pub decimal: DecimalAs,
     /// How dates, times and timestamps are written.
@@ -15,6 +23,17 @@ pub struct JsonOptions {
     pub bytes: BytesAs,
     /// What is written for NaN and the infinities, which JSON does not have.
     pub on_not_a_number: NotANumber,
+}
+
+/// What becomes of a field that the declared schema does not know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnknownFields {
+    /// The record is refused.
+    #[default]
+    Error,
+    /// It is left behind.
+    Drop,
 }
 
 /// How decimals are written.
@@ -26,6 +45,9 @@ pub enum DecimalAs {
     Number,
     /// `"12.50"`.
     Text,
+    /// The bytes of the whole number in base64, as Kafka Connect has it.
+    #[serde(skip)]
+    Base64,
 }
 
 /// How dates, times and timestamps are written.
@@ -70,11 +92,13 @@ pub(crate) struct Style {
     pub(crate) time: TimeAs,
     pub(crate) bytes: BytesAs,
     pub(crate) on_not_a_number: NotANumber,
+    /// Absent fields are null, and large and small numbers look as Java writes them: `1.0E7`.
+    pub(crate) connect: bool,
 }
 
 impl JsonOptions {
     pub(crate) fn style(&self) -> Style {
         let Self { decimal, time, bytes, on_not_a_number, .. } = *self;
-        Style { decimal, time, bytes, on_not_a_number }
+        Style { decimal, time, bytes, on_not_a_number, connect: false }
     }
 }

@@ -81,7 +81,7 @@ fn long_digits(mut words: Vec<u32>) -> Vec<u8> {
 
 /// The shortest bytes of a number as people write it, `-12.5` or `1.25e1`, at this scale. No digit is rounded away.
 pub(crate) fn read(number: &str, precision: u32, scale: u32) -> Result<Vec<u8>, Fault> {
-    let wrong = || Fault::new(format!("{} is no decimal number", shown(number)));
+    let wrong = || Fault::new("the text is no decimal number");
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let exponent: i64 = exponent.parse().map_err(|_| wrong())?;
     let negative = mantissa.starts_with('-');
@@ -99,15 +99,15 @@ pub(crate) fn read(number: &str, precision: u32, scale: u32) -> Result<Vec<u8>, 
     // What the digits have to be moved by, so that the last one counts ten to the power of minus the scale.
     let shift = exponent.saturating_sub(fraction.len() as i64).saturating_add(scale.into());
     if digits.len() as i64 + shift > precision.into() {
-        return Err(Fault::new(format!(
-            "{} has more than {} digits before the point, which a decimal({precision}, {scale}) has not",
-            shown(number),
-            precision - scale
-        )));
+        let before = precision.saturating_sub(scale);
+        let says = format!(
+            "the number has more than {before} digits before the point, for a decimal({precision}, {scale})"
+        );
+        return Err(Fault::new(says));
     }
     let spare = usize::try_from(-shift).unwrap_or(0).min(digits.len());
     if digits[digits.len() - spare..].iter().any(|digit| *digit != b'0') {
-        return Err(Fault::new(format!("{} has more than {scale} digits behind the point", shown(number))));
+        return Err(Fault::new(format!("the number has more than {scale} digits behind the point")));
     }
     digits.truncate(digits.len() - spare);
     digits.resize(digits.len() + usize::try_from(shift).unwrap_or(0), b'0');
@@ -154,14 +154,6 @@ pub(crate) fn widened(bytes: &[u8], to: usize) -> Option<Vec<u8>> {
     Some(wide)
 }
 
-/// What a message quotes of a number.
-fn shown(number: &str) -> String {
-    match number.char_indices().nth(40) {
-        Some((end, _)) => format!("{:?}...", &number[..end]),
-        None => format!("{number:?}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -188,16 +180,10 @@ mod tests {
             (
                 &[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
                 0,
-                "-170141183460469231731687303715884105728",
+                "-43556142965880123323311949751266331066368",
             ),
         ] {
-            assert_eq!(
-                text(bytes, scale),
-                digits.replace(
-                    "-170141183460469231731687303715884105728",
-                    "-43556142965880123323311949751266331066368"
-                )
-            );
+            assert_eq!(text(bytes, scale), digits);
         }
     }
 
@@ -210,20 +196,15 @@ mod tests {
             ("0.1234E2", Ok(vec![4, 0xd2])),
             ("-1.28", Ok(vec![0x80])),
             ("-0", Ok(vec![0])),
-            ("12.345", Err("\"12.345\" has more than 2 digits behind the point")),
-            (
-                "10000",
-                Err("\"10000\" has more than 4 digits before the point, which a decimal(6, 2) has not"),
-            ),
+            ("12.345", Err("the number has more than 2 digits behind the point")),
+            ("10000", Err("the number has more than 4 digits before the point, for a decimal(6, 2)")),
             (
                 "1e999999999999",
-                Err(
-                    "\"1e999999999999\" has more than 4 digits before the point, which a decimal(6, 2) has not",
-                ),
+                Err("the number has more than 4 digits before the point, for a decimal(6, 2)"),
             ),
-            ("1e-999999999999", Err("\"1e-999999999999\" has more than 2 digits behind the point")),
-            ("1,5", Err("\"1,5\" is no decimal number")),
-            ("", Err("\"\" is no decimal number")),
+            ("1e-999999999999", Err("the number has more than 2 digits behind the point")),
+            ("1,5", Err("the text is no decimal number")),
+            ("", Err("the text is no decimal number")),
         ] {
             assert_eq!(
                 read(number, 6, 2).map_err(|fault| fault.of_row().says().to_owned()),

@@ -72,6 +72,15 @@ impl Number {
         text.get(self.range.clone()).and_then(|digits| digits.parse().ok()).unwrap_or(f64::NAN)
     }
 
+    /// The number, where it is whole though it is written with a point or an exponent: `3.0`, `5e3`.
+    #[cold]
+    pub(crate) fn whole_double(&self, text: &str) -> Option<i64> {
+        const EXACT_MAX: f64 = (1_u64 << 53) as f64;
+        let double = self.double(text);
+        let exact = self.significant <= 15 && double.fract() == 0.0 && double.abs() <= EXACT_MAX;
+        exact.then_some(double as i64)
+    }
+
     /// A value that says all that the digits say.
     #[inline]
     pub(crate) fn value(&self, text: &str) -> Result<Value, Fault> {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use aqueduct_api::schema::{Kind, Logical, Schema, TypeId, Unit};
+use aqueduct_api::schema::{Field, Kind, Logical, Schema, TypeId, Unit};
 
+use super::wanted::{NOT_NULL, entries, pair};
 use super::write::quoted;
 
 /// Plans of so many schemas are kept; a topic seldom has more than a few.
@@ -19,18 +20,39 @@ pub(crate) enum Step {
     Bytes,
     /// The symbols in their quotes.
     Enum(Box<[Box<[u8]>]>),
-    /// For each field `,"name":` and what to do with its value.
-    Record(Box<[(Box<[u8]>, TypeId)]>),
+    Record(Box<[Member]>),
+    /// A record of two fields as an array.
+    Pair(TypeId, TypeId),
+    /// A list of pairs as an object.
+    Entries(TypeId),
     List(TypeId),
     Map(TypeId),
     Optional(TypeId),
     Union(Box<[TypeId]>),
+    /// A member for each branch but null, which has no name.
+    Branches(Box<[Member]>),
     Decimal(u32),
     Date,
     Time(Unit),
     Timestamp(Unit, bool),
     Uuid,
     Duration,
+}
+
+/// A field of a record.
+#[derive(Debug)]
+pub(crate) struct Member {
+    /// `,"name":`
+    pub(crate) name: Box<[u8]>,
+    pub(crate) of: TypeId,
+    /// Null is not written.
+    pub(crate) not_null: bool,
+}
+
+impl Member {
+    pub(crate) fn new(name: &str, of: TypeId) -> Self {
+        Self { name: in_quotes(name, b",", b":"), of, not_null: false }
+    }
 }
 
 /// What to do with the values of a schema.
@@ -46,9 +68,36 @@ impl Plan {
         Self { steps, schema: Arc::clone(schema) }
     }
 
+    /// As Kafka Connect has it: unions are structs with a field for each branch, all but one of them null.
+    pub(crate) fn for_connect(schema: &Arc<Schema>) -> Self {
+        let mut plan = Self::of(schema);
+        for step in &mut plan.steps {
+            if let Step::Record(fields) = step {
+                fields.iter_mut().for_each(|field| field.not_null = false);
+            }
+            let Step::Union(branches) = step else { continue };
+            let member = |branch: &TypeId| match &schema.get(*branch).kind {
+                Kind::Null => Member { name: Box::default(), of: *branch, not_null: false },
+                kind => Member::new(branch_name(kind), *branch),
+            };
+            *step = Step::Branches(branches.iter().map(member).collect());
+        }
+        plan
+    }
+
     #[inline]
     pub(crate) fn step(&self, of: TypeId) -> &Step {
         &self.steps[of.index()]
+    }
+}
+
+/// What the field of a branch is called: as the type, without its namespace.
+pub(crate) fn branch_name(kind: &Kind) -> &str {
+    match kind {
+        Kind::Record(of) => of.name.short(),
+        Kind::Enum(of) => of.name.short(),
+        Kind::Fixed { name, .. } => name.short(),
+        kind => kind.name(),
     }
 }
 
@@ -69,16 +118,24 @@ fn step(schema: &Schema, id: TypeId) -> Step {
         (_, Kind::Enum(of)) => {
             Step::Enum(of.symbols.iter().map(|symbol| in_quotes(symbol, b"", b"")).collect())
         }
-        (_, Kind::Record(of)) => Step::Record(
-            of.fields.iter().map(|field| (in_quotes(&field.name, b",", b":"), field.of)).collect(),
-        ),
-        (_, Kind::List(of)) => Step::List(*of),
+        (_, Kind::Record(of)) => match pair(schema, id) {
+            Some((key, value)) => Step::Pair(key, value),
+            None => Step::Record(of.fields.iter().map(member).collect()),
+        },
+        (_, Kind::List(of)) => match entries(schema, *of) {
+            Some((_, value)) => Step::Entries(value),
+            None => Step::List(*of),
+        },
         (_, Kind::Map(of)) => Step::Map(*of),
         (_, Kind::Union(branches)) => match schema.optional(id) {
             Some((_, of)) => Step::Optional(of),
             None => Step::Union(branches.clone()),
         },
     }
+}
+
+fn member(field: &Field) -> Member {
+    Member { not_null: field.attributes.contains_key(NOT_NULL), ..Member::new(&field.name, field.of) }
 }
 
 fn in_quotes(text: &str, before: &[u8], behind: &[u8]) -> Box<[u8]> {

@@ -27,15 +27,15 @@ impl Reader {
     /// The value of a whole text.
     pub(crate) fn read(&mut self, text: &str) -> Result<Value> {
         let mut scan = Scan::new(text);
-        let value = self.value(&mut scan)?;
+        let value = self.value(&mut scan, DEPTH_MAX)?;
         scan.end()?;
         Ok(value)
     }
 
     /// The value that begins at this place.
-    pub(crate) fn value(&mut self, scan: &mut Scan<'_>) -> Result<Value> {
+    pub(crate) fn value(&mut self, scan: &mut Scan<'_>, depth: u32) -> Result<Value> {
         let mut reading = Reading { scan, members: take(&mut self.members), items: take(&mut self.items) };
-        let value = reading.value(DEPTH_MAX);
+        let value = reading.value(depth);
         let Reading { mut members, mut items, .. } = reading;
         if members.capacity() + items.capacity() <= KEPT_VALUES_MAX {
             // An error leaves behind what was open.
@@ -57,7 +57,7 @@ impl Reading<'_, '_> {
     fn value(&mut self, depth: u32) -> Result<Value> {
         self.scan.spend()?;
         Ok(match self.scan.token() {
-            b'"' => Value::Text(self.scan.string()?.into_text()?),
+            b'"' => Value::Text(self.scan.text()?),
             b'{' => Value::Map(self.object(deeper(depth)?)?),
             b'[' => Value::List(self.list(deeper(depth)?)?),
             b'-' | b'0'..=b'9' => self.scan.number()?.value(self.scan.text)?,
@@ -72,7 +72,7 @@ impl Reading<'_, '_> {
         let begin = self.members.len();
         self.scan.at += 1;
         while self.scan.more(b'}', self.members.len() == begin)? {
-            let name = self.scan.name()?.into_text()?;
+            let name = self.scan.name_text()?;
             let value = match self.value(depth) {
                 Ok(value) => value,
                 Err(fault) => return Err(fault.in_field(name.get(self.scan.text.as_bytes()))),
@@ -87,7 +87,8 @@ impl Reading<'_, '_> {
         let begin = self.items.len();
         self.scan.at += 1;
         while self.scan.more(b']', self.items.len() == begin)? {
-            let value = self.value(depth).map_err(|fault| fault.in_item(self.items.len() - begin))?;
+            let index = self.items.len() - begin;
+            let value = self.value(depth).map_err(|fault| fault.in_item(index))?;
             self.items.push(value);
         }
         Ok(self.items.drain(begin..).collect())
@@ -97,7 +98,7 @@ impl Reading<'_, '_> {
 /// Of members of one name the last value counts, at the place of the first: what Jackson's tree does, and so Kafka's own
 /// converter.
 #[inline]
-fn last_wins(members: &mut Vec<(Text, Value)>, begin: usize, payload: &[u8]) {
+pub(crate) fn last_wins(members: &mut Vec<(Text, Value)>, begin: usize, payload: &[u8]) {
     let few = members.len() - begin <= 32;
     if few && !may_repeat(&members[begin..], payload) {
         return;

@@ -34,14 +34,6 @@ impl Chars {
             Chars::Unescaped(text) => text,
         }
     }
-
-    #[inline]
-    pub(crate) fn into_text(self) -> Result<Text> {
-        match self {
-            Chars::Plain(range) => span(range).map(Text::Span),
-            Chars::Unescaped(text) => Ok(Text::Own(text.into())),
-        }
-    }
 }
 
 /// A piece of the payload.
@@ -91,16 +83,29 @@ impl<'a> Scan<'a> {
     /// The name of a member, and past its colon.
     #[inline]
     pub(crate) fn name(&mut self) -> Result<Chars> {
-        if self.token() != b'"' {
-            return Err(self.expected("a name in quotes"));
-        }
+        self.quote()?;
         let name = self.string()?;
-        if self.peek() != b':' {
-            self.take(b':', "`:`")?;
-        } else {
-            self.at += 1;
-        }
+        self.colon()?;
         Ok(name)
+    }
+
+    /// The name of a member as a row has it, and past its colon.
+    #[inline]
+    pub(crate) fn name_text(&mut self) -> Result<Text> {
+        self.quote()?;
+        let name = self.text()?;
+        self.colon()?;
+        Ok(name)
+    }
+
+    #[inline]
+    fn quote(&mut self) -> Result<()> {
+        if self.token() == b'"' { Ok(()) } else { Err(self.expected("a name in quotes")) }
+    }
+
+    #[inline]
+    fn colon(&mut self) -> Result<()> {
+        self.take(b':', "`:`")
     }
 
     /// Whether another member or item follows; `first` before the first, where none need be.
@@ -142,6 +147,15 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Where something was tried in vain, that it may be tried again.
+    pub(crate) fn has_values_left(&self) -> Result<()> {
+        if self.values_left > 0 {
+            Ok(())
+        } else {
+            Err(self.fault(&format!("the record has more than {VALUES_MAX} values")))
+        }
+    }
+
     #[cold]
     pub(crate) fn fault(&self, says: &str) -> Fault {
         Fault::new(says).at(self.at)
@@ -176,6 +190,19 @@ impl<'a> Scan<'a> {
             return Ok(Chars::Plain(start..end));
         }
         self.unescaped(start).map(Chars::Unescaped)
+    }
+
+    /// A string that begins here, as a row has it.
+    #[inline]
+    pub(crate) fn text(&mut self) -> Result<Text> {
+        let start = self.at + 1;
+        let end = plain_end(self.text.as_bytes(), start);
+        if self.text.as_bytes().get(end) == Some(&b'"') {
+            self.at = end + 1;
+            return span(start..end).map(Text::Span);
+        }
+        self.at = end;
+        self.unescaped(start).map(|text| Text::Own(text.into()))
     }
 
     /// The rest of a string of which the first stretch without escapes is behind us.

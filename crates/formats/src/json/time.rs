@@ -201,15 +201,15 @@ impl Rest<'_> {
 pub(crate) fn read_date(text: &str) -> Result<i32> {
     let mut rest = Rest(text.as_bytes());
     let days = rest.date().and_then(|days| rest.end(days)).and_then(|days| i32::try_from(days).ok());
-    days.ok_or_else(|| Fault::new(format!("{text:?} is no date, as `2026-11-25` is")))
+    days.ok_or_else(|| Fault::new("the text is no date, as `2026-11-25` is"))
 }
 
 /// Units since midnight of `22:48:08.123`.
 pub(crate) fn read_time(text: &str, unit: Unit) -> Result<i64> {
     let mut rest = Rest(text.as_bytes());
     let time = rest.time().and_then(|ns| rest.end(ns)).filter(|ns| *ns < DAY_NS);
-    let ns = time.ok_or_else(|| Fault::new(format!("{text:?} is no time, as `22:48:08.123` is")))?;
-    in_units(ns, unit, text)
+    let ns = time.ok_or_else(|| Fault::new("the text is no time, as `22:48:08.123` is"))?;
+    in_units(ns, unit)
 }
 
 /// Units since 1970 of `2026-11-25T22:48:08.123Z`, or of a local one without a zone.
@@ -225,12 +225,12 @@ pub(crate) fn read_timestamp(text: &str, unit: Unit, local: bool) -> Result<i64>
     let ns = read().ok_or_else(|| {
         let example =
             if local { "`2026-11-25T22:48:08.123`, without a zone," } else { "`2026-11-25T22:48:08.123Z`" };
-        Fault::new(format!("{text:?} is no timestamp, as {example} is"))
+        Fault::new(format!("the text is no timestamp, as {example} is"))
     })?;
-    in_units(ns, unit, text)
+    in_units(ns, unit)
 }
 
-fn in_units(ns: i128, unit: Unit, text: &str) -> Result<i64> {
+fn in_units(ns: i128, unit: Unit) -> Result<i64> {
     let unit_ns = SECOND_NS / i128::from(per_second(unit));
     if ns % unit_ns != 0 {
         let finer = match unit {
@@ -238,9 +238,9 @@ fn in_units(ns: i128, unit: Unit, text: &str) -> Result<i64> {
             Unit::Micros => "microseconds",
             Unit::Nanos => "nanoseconds",
         };
-        return Err(Fault::new(format!("{text:?} is finer than {finer}")));
+        return Err(Fault::new(format!("the time is finer than {finer}")));
     }
-    i64::try_from(ns / unit_ns).map_err(|_| Fault::new(format!("{text:?} is beyond what 64 bits hold")))
+    i64::try_from(ns / unit_ns).map_err(|_| Fault::new("the time is beyond what 64 bits hold"))
 }
 
 /// Months, days and milliseconds of `P1Y2M3DT4H5M6.789S`.
@@ -249,8 +249,7 @@ pub(crate) fn read_duration(text: &str) -> Result<[u8; 12]> {
     let numbers = parts.and_then(|[months, days, millis]| {
         Some([u32::try_from(months).ok()?, u32::try_from(days).ok()?, u32::try_from(millis).ok()?])
     });
-    let numbers =
-        numbers.ok_or_else(|| Fault::new(format!("{text:?} is no duration, as `P14M3DT4.005S` is")))?;
+    let numbers = numbers.ok_or_else(|| Fault::new("the text is no duration, as `P14M3DT4.005S` is"))?;
     let mut bytes = [0; 12];
     for (four, number) in bytes.chunks_mut(4).zip(numbers) {
         four.copy_from_slice(&number.to_le_bytes());

@@ -1,5 +1,7 @@
 //! Rows to JSON, straight from the row: one pass, the names of fields prepared.
 
+use std::fmt::LowerExp;
+
 use aqueduct_api::schema::TypeId;
 use aqueduct_api::value::Text;
 use aqueduct_api::{Typed, Value};
@@ -9,7 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::config::{BytesAs, DecimalAs, NotANumber, Style, TimeAs};
 use super::decimal;
 use super::fault::Fault;
-use super::plan::{Plan, Step};
+use super::plan::{Member, Plan, Step};
 use super::scan::plain_end;
 use super::time;
 
@@ -24,6 +26,18 @@ pub(crate) fn write(plan: &Plan, style: Style, typed: &Typed, out: &mut Vec<u8>)
     writing.value(plan.schema.root(), typed.value(), out)
 }
 
+/// Appends a value of one of the plan's types; its spans stand in `payload`.
+pub(crate) fn write_part(
+    plan: &Plan,
+    style: Style,
+    payload: &[u8],
+    of: TypeId,
+    value: &Value,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    Writing { plan, style, payload }.value(of, value, out)
+}
+
 struct Writing<'a> {
     plan: &'a Plan,
     style: Style,
@@ -33,7 +47,7 @@ struct Writing<'a> {
 impl Writing<'_> {
     fn value(&self, of: TypeId, value: &Value, out: &mut Vec<u8>) -> Result<()> {
         match (self.plan.step(of), value) {
-            (Step::Text, Value::Text(text)) => quoted(text.bytes(self.payload), out),
+            (Step::Text, Value::Text(text)) => string(text.bytes(self.payload), self.style, out),
             (Step::Scalar, value) => scalar(value, self.style, out)?,
             (Step::Optional(_), Value::Null) => out.extend_from_slice(b"null"),
             (Step::Optional(of), value) => self.value(*of, value, out)?,
@@ -56,25 +70,77 @@ impl Writing<'_> {
             (Step::Union(branches), Value::Union(branch)) if (branch.0 as usize) < branches.len() => {
                 self.value(branches[branch.0 as usize], &branch.1, out)?;
             }
+            (Step::Branches(branches), Value::Union(branch)) if (branch.0 as usize) < branches.len() => {
+                self.branches(branches, branch.0 as usize, &branch.1, out)?;
+            }
+            (Step::Branches(branches), Value::Null) => self.branches(branches, branches.len(), value, out)?,
             (Step::Enum(symbols), Value::Enum(symbol)) if (*symbol as usize) < symbols.len() => {
                 out.extend_from_slice(&symbols[*symbol as usize]);
             }
             (Step::Any, value) => any(value, self.payload, self.style, out)?,
             (Step::Bytes, Value::Bytes(bytes)) => encoded(bytes.get(self.payload), self.style.bytes, out),
+            (Step::Pair(key, of), Value::Record(values)) if values.len() == 2 => {
+                out.push(b'[');
+                self.value(*key, &values[0], out).map_err(|fault| fault.in_item(0))?;
+                out.push(b',');
+                self.value(*of, &values[1], out).map_err(|fault| fault.in_item(1))?;
+                out.push(b']');
+            }
+            (Step::Entries(of), Value::List(values)) => self.entries(*of, values, out)?,
             (step, value) => self.logical(step, value, out)?,
         }
         Ok(())
     }
 
-    fn record(&self, fields: &[(Box<[u8]>, TypeId)], values: &[Value], out: &mut Vec<u8>) -> Result<()> {
+    /// One member for each branch, null for all but one.
+    fn branches(&self, all: &[Member], one: usize, value: &Value, out: &mut Vec<u8>) -> Result<()> {
         let begin = out.len();
-        for ((name, of), value) in fields.iter().zip(values) {
-            if *value == Value::Absent {
+        for (index, branch) in all.iter().enumerate().filter(|(_, branch)| !branch.name.is_empty()) {
+            out.extend_from_slice(&branch.name);
+            if index == one { self.value(branch.of, value, out)? } else { out.extend_from_slice(b"null") }
+        }
+        match out.get_mut(begin) {
+            Some(comma) => *comma = b'{',
+            None => out.push(b'{'),
+        }
+        out.push(b'}');
+        Ok(())
+    }
+
+    /// Records of a key and a value as members of an object.
+    fn entries(&self, of: TypeId, values: &[Value], out: &mut Vec<u8>) -> Result<()> {
+        for (index, value) in values.iter().enumerate() {
+            out.push(if index == 0 { b'{' } else { b',' });
+            let Value::Record(entry) = value else {
+                return Err(Fault::new(format!("{} does not belong here", kind_of(value))).in_item(index));
+            };
+            match &**entry {
+                [Value::Text(key), _] => quoted(key.bytes(self.payload), out),
+                // As Java writes the name of a member that is null.
+                _ => quoted(b"null", out),
+            }
+            out.push(b':');
+            self.value(of, entry.get(1).unwrap_or(&Value::Absent), out)
+                .map_err(|fault| fault.in_item(index))?;
+        }
+        out.extend_from_slice(if values.is_empty() { b"{}" } else { b"}" });
+        Ok(())
+    }
+
+    fn record(&self, fields: &[Member], values: &[Value], out: &mut Vec<u8>) -> Result<()> {
+        let begin = out.len();
+        for (field, value) in fields.iter().zip(values) {
+            let is_absent = *value == Value::Absent;
+            if is_absent && !self.style.connect || field.not_null && *value == Value::Null {
                 continue;
             }
-            out.extend_from_slice(name);
-            if let Err(fault) = self.value(*of, value, out) {
-                return Err(fault.in_field(String::from_utf8_lossy(&name[2..name.len() - 2])));
+            out.extend_from_slice(&field.name);
+            if is_absent {
+                out.extend_from_slice(b"null");
+                continue;
+            }
+            if let Err(fault) = self.value(field.of, value, out) {
+                return Err(fault.in_field(String::from_utf8_lossy(&field.name[2..field.name.len() - 2])));
             }
         }
         // The comma before the first field is the brace of the record.
@@ -91,6 +157,7 @@ impl Writing<'_> {
         match (step, value) {
             (Step::Decimal(scale), Value::Bytes(bytes)) => match self.style.decimal {
                 DecimalAs::Number => decimal::write(bytes.get(self.payload), *scale, out)?,
+                DecimalAs::Base64 => encoded(bytes.get(self.payload), BytesAs::Base64, out),
                 DecimalAs::Text => {
                     in_quotes(out, |out| decimal::write(bytes.get(self.payload), *scale, out))?;
                 }
@@ -123,7 +190,7 @@ impl Writing<'_> {
 /// A value that stands for itself.
 fn any(value: &Value, payload: &[u8], style: Style, out: &mut Vec<u8>) -> Result<()> {
     match value {
-        Value::Text(text) => quoted(text.bytes(payload), out),
+        Value::Text(text) => string(text.bytes(payload), style, out),
         Value::Map(entries) => {
             members(entries, payload, out, |value, out| any(value, payload, style, out))?;
         }
@@ -176,17 +243,32 @@ fn scalar(value: &Value, style: Style, out: &mut Vec<u8>) -> Result<()> {
         Value::Boolean(flag) => out.extend_from_slice(if *flag { b"true" } else { b"false" }),
         Value::Int(number) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
         Value::Long(number) => out.extend_from_slice(itoa::Buffer::new().format(*number).as_bytes()),
-        Value::Float(number) if number.is_finite() => {
-            out.extend_from_slice(zmij::Buffer::new().format_finite(*number).as_bytes());
-        }
-        Value::Double(number) if number.is_finite() => {
-            out.extend_from_slice(zmij::Buffer::new().format_finite(*number).as_bytes());
-        }
+        Value::Float(number) if number.is_finite() => finite(*number, style, out),
+        Value::Double(number) if number.is_finite() => finite(*number, style, out),
         Value::Float(number) => not_a_number((*number).into(), style, out)?,
         Value::Double(number) => not_a_number(*number, style, out)?,
         value => return Err(Fault::new(format!("{} does not belong here", kind_of(value)))),
     }
     Ok(())
+}
+
+/// The fewest digits that read back the same.
+#[inline]
+fn finite<F: zmij::Float + Copy + LowerExp + Into<f64>>(number: F, style: Style, out: &mut Vec<u8>) {
+    let magnitude = number.into().abs();
+    if style.connect && magnitude != 0.0 && !(1e-3..1e7).contains(&magnitude) {
+        return out.extend_from_slice(java_exponent(number).as_bytes());
+    }
+    out.extend_from_slice(zmij::Buffer::new().format_finite(number).as_bytes());
+}
+
+/// `1.0E21`, as Java writes numbers below a thousandth and from ten millions on: two digits at least, the nearest ones.
+#[cold]
+fn java_exponent<F: LowerExp>(number: F) -> String {
+    let shortest = format!("{number:e}");
+    let two = format!("{number:.1e}");
+    let digits = if shortest.contains('.') { shortest } else { two };
+    digits.replace('e', "E")
 }
 
 #[cold]
@@ -222,9 +304,34 @@ pub(crate) fn quoted(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// A text of a value.
+#[inline]
+fn string(bytes: &[u8], style: Style, out: &mut Vec<u8>) {
+    if style.connect && bytes.iter().any(|byte| *byte >= 0xf0) {
+        return with_surrogates(bytes, out);
+    }
+    quoted(bytes, out);
+}
+
+/// As Kafka's converter writes what is beyond the first 65,536 characters: `\uD83E\uDD80`.
+#[cold]
+fn with_surrogates(bytes: &[u8], out: &mut Vec<u8>) {
+    let begin = out.len();
+    quoted(bytes, out);
+    let text = String::from_utf8_lossy(&out[begin..]).into_owned();
+    out.truncate(begin);
+    for char in text.chars() {
+        let mut units = [0; 2];
+        match char.encode_utf16(&mut units) {
+            [high, low] => out.extend_from_slice(format!("\\u{high:04X}\\u{low:04X}").as_bytes()),
+            _ => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+}
+
 #[cold]
 fn escaped(mut bytes: &[u8], out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
     while let Some((byte, rest)) = bytes.split_first() {
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),

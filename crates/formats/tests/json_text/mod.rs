@@ -1,4 +1,4 @@
-//! JSON texts at random: whole ones with whitespace and escapes anywhere, and damaged ones.
+//! JSON texts at random, with whitespace and escapes anywhere.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -78,9 +78,10 @@ pub(crate) fn normal(text: &str) -> String {
         let (token, behind) = rest.split_at(len);
         rest = behind;
         match first {
-            '"' => {
-                out.push_str(&serde_json::to_string(&serde_json::from_str::<String>(token).unwrap()).unwrap())
-            }
+            '"' => out.push_str(
+                &serde_json::to_string(&serde_json::from_str::<String>(token).expect("as the test says"))
+                    .expect("as the test says"),
+            ),
             '-' | '0'..='9' => out.push_str(&number(token)),
             ' ' | '\n' | '\t' | '\r' => {}
             _ => out.push_str(token),
@@ -112,32 +113,8 @@ fn number(token: &str) -> String {
     match digits.trim_matches('0') {
         "" => format!("{sign}0"),
         counted => {
-            let exponent: i64 = exponent.parse().unwrap();
+            let exponent: i64 = exponent.parse().expect("as the test says");
             format!("{sign}0.{counted}e{}", exponent + whole.len() as i64 - zeros as i64)
         }
     }
-}
-
-/// Changes to a text: where, as a share of its length, and what.
-pub(crate) fn edits() -> impl Strategy<Value = Vec<(f64, Option<u8>, bool)>> {
-    let byte = prop_oneof![
-        4 => proptest::sample::select(&b"{}[]\",:\\/ute0123456789+-.E \n\x00\x1f\xff\xc3"[..]),
-        1 => any::<u8>(),
-    ];
-    vec((0.0..1.0, proptest::option::of(byte), any::<bool>()), 1..4)
-}
-
-/// The text after these changes: a byte is taken out, put in, or put in the place of another.
-pub(crate) fn damaged(text: &str, edits: &[(f64, Option<u8>, bool)]) -> Vec<u8> {
-    let mut bytes = text.as_bytes().to_vec();
-    for (share, byte, instead) in edits {
-        let at = (share * bytes.len() as f64) as usize;
-        match byte {
-            Some(byte) if *instead && at < bytes.len() => bytes[at] = *byte,
-            Some(byte) => bytes.insert(at, *byte),
-            None if at < bytes.len() => drop(bytes.remove(at)),
-            None => {}
-        }
-    }
-    bytes
 }

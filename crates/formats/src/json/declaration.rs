@@ -1,0 +1,150 @@
+//! The schema that a pipeline declares for its JSON, and the formats that keep to it.
+
+use std::fs;
+use std::sync::Arc;
+
+use aqueduct_api::schema::Schema;
+use aqueduct_api::{Decoder, Encoded, Encoder, Error, Piece, Result, Typed};
+use async_trait::async_trait;
+use bytes::Bytes;
+use jsonschema::Validator;
+
+use super::config::{BytesAs, JsonOptions, Style, UnknownFields};
+use super::declared::{DeclaredReader, Rules, TextBytes};
+use super::json_schema::convert;
+use super::plan::{PerSchema, Plan};
+use super::wanted::Wanted;
+use super::write;
+use crate::text::utf8;
+
+/// A schema that all values are of.
+pub(crate) struct Declaration {
+    wanted: Wanted,
+    /// For what a JSON Schema says beyond the types.
+    validator: Option<Validator>,
+    rules: Rules,
+}
+
+impl Declaration {
+    /// What the options declare, if they do; an error of kind `Config` where it is no schema.
+    pub(crate) fn of(options: &JsonOptions) -> Result<Option<Self>> {
+        let (schema, validator) = match (&options.schema, &options.json_schema) {
+            (Some(_), Some(_)) => return Err(Error::config(BOTH)),
+            (Some(avro), None) => (avro_schema(avro)?, None),
+            (None, Some(json_schema)) => json_schema_of(json_schema)?,
+            (None, None) => return Ok(None),
+        };
+        let wanted = Wanted::of(&schema).map_err(Error::config)?;
+        let rules = Rules {
+            drop_unknown: options.unknown_fields == UnknownFields::Drop,
+            bytes: match options.bytes {
+                BytesAs::Base64 => TextBytes::Base64,
+                BytesAs::Hex => TextBytes::Hex,
+            },
+            ..Rules::default()
+        };
+        Ok(Some(Self { wanted, validator, rules }))
+    }
+
+    fn read(&self, reader: &mut DeclaredReader, bytes: &Bytes) -> Result<Typed> {
+        let text = utf8(bytes)?;
+        let schema = &self.wanted.schema;
+        let value = reader
+            .whole(&self.wanted, self.rules, text, schema.root())
+            .map_err(|fault| fault.into_error(bytes))?;
+        if let Some(validator) = &self.validator {
+            let json = serde_json::from_str(text).map_err(|error| Error::bad_record(error.to_string()))?;
+            validator.validate(&json).map_err(|error| {
+                let path = error.instance_path().to_string();
+                // Not the value itself, which is nobody's business who reads a log.
+                Error::bad_record(format!("the JSON Schema refuses it: {} at `{path}`", error.masked()))
+            })?;
+        }
+        Ok(Typed::new(Arc::clone(schema), bytes.clone(), value))
+    }
+}
+
+/// Why two declarations are refused.
+pub(crate) const BOTH: &str = "`schema` and `json_schema` declare two schemas where there can be one";
+
+/// The text itself, or that of a file.
+fn text_of(option: &str) -> Result<String> {
+    if option.trim_start().starts_with('{') {
+        return Ok(option.to_owned());
+    }
+    fs::read_to_string(option)
+        .map_err(|error| Error::config("cannot read the schema").with("path", option).caused_by(error))
+}
+
+fn avro_schema(option: &str) -> Result<Arc<Schema>> {
+    aqueduct_avro::parse(&text_of(option)?, &[])
+        .map_err(|error| Error::config("`schema` is no Avro schema").caused_by(error))
+}
+
+fn json_schema_of(option: &str) -> Result<(Arc<Schema>, Option<Validator>)> {
+    let json = serde_json::from_str(&text_of(option)?)
+        .map_err(|error| Error::config("`json_schema` is no JSON").caused_by(error))?;
+    let converted = convert(&json);
+    let refused = |error: jsonschema::ValidationError<'_>| {
+        Error::config(format!("`json_schema` is no JSON Schema: {error} at `{}`", error.instance_path()))
+    };
+    let validator = jsonschema::validator_for(&json).map_err(refused)?;
+    Ok((converted.schema, converted.says_more.then_some(validator)))
+}
+
+/// Reads what has to be of the declared schema.
+pub(crate) struct Declared {
+    pub(crate) declaration: Declaration,
+    pub(crate) reader: DeclaredReader,
+}
+
+#[async_trait]
+impl Decoder for Declared {
+    fn decode(&mut self, piece: Piece<'_>) -> Result<Typed> {
+        self.declaration.read(&mut self.reader, piece.bytes)
+    }
+}
+
+/// Writes any row, of the declared schema if there is one.
+pub(crate) struct Writer {
+    pub(crate) style: Style,
+    pub(crate) plans: PerSchema<Plan>,
+    pub(crate) declared: Option<Declared>,
+}
+
+impl Writer {
+    fn append(&mut self, typed: &Typed, out: &mut Vec<u8>) -> Result<()> {
+        let plan = self.plans.get(typed.schema(), Plan::of);
+        write::write(plan, self.style, typed, out).map_err(super::fault::Fault::of_row)
+    }
+
+    fn write(&mut self, typed: &Typed, out: &mut Vec<u8>) -> Result<()> {
+        let Some(declared) = &mut self.declared else { return self.append(typed, out) };
+        // What comes from elsewhere becomes a value of the declared schema the way a text of somebody else does.
+        let Declared { declaration, reader } = declared;
+        let foreign =
+            !Arc::ptr_eq(typed.schema(), &declaration.wanted.schema) || declaration.validator.is_some();
+        if !foreign {
+            return self.append(typed, out);
+        }
+        let mut text = Vec::new();
+        let plan = self.plans.get(typed.schema(), Plan::of);
+        write::write(plan, self.style, typed, &mut text).map_err(super::fault::Fault::of_row)?;
+        let brought_in = declaration.read(reader, &Bytes::from(text))?;
+        self.append(&brought_in, out)
+    }
+}
+
+#[async_trait]
+impl Encoder for Writer {
+    fn encode(&mut self, _: &Arc<str>, typed: &Typed, out: &mut Vec<u8>) -> Result<Encoded> {
+        let begin = out.len();
+        match self.write(typed, out) {
+            Ok(()) => Ok(Encoded::Done),
+            Err(error) => {
+                out.truncate(begin);
+                Err(error)
+            }
+        }
+    }
+}
