@@ -259,7 +259,7 @@ mod tests {
         schema.references.push(reference("item.json"));
         let read = parse(&schema).unwrap();
         let shown = shown(&read, read.root(), 0);
-        assert!(shown.starts_with("Record{first: Node{next: Node{next: Node{"), "{shown}");
+        assert!(shown.starts_with("Record{first: Node{next: Node{next: Node"), "{shown}");
         assert!(shown.ends_with("s: string, item: Item{price: double}}"), "{shown}");
         // A form that contains itself, and one that is nothing but itself.
         let list = json!({ "oneOf": [{ "type": "null" }, { "type": "object", "properties": { "next": { "$ref": "#" } } }] });

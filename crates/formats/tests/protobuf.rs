@@ -33,11 +33,11 @@ impl Ends {
 
     async fn add(&self, subject: &str, schema: SchemaText) -> u32 {
         let how = Registering { allowed: true, normalize: false };
-        self.registry.id(subject, &schema, how).await.unwrap()
+        self.registry.id(subject, &schema, how).await.expect("as the test says")
     }
 
     fn config(config: serde_json::Value) -> Arc<<Protobuf as FormatKind>::Config> {
-        Arc::new(serde_json::from_value(config).unwrap())
+        Arc::new(serde_json::from_value(config).expect("as the test says"))
     }
 
     async fn read(&self, config: serde_json::Value, bytes: &[u8]) -> Result<Typed> {

@@ -50,7 +50,10 @@ fn logical(kind: Kind, logical: Logical) -> Type {
 }
 
 fn hex(text: &str) -> Vec<u8> {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal digits"))
+        .collect()
 }
 
 /// Made by `golden.py` with Python's protobuf 7.36.

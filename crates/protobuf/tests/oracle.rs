@@ -84,7 +84,7 @@ fn message(dice: &mut Dice, of: &MessageDescriptor, depth: u32) -> DynamicMessag
             continue;
         }
         let value = if field.is_map() {
-            let entry = field.kind().as_message().cloned().unwrap();
+            let entry = field.kind().as_message().cloned().expect("as the schema says");
             let (key, value) = (entry.map_entry_key_field(), entry.map_entry_value_field());
             let mut map = HashMap::new();
             for _ in 0..dice.below(4) {
@@ -179,7 +179,7 @@ fn same_message(message: &DynamicMessage, row: View<'_>) {
             (Value::Map(entries), Row::Map(values)) => {
                 let Kind::Map(of) = view.schema.get(view.of).kind else { panic!("no map") };
                 assert_eq!(entries.len(), values.len(), "{}", field.full_name());
-                let entry = field.kind().as_message().cloned().unwrap();
+                let entry = field.kind().as_message().cloned().expect("as the schema says");
                 for (name, value) in values {
                     let name = name.get(view.payload);
                     let is_it = |key: &&MapKey| match key {
@@ -214,12 +214,16 @@ fn same(field: &FieldDescriptor, value: &Value, view: View<'_>) {
         (Value::EnumNumber(a), Row::Enum(b)) => {
             let Of::Enum(of) = field.kind() else { panic!("no enum") };
             let Kind::Enum(symbols) = &view.schema.get(view.of).kind else { panic!("no enum") };
-            assert_eq!(of.get_value(*a).unwrap().name(), &*symbols.symbols[*b as usize], "{at}");
+            assert_eq!(
+                of.get_value(*a).expect("as the schema says").name(),
+                &*symbols.symbols[*b as usize],
+                "{at}"
+            );
         }
         (Value::Message(a), b) => {
             let part = |name: &str| {
-                let value = a.get_field_by_name(name).unwrap();
-                value.as_i64().or(value.as_i32().map(i64::from)).unwrap()
+                let value = a.get_field_by_name(name).expect("as the schema says");
+                value.as_i64().or(value.as_i32().map(i64::from)).expect("as the schema says")
             };
             match (a.descriptor().full_name(), b) {
                 ("google.protobuf.Timestamp", Row::Long(b)) => {
@@ -227,7 +231,7 @@ fn same(field: &FieldDescriptor, value: &Value, view: View<'_>) {
                 }
                 ("google.type.Date", Row::Int(b)) => {
                     let (year, month, day) = (part("year") as i16, part("month") as i8, part("day") as i8);
-                    let date = jiff::civil::Date::new(year, month, day).unwrap();
+                    let date = jiff::civil::Date::new(year, month, day).expect("as the schema says");
                     let since = date.duration_since(jiff::civil::date(1970, 1, 1));
                     assert_eq!(since.as_secs() / 86_400, i64::from(*b), "{at}");
                 }
@@ -236,7 +240,7 @@ fn same(field: &FieldDescriptor, value: &Value, view: View<'_>) {
                     assert_eq!(seconds * 1_000_000 + part("nanos") / 1000, *b, "{at}");
                 }
                 ("google.protobuf.StringValue" | "google.protobuf.Int64Value", _) => {
-                    let inner = a.descriptor().get_field_by_name("value").unwrap();
+                    let inner = a.descriptor().get_field_by_name("value").expect("as the schema says");
                     same(&inner, &a.get_field(&inner), view);
                 }
                 _ => same_message(a, view),
@@ -248,16 +252,17 @@ fn same(field: &FieldDescriptor, value: &Value, view: View<'_>) {
 
 fn compiled(text: &str) -> (Arc<Shape>, MessageDescriptor) {
     let proto = Proto::compile(text, &[]).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    let shape = Arc::new(proto.at(&[0], Options::default()).unwrap());
+    let shape = Arc::new(proto.at(&[0], Options::default()).expect("as the schema says"));
     // The oracle's own reading of the same text.
     let mut files = protox::file::ChainFileResolver::new();
     files.add(Files(text.to_owned()));
     files.add(protox::file::GoogleFileResolver::new());
     let mut compiler = protox::Compiler::with_file_resolver(files);
-    compiler.include_imports(true).open_file("main.proto").unwrap();
+    compiler.include_imports(true).open_file("main.proto").expect("as the schema says");
     // Read back, since it looks at `packed` before it has read the options of a text.
-    let pool = DescriptorPool::decode(&compiler.encode_file_descriptor_set()[..]).unwrap();
-    (shape, pool.get_message_by_name("p.M0").unwrap())
+    let pool =
+        DescriptorPool::decode(&compiler.encode_file_descriptor_set()[..]).expect("as the schema says");
+    (shape, pool.get_message_by_name("p.M0").expect("as the schema says"))
 }
 
 struct Files(String);

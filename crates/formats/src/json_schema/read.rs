@@ -68,6 +68,9 @@ pub(super) fn collect(name: &str, text: &SchemaText, into: &mut Vec<(String, Jso
     text.references.iter().try_for_each(|reference| collect(&reference.name, &reference.schema, into))
 }
 
+/// What a schema says, and the type it is.
+type Titled<'a> = (&'a Map<String, Json>, TypeId);
+
 struct Reading<'a> {
     documents: &'a [(String, Json)],
     schema: SchemaBuilder,
@@ -80,7 +83,7 @@ struct Reading<'a> {
     /// Full names that are taken.
     names: HashSet<String>,
     /// Records and enums by their title: one that is written out in many places is one type.
-    titled: HashMap<&'a str, Vec<(&'a Map<String, Json>, TypeId)>>,
+    titled: HashMap<&'a str, Vec<Titled<'a>>>,
     types: usize,
 }
 
@@ -111,7 +114,7 @@ impl<'a> Reading<'a> {
             return Ok(id);
         }
         self.open.insert(place, None);
-        let id = self.new(at)?;
+        let id = self.unread(at)?;
         if let Some(Some(promised)) = self.open.remove(&place) {
             let of = self.schema.get(id).cloned().unwrap_or(Kind::Any.into());
             self.schema.give(promised, of);
@@ -120,7 +123,7 @@ impl<'a> Reading<'a> {
         Ok(id)
     }
 
-    fn new(&mut self, at: At<'a>) -> Result<TypeId> {
+    fn unread(&mut self, at: At<'a>) -> Result<TypeId> {
         self.types += 1;
         if at.depth > DEPTH_MAX || self.types > TYPES_MAX {
             return wrong("it has more types, or deeper ones, than anybody needs");
