@@ -136,3 +136,56 @@ fn ratio(ours: &Measured, best: &Measured) {
     let (ours, best) = (ours.records as f64 / ours.seconds, best.records as f64 / best.seconds);
     println!("{:<40} {:6.1} %\n", "ratio", 100.0 * ours / best);
 }
+
+/// How often each side runs.
+const ROUNDS: usize = 9;
+
+/// A name, and what runs under it.
+type Side<'a> = (&'a str, &'a dyn Fn() -> Result<Measured, String>);
+
+/// Runs the sides in turn, so that what else happens on the machine happens to all of them; the last is ours, and the
+/// medians of its ratios to each of the others are printed.
+fn rounds(sides: &[Side<'_>]) -> Result<(), String> {
+    let Some(((ours, _), best)) = sides.split_last() else { return Ok(()) };
+    // Not counted: a broker that has just started is slow to begin with, and so is one that reads from its disk.
+    for (_, run) in sides {
+        run()?;
+    }
+    let mut runs: Vec<Vec<Measured>> = sides.iter().map(|_| Vec::new()).collect();
+    for round in 0..ROUNDS {
+        for turn in 0..sides.len() {
+            let side = (round + turn) % sides.len();
+            runs[side].push(sides[side].1()?);
+        }
+    }
+    for ((name, _), runs) in sides.iter().zip(&runs) {
+        Measured {
+            records: runs[0].records,
+            seconds: median(runs.iter().map(|run| run.seconds)),
+            cpu_seconds: median(runs.iter().map(|run| run.cpu_seconds)),
+            peak_bytes: runs.iter().map(|run| run.peak_bytes).max().unwrap_or_default(),
+        }
+        .print(name);
+    }
+    for ((name, _), theirs) in best.iter().zip(&runs) {
+        let ratios = |of: fn(&Measured) -> f64| {
+            let pairs = theirs.iter().zip(&runs[best.len()]);
+            pairs.map(|(theirs, ours)| 100.0 * of(theirs) / of(ours)).collect::<Vec<f64>>()
+        };
+        let (speed, cpu) = (ratios(|run| run.seconds), ratios(|run| run.cpu_seconds));
+        let least = speed.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = speed.iter().copied().fold(0.0, f64::max);
+        let (speed, cpu) = (median(speed.into_iter()), median(cpu.into_iter()));
+        println!(
+            "{ours} at {speed:.1} % ({least:.0} to {most:.0}) of the speed of: {name}; per CPU second {cpu:.1} %"
+        );
+    }
+    println!();
+    Ok(())
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
-use super::{Begin, Measured, ratio};
+use super::{Begin, Measured, ratio, rounds};
 use crate::commands::pipeline_of;
 use crate::supervise;
 
@@ -23,8 +23,10 @@ const PARTITIONS: i32 = 6;
 const LEVEL: i32 = 3;
 /// Memory of a pipeline with default settings.
 const MEMORY_MAX_BYTES: u64 = 64 << 20;
-/// How often the engine is asked whether it has read everything.
+/// How often the engine is asked how far it has read: at its begin and its end, and in between, where a look would
+/// only take time from it.
 const LOOK: Duration = Duration::from_millis(1);
+const LOOK_BETWEEN: Duration = Duration::from_millis(10);
 
 static RUNS: AtomicU32 = AtomicU32::new(0);
 
@@ -49,12 +51,14 @@ impl<'a> Topic<'a> {
 
     /// Into nowhere.
     pub(super) fn to_discard(&self, catalog: &Catalog) -> Result<(), String> {
-        let best = self.bare_loop()?;
-        best.print("bare loop over librdkafka");
-        let ours = self.through_the_engine(catalog, &self.plain(), ("discard", json!({})))?;
-        ours.print("kafka -> discard");
-        ratio(&ours, &best);
-        Ok(())
+        let bare = || self.bare_loop(&[]);
+        let checked = || self.bare_loop(&[("check.crcs", "true")]);
+        let ours = || self.through_the_engine(catalog, &self.plain(), ("discard", json!({})));
+        rounds(&[
+            ("bare loop over librdkafka", &bare),
+            ("bare loop, checksums checked", &checked),
+            ("kafka -> discard, checksums checked", &ours),
+        ])
     }
 
     /// Into nowhere over both ways to the cluster.
@@ -95,7 +99,7 @@ impl<'a> Topic<'a> {
             "path": "{topic}/{partition}-{start_offset}",
             "format": { "json_lines": { "compression": "zstd", "level": LEVEL } },
         });
-        let mut best = self.bare_loop()?;
+        let mut best = self.bare_loop(&[])?;
         best.print("bare loop over librdkafka");
         let ours = self.through_the_engine(catalog, &self.plain(), ("directory", sink))?;
         let compressor = compress_again(folder, self.records)
@@ -109,9 +113,10 @@ impl<'a> Topic<'a> {
         Ok(())
     }
 
-    fn bare_loop(&self) -> Result<Measured, String> {
+    fn bare_loop(&self, properties: &[(&str, &str)]) -> Result<Measured, String> {
         let begin = Begin::now();
-        let counted = bench::bare_loop(self.brokers, &self.name, &[]).map_err(|error| error.to_string())?;
+        let counted =
+            bench::bare_loop(self.brokers, &self.name, properties).map_err(|error| error.to_string())?;
         if counted.records != self.records {
             let (name, found) = (&self.name, counted.records);
             return Err(format!("the topic {name} has {found} records: an earlier run broke off; delete it"));
@@ -144,11 +149,16 @@ impl<'a> Topic<'a> {
             let begin = Begin::now();
             let running = tokio::spawn(async move { aqueduct_engine::run(&pipeline, &setting).await });
             let mut begun = Instant::now();
-            while status.records_read.load(Relaxed) < self.records && !running.is_finished() {
-                if status.records_read.load(Relaxed) == 0 {
+            loop {
+                let read = status.records_read.load(Relaxed);
+                if read >= self.records || running.is_finished() {
+                    break;
+                }
+                if read == 0 {
                     begun = Instant::now();
                 }
-                tokio::time::sleep(LOOK).await;
+                let between = read > 0 && read < self.records / 10 * 9;
+                tokio::time::sleep(if between { LOOK_BETWEEN } else { LOOK }).await;
             }
             stopper.stop();
             while status.records_written.load(Relaxed) < self.records && !running.is_finished() {
