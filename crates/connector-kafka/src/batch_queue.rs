@@ -12,14 +12,11 @@ use rdkafka::bindings::rd_kafka_resp_err_t as Code;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::TopicPartitionList;
-use tokio::sync::Notify;
 
 /// A queue that partitions are forwarded to. It keeps its consumer alive: the library's queues must go first.
 pub(crate) struct BatchQueue<C: ConsumerContext + 'static> {
     queue: *mut rd::rd_kafka_queue_t,
     consumer: Arc<BaseConsumer<C>>,
-    /// Told when the queue is empty no more. The library holds a pointer to it until `drop`.
-    news: Option<Arc<Notify>>,
 }
 
 // SAFETY: queues of librdkafka are locked inside; any thread may use one.
@@ -28,17 +25,11 @@ unsafe impl<C: ConsumerContext> Send for BatchQueue<C> {}
 unsafe impl<C: ConsumerContext> Sync for BatchQueue<C> {}
 
 impl<C: ConsumerContext> BatchQueue<C> {
-    /// An empty queue of this consumer, which tells `news` whenever something comes into it while it is empty.
-    pub(crate) fn new(consumer: Arc<BaseConsumer<C>>, news: Option<Arc<Notify>>) -> Self {
+    /// An empty queue of this consumer.
+    pub(crate) fn new(consumer: Arc<BaseConsumer<C>>) -> Self {
         // SAFETY: the client lives as long as `consumer`, which this value keeps.
         let queue = unsafe { rd::rd_kafka_queue_new(consumer.client().native_ptr()) };
-        if let Some(news) = &news {
-            // SAFETY: the queue is alive, and `tell` gets a pointer that stays valid until it is taken back in `drop`.
-            unsafe {
-                rd::rd_kafka_queue_cb_event_enable(queue, Some(tell), Arc::as_ptr(news).cast_mut().cast())
-            };
-        }
-        Self { queue, consumer, news }
+        Self { queue, consumer }
     }
 
     /// Whose queue this is.
@@ -57,11 +48,7 @@ impl<C: ConsumerContext> BatchQueue<C> {
         room.0.clear();
         room.0.reserve(records_max);
         // A call returns when the room is full or the time is over, so the wait is for the first record only.
-        let first = usize::from(wait_ms > 0);
-        for (count_max, wait_ms) in [(first, wait_ms), (records_max.saturating_sub(first), 0)] {
-            if count_max == 0 {
-                continue;
-            }
+        for (count_max, wait_ms) in [(1, wait_ms), (records_max.saturating_sub(1), 0)] {
             let taken = room.0.len();
             // SAFETY: the room has capacity for `records_max` pointers, of which `taken` are set; the call
             // writes at most `count_max` behind them and says how many.
@@ -81,29 +68,14 @@ impl<C: ConsumerContext> BatchQueue<C> {
 
 impl<C: ConsumerContext> Drop for BatchQueue<C> {
     fn drop(&mut self) {
-        // SAFETY: made in `new`, destroyed once, before the consumer. The library calls `tell` under the lock under which
-        // it forgets it here, so no call is under way afterwards, when `news` goes.
-        unsafe {
-            if self.news.is_some() {
-                rd::rd_kafka_queue_cb_event_enable(self.queue, None, ptr::null_mut());
-            }
-            rd::rd_kafka_queue_destroy(self.queue);
-        }
+        // SAFETY: made in `new`, destroyed once, before the consumer.
+        unsafe { rd::rd_kafka_queue_destroy(self.queue) };
     }
-}
-
-/// What the library calls, with its lock on the queue held.
-unsafe extern "C" fn tell(_: *mut rd::rd_kafka_t, news: *mut c_void) {
-    // SAFETY: the pointer given in `new`.
-    unsafe { &*news.cast_const().cast::<Notify>() }.notify_one();
 }
 
 /// Room for the pointers of one call, used again by the next.
 #[derive(Default)]
 pub(crate) struct Room(Vec<*mut rd::rd_kafka_message_t>);
-
-// SAFETY: the pointers are used through `Messages` only, which borrows the room; between two calls it says nothing.
-unsafe impl Send for Room {}
 
 /// The records of one call; given back to the library when dropped.
 pub(crate) struct Messages<'a>(&'a mut Vec<*mut rd::rd_kafka_message_t>);

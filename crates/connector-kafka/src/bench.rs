@@ -46,7 +46,7 @@ pub fn bare_loop(brokers: &str, topic: &str, properties: &[(&str, &str)]) -> Res
         client.set(*name, *value);
     }
     let consumer: Arc<BaseConsumer> = Arc::new(client.create().map_err(failed)?);
-    let queue = BatchQueue::new(consumer.clone(), None);
+    let queue = BatchQueue::new(consumer.clone());
     let mut left = 0;
     let mut assignment = TopicPartitionList::new();
     let cluster = consumer.fetch_metadata(Some(topic), PATIENCE).map_err(failed)?;

@@ -1,9 +1,7 @@
 //! The source: topics read as a member of a consumer group, handed out in batches of one partition.
 
-mod events;
 mod halts;
 mod handoff;
-mod intake;
 mod leaders;
 mod member;
 mod pile;
@@ -11,6 +9,7 @@ mod recover;
 mod remembered;
 mod settings;
 mod start;
+mod threads;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -26,19 +25,17 @@ use tokio::time::Instant;
 use self::halts::Halts;
 pub(crate) use self::handoff::name_of;
 use self::handoff::{Batch, Ending, Given, Handoff, Signal};
-use self::intake::Intake;
 use self::member::{GroupConsumer, Keeping, Member};
 use self::pile::Bounds;
 use self::remembered::recall;
 use self::settings::Reading;
-use crate::batch_queue::{BatchQueue, watermarks};
+use crate::batch_queue::watermarks;
 use crate::client::{REFRESH, Troubles, consumer_config};
 use crate::config::SourceConfig;
 
 /// A member of a consumer group.
 pub(crate) struct TopicsSource {
     handoff: Arc<Handoff>,
-    intake: Intake,
     halts: Arc<Halts>,
     /// Weak: the event thread ends the consumer.
     consumer: Weak<GroupConsumer>,
@@ -83,11 +80,9 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
     let weak = Arc::downgrade(&consumer);
     let bounds = Bounds { records_max: context.batch_records_max.max(1), bytes_max: context.batch_bytes_max };
     let reading = Reading::of(config, context);
-    let queue = Arc::new(BatchQueue::new(consumer.clone(), Some(handoff.ready.clone())));
-    let intake = Intake::new(&queue, bounds);
-    let ended = events::start(consumer, queue, reading, Duration::from_millis(refresh_ms))
-        .map_err(|error| Error::transient("cannot start the thread of the Kafka source").caused_by(error))?;
-    Ok(TopicsSource { handoff, intake, halts, consumer: weak, ended: Some(ended), kept_by, left: Vec::new() })
+    let ended = threads::start(consumer, reading, Duration::from_millis(refresh_ms), bounds)
+        .map_err(|error| Error::transient("cannot start the threads of the Kafka source").caused_by(error))?;
+    Ok(TopicsSource { handoff, halts, consumer: weak, ended: Some(ended), kept_by, left: Vec::new() })
 }
 
 #[async_trait]
@@ -97,20 +92,19 @@ impl Source for TopicsSource {
         self.handoff.polled();
         loop {
             match self.handoff.take() {
-                Some(Given::Batch(Batch { name, pile, next })) => {
+                Some(Given::Batch(Batch { from, pile, next })) => {
                     let mut records = pile.into_records();
-                    let next = self.halts.cut(&name, &mut records, next);
+                    let next = self.halts.cut(&from.name, &mut records, next);
                     if records.is_empty() {
                         continue;
                     }
-                    let resume_at = Offsets::from([(name, next.to_string().into())]);
+                    let resume_at = Offsets::from([(from.name, next.to_string().into())]);
                     return Ok(Polled::Batch { records, resume_at });
                 }
                 Some(Given::Signal(Signal::Revoked(partitions))) => {
                     return Ok(Polled::Revoked { partitions });
                 }
                 Some(Given::Signal(Signal::Failed(error))) => return Err(error),
-                None if self.intake.read(&self.handoff) => continue,
                 None => {}
             }
             let news = tokio::time::timeout_at(deadline, self.handoff.ready.notified());
@@ -159,7 +153,7 @@ impl Source for TopicsSource {
         self.left = self.handoff.owned().into_iter().map(|(partition, _)| partition).collect();
         self.handoff.end(Ending::Leave);
         if let Some(ended) = self.ended.take() {
-            // It is dropped, never sent: either way the thread is done.
+            // It is dropped, never sent: either way both threads are done.
             let _ = ended.await;
         }
         Ok(())

@@ -3,9 +3,9 @@
 
 mod avro;
 mod bytes;
-pub mod framed;
 mod connect_json;
 mod csv;
+pub mod framed;
 mod json;
 #[allow(dead_code, unused_imports)]
 mod json_schema;
@@ -18,10 +18,10 @@ use serde::Deserialize;
 
 pub use crate::avro::Avro;
 pub use crate::bytes::Bytes;
-pub use crate::protobuf::Protobuf;
 pub use crate::connect_json::{ConnectDecimal, ConnectJson, ConnectJsonOptions};
 pub use crate::csv::{Column, Csv, CsvOptions};
 pub use crate::json::{BytesAs, DecimalAs, Json, JsonOptions, NotANumber, TimeAs, UnknownFields, schemaless};
+pub use crate::protobuf::Protobuf;
 pub use crate::text::Text;
 
 /// The block of a format that has no options.

@@ -1,9 +1,9 @@
-//! What the event thread of a source and the engine's side of it share: which partitions are owned, the batches
+//! What the threads of a source and the engine's side of it share: which partitions are owned, the batches
 //! that wait for a poll, and how far offsets are committed. A state machine behind one lock; it calls no
 //! library.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aqueduct_api::{Error, Offsets, Partition};
@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 use super::pile::Pile;
 
+/// Batches that wait for a poll; beyond that the data thread waits.
+const BATCHES_READY_MAX: usize = 4;
 /// After a commit that failed.
 const COMMIT_RETRY: Duration = Duration::from_millis(500);
 
@@ -19,10 +21,10 @@ const COMMIT_RETRY: Duration = Duration::from_millis(500);
 #[derive(Default)]
 pub(crate) struct Handoff {
     state: Mutex<State>,
-    /// For the event thread: a call that took records is over.
+    /// For the threads: something changed.
     changed: Condvar,
-    /// For the poll: there is something to give, or to take from the library.
-    pub(crate) ready: Arc<Notify>,
+    /// For the poll: there is something to give.
+    pub(crate) ready: Notify,
 }
 
 #[derive(Default)]
@@ -32,9 +34,9 @@ struct State {
     batches: VecDeque<Batch>,
     signals: VecDeque<Signal>,
     handover: Handover,
-    /// Ownership is being changed: no call that takes records may begin.
+    /// Ownership is being changed: no call of the data thread may begin.
     paused: bool,
-    /// Such a call is under way.
+    /// A call of the data thread is under way.
     reading: bool,
     ending: Option<Ending>,
     committing: Vec<Commit>,
@@ -48,7 +50,8 @@ pub(crate) struct Owned {
     pub(crate) topic: String,
     /// The partition.
     pub(crate) partition: i32,
-    /// Differs each time the partition is assigned, so that a commit of an earlier one is known as such.
+    /// Differs each time the partition is assigned, so that what was read under an earlier one is known as
+    /// such.
     ownership: u64,
     /// The offset after the last record that was given to the engine.
     given: Option<i64>,
@@ -63,12 +66,20 @@ pub(crate) struct Owned {
 
 /// A batch of one partition.
 pub(crate) struct Batch {
-    /// The partition's name in offsets.
-    pub(crate) name: Partition,
+    /// Of which ownership.
+    pub(crate) from: Ownership,
     /// Its records, in offset order.
     pub(crate) pile: Pile,
     /// The offset after the last.
     pub(crate) next: i64,
+}
+
+/// A partition as it was owned when something of it was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Ownership {
+    /// Its name in offsets: `topic/3`.
+    pub(crate) name: Partition,
+    number: u64,
 }
 
 /// What comes before any batch.
@@ -139,6 +150,7 @@ impl Handoff {
         let mut state = self.state();
         if state.handover == Handover::Told {
             state.handover = Handover::LetGo;
+            self.changed.notify_all();
         }
     }
 
@@ -152,9 +164,10 @@ impl Handoff {
             return Some(Given::Signal(signal));
         }
         let batch = state.batches.pop_front()?;
-        if let Some(owned) = state.owned.get_mut(&batch.name) {
+        if let Some(owned) = state.owned.get_mut(&batch.from.name) {
             owned.given = Some(batch.next);
         }
+        self.changed.notify_all();
         Some(Given::Batch(batch))
     }
 
@@ -180,38 +193,51 @@ impl Handoff {
         self.state().owned.iter().map(|(name, owned)| (name.clone(), owned.clone())).collect()
     }
 
-    /// Ends the source. The first ending counts. Whoever may say so does not poll at the same time, nor again: no call
-    /// that takes records is under way, unless one was broken off.
+    /// Ends the threads. The first ending counts.
     pub(crate) fn end(&self, ending: Ending) {
-        let mut state = self.state();
-        state.ending.get_or_insert(ending);
-        state.reading = false;
-        drop(state);
+        self.state().ending.get_or_insert(ending);
         self.changed.notify_all();
     }
+}
 
-    /// Whether records may be taken: not while ownership is being changed, which ends with news, and not when the
-    /// source ends.
+/// The side of the data thread.
+impl Handoff {
+    /// Waits while ownership is being changed. False when the source ends.
     pub(crate) fn begin_read(&self) -> bool {
         let mut state = self.state();
-        state.reading = !state.paused && state.ending.is_none();
+        while state.paused && state.ending.is_none() {
+            state = self.wait(state);
+        }
+        state.reading = state.ending.is_none();
         state.reading
     }
 
-    /// The call is over. What it read of partitions that are owned waits for a poll; the rest is dropped: nothing of it
-    /// was released, so whoever owns the partition now reads it again. In one breath with the end of the call: between
-    /// the two nothing could be taken away and given back.
-    pub(crate) fn end_read(&self, piles: Vec<Pile>) {
+    /// A call is over; says which of the partitions it read are owned. Asked in the same breath: between the
+    /// call and the question nothing could be taken away and given back.
+    pub(crate) fn end_read(&self, names: impl Iterator<Item = Partition>) -> Vec<Option<Ownership>> {
         let mut state = self.state();
         state.reading = false;
-        for pile in piles {
-            let name = name_of(&pile.topic, pile.partition);
-            if state.owned.get(&name).is_some_and(|owned| !owned.leaving) {
-                state.batches.push_back(Batch { name, next: pile.next(), pile });
-            }
-        }
-        drop(state);
         self.changed.notify_all();
+        names
+            .map(|name| {
+                let owned = state.owned.get(&name).filter(|owned| !owned.leaving)?;
+                Some(Ownership { number: owned.ownership, name })
+            })
+            .collect()
+    }
+
+    /// Gives a batch to the next poll, and waits for room. What was read under an ownership that is over is
+    /// dropped: nothing of it was released, so whoever owns the partition now reads it again.
+    pub(crate) fn push(&self, batch: Batch) {
+        let mut state = self.state();
+        while state.batches.len() >= BATCHES_READY_MAX && state.ending.is_none() && state.holds(&batch.from) {
+            state = self.wait(state);
+        }
+        if state.ending.is_none() && state.holds(&batch.from) {
+            state.batches.push_back(batch);
+            drop(state);
+            self.ready.notify_one();
+        }
     }
 }
 
@@ -228,19 +254,19 @@ impl Handoff {
         self.ready.notify_one();
     }
 
-    /// Returns when no call that takes records is under way, and lets none begin until `resume`.
+    /// Returns when no call of the data thread is under way, and lets none begin until `resume`.
     pub(crate) fn pause(&self) {
         let mut state = self.state();
         state.paused = true;
         while state.reading {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.wait(state);
         }
     }
 
     /// Ownership is settled.
     pub(crate) fn resume(&self) {
         self.state().paused = false;
-        self.ready.notify_one();
+        self.changed.notify_all();
     }
 
     /// A partition is ours; `committed` is what the group has for it.
@@ -290,10 +316,11 @@ impl Handoff {
                 owned.leaving = true;
             }
         }
-        state.batches.retain(|batch| !names.contains(&batch.name));
+        state.batches.retain(|batch| !names.contains(&batch.from.name));
         state.handover = if at_once { Handover::None } else { Handover::Pending };
         state.signals.push_back(Signal::Revoked(names.to_vec()));
         drop(state);
+        self.changed.notify_all();
         self.ready.notify_one();
     }
 
@@ -356,6 +383,18 @@ impl Handoff {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let (state, _) =
+            self.changed.wait_timeout(state, Duration::from_secs(1)).unwrap_or_else(PoisonError::into_inner);
+        state
+    }
+}
+
+impl State {
+    fn holds(&self, from: &Ownership) -> bool {
+        self.owned.get(&from.name).is_some_and(|owned| owned.ownership == from.number && !owned.leaving)
+    }
 }
 
 #[cfg(test)]
@@ -366,13 +405,9 @@ mod tests {
         Offsets::from([(name_of("t", 0), position.into())])
     }
 
-    fn pile() -> Pile {
-        Pile { topic: "t".to_owned(), ..Pile::default() }
-    }
-
-    fn read(handoff: &Handoff) {
+    fn read(handoff: &Handoff) -> Option<Ownership> {
         assert!(handoff.begin_read());
-        handoff.end_read(vec![pile()]);
+        handoff.end_read([name_of("t", 0)].into_iter()).pop().flatten()
     }
 
     fn offsets_of(commits: Option<Vec<Commit>>) -> Vec<i64> {
@@ -380,36 +415,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_of_a_partition_that_is_given_up_is_dropped() {
+    fn what_was_read_under_an_earlier_ownership_is_dropped() {
         let handoff = Handoff::default();
         handoff.own("t", 0, Some(5));
-        read(&handoff);
-        assert!(handoff.begin_read());
+        let early = read(&handoff).unwrap();
         handoff.revoke(&[name_of("t", 0)], false);
-        handoff.end_read(vec![pile()]);
-        assert!(matches!(handoff.take(), Some(Given::Signal(Signal::Revoked(_)))));
-        assert!(handoff.take().is_none(), "neither what waited nor what was being read");
+        assert!(read(&handoff).is_none());
         handoff.forget(&[name_of("t", 0)]);
-        read(&handoff);
-        assert!(handoff.take().is_none(), "not ours");
         handoff.own("t", 0, Some(5));
-        read(&handoff);
-        assert!(matches!(handoff.take(), Some(Given::Batch(batch)) if batch.name == name_of("t", 0)));
-    }
-
-    #[test]
-    fn ownership_changes_between_two_calls_only() {
-        let handoff = Arc::new(Handoff::default());
-        assert!(handoff.begin_read());
-        let other = handoff.clone();
-        let pausing = std::thread::spawn(move || other.pause());
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        assert!(!pausing.is_finished());
-        handoff.end_read(Vec::new());
-        pausing.join().unwrap();
-        assert!(!handoff.begin_read());
-        handoff.resume();
-        assert!(handoff.begin_read());
+        handoff.push(Batch { from: early, pile: Pile::default(), next: 100 });
+        assert!(matches!(handoff.take(), Some(Given::Signal(Signal::Revoked(_)))));
+        assert!(handoff.take().is_none());
+        let now = read(&handoff).unwrap();
+        handoff.push(Batch { from: now, pile: Pile::default(), next: 6 });
+        assert!(matches!(handoff.take(), Some(Given::Batch(batch)) if batch.next == 6));
     }
 
     #[test]

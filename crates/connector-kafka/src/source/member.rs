@@ -152,7 +152,7 @@ impl Member {
         !matches!(self.keeping, Keeping::Elsewhere(_))
     }
 
-    /// Where records are forwarded to, as long as the event thread keeps the queue.
+    /// Where records are forwarded to, as long as the data thread takes them.
     pub(crate) fn queue(&self) -> Option<Arc<BatchQueue<Member>>> {
         self.data.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
     }

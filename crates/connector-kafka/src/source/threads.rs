@@ -1,7 +1,8 @@
-//! The thread of a source: it serves the group whatever the engine does, so that a pipeline that waits for hours
-//! stays a member.
+//! The two threads of a source. The event thread serves the group whatever the engine does, so that a
+//! pipeline that waits for hours stays a member; the data thread takes what librdkafka has fetched.
 
 use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use aqueduct_api::{Error, ErrorKind};
@@ -11,28 +12,40 @@ use rdkafka::metadata::Metadata;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::handoff::Ending;
+use super::halts::Why;
+use super::handoff::{Batch, Ending, Handoff, name_of};
 use super::leaders::Leaders;
 use super::member::{GroupConsumer, Member};
+use super::pile::{Bounds, Pile};
 use super::recover::Moved;
 use super::settings::{Reading, list_of};
-use crate::batch_queue::BatchQueue;
+use crate::batch_queue::{BatchQueue, Message, Room};
 use crate::client::{LOOK_AGAIN, Trouble, is_passing, no_topic};
 use crate::config::{Start, TopicSelection};
 use crate::diagnosis::PARTITION_MISSING;
 
 /// How long the event thread waits for an event before it looks for other work.
 const EVENT_WAIT: Duration = Duration::from_millis(100);
+/// How long the data thread waits for a record; a rebalance waits as long at most.
+const DATA_WAIT_MS: i32 = 100;
+/// Records that are taken at once: few enough to be still in the cache when they are given back.
+const CALL_RECORDS_MAX: usize = 128;
 
-/// Starts it; the answer comes when it has ended and the group is left.
+/// Starts both; the answer comes when both have ended and the group is left.
 pub(crate) fn start(
     consumer: Arc<GroupConsumer>,
-    queue: Arc<BatchQueue<Member>>,
     reading: Reading,
     refresh: Duration,
+    bounds: Bounds,
 ) -> Result<oneshot::Receiver<()>, std::io::Error> {
     let (ended, end) = oneshot::channel();
-    *consumer.context().data.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&queue);
+    let queue = Arc::new(BatchQueue::new(consumer.clone()));
+    let member = consumer.context().clone();
+    *member.data.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&queue);
+    let handoff = member.handoff.clone();
+    let data = std::thread::Builder::new()
+        .name("kafka-data".into())
+        .spawn(move || read(&queue, &handoff, bounds))?;
     std::thread::Builder::new().name("kafka-events".into()).spawn(move || {
         let now = Instant::now();
         let (subscribed, leaders) = (Vec::new(), Leaders::new());
@@ -46,7 +59,7 @@ pub(crate) fn start(
             leaders,
             commit_at: now,
         }
-        .run(queue);
+        .run(data);
         drop(ended);
     })?;
     Ok(end)
@@ -67,7 +80,7 @@ struct Events {
 }
 
 impl Events {
-    fn run(mut self, queue: Arc<BatchQueue<Member>>) {
+    fn run(mut self, data: JoinHandle<()>) {
         let consumer = self.consumer.clone();
         let member = consumer.context();
         match &self.reading {
@@ -90,9 +103,14 @@ impl Events {
             if Instant::now() >= self.look_at {
                 self.look();
             }
+            if data.is_finished() && member.handoff.ending().is_none() {
+                member.handoff.fail(Error::fatal("the data thread of the Kafka source ended"));
+                break;
+            }
         }
-        // Nobody polls any more: the queue goes, and the consumer after it.
-        drop(queue);
+        if data.join().is_err() {
+            tracing::error!("the data thread of a Kafka source panicked");
+        }
         if member.handoff.ending() == Some(Ending::Leave) {
             member.commit_last(&consumer, true);
         }
@@ -254,5 +272,79 @@ impl Events {
             return;
         }
         member.troubles.clear(Trouble::Topics);
+    }
+}
+
+fn read(queue: &BatchQueue<Member>, handoff: &Handoff, bounds: Bounds) {
+    let mut room = Room::default();
+    let mut room_bytes = 0;
+    while handoff.begin_read() {
+        let piles = take(queue, handoff, &mut room, bounds, room_bytes);
+        let owners = handoff.end_read(piles.iter().map(|pile| name_of(&pile.topic, pile.partition)));
+        room_bytes = piles.iter().map(Pile::bytes).max().unwrap_or(room_bytes);
+        for (pile, from) in piles.into_iter().zip(owners) {
+            if let Some(from) = from {
+                handoff.push(Batch { from, next: pile.next(), pile });
+            }
+        }
+    }
+}
+
+/// Waits for a record, and takes it with what is there already, as much as one batch may hold.
+fn take(
+    queue: &BatchQueue<Member>,
+    handoff: &Handoff,
+    room: &mut Room,
+    bounds: Bounds,
+    room_bytes: usize,
+) -> Vec<Pile> {
+    let mut piles: Vec<Pile> = Vec::new();
+    let (mut left, mut wait_ms) = (bounds.records_max, DATA_WAIT_MS);
+    while left > 0 {
+        let asked = left.min(CALL_RECORDS_MAX);
+        let messages = queue.take(room, asked, wait_ms);
+        for message in messages.iter() {
+            if let Some((code, says)) = message.error() {
+                read_error(queue.consumer().context(), handoff, message, code, &says);
+                continue;
+            }
+            match piles.iter_mut().rev().find(|pile| pile.takes(message, bounds)) {
+                Some(pile) => pile.add(message),
+                None => {
+                    let mut pile = Pile::new(message, bounds, room_bytes);
+                    pile.add(message);
+                    piles.push(pile);
+                }
+            }
+        }
+        if messages.len() < asked {
+            break;
+        }
+        left -= asked;
+        wait_ms = 0;
+    }
+    piles
+}
+
+/// What a partition reports in place of a record. What it cannot get over stops this partition; what passes by itself is
+/// left alone.
+fn read_error(member: &Member, handoff: &Handoff, message: Message<'_>, code: RDKafkaErrorCode, says: &str) {
+    use RDKafkaErrorCode as Code;
+    let halts = &member.halts;
+    let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+    tracing::debug!(topic, partition, offset, %code, says, "a partition reports");
+    match code {
+        Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => {
+            halts.halt(topic, partition, offset, Why::Lost);
+        }
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
+            *member.unknown.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        }
+        Code::PartitionEOF => {}
+        code if is_passing(code) => {}
+        code => match member.denied(code, Some(topic)) {
+            Some(error) => handoff.fail(error),
+            None => halts.halt(topic, partition, offset, Why::Damaged(says.to_owned())),
+        },
     }
 }
