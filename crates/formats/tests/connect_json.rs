@@ -103,9 +103,7 @@ fn types_are_named_as_the_avro_converter_names_them() {
     // What is missing has its default, and both forms of the default of a decimal are the same.
     assert_eq!(
         encode::<Json>("{}", &typed).unwrap(),
-        concat!(
-            r#"{"small":1,"short":null,"sku":"none","total":12.34,"at":"1970-01-01T00:00:00.000001Z","by_number":[[1,"a"]],"nameless":{}}"#
-        )
+        r#"{"small":1,"short":null,"sku":"none","total":12.34,"at":"1970-01-01T00:00:00.000001Z","by_number":[[1,"a"]],"nameless":{}}"#
     );
 }
 
