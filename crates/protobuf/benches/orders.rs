@@ -3,13 +3,13 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Instant;
 
 use aqueduct_protobuf::{Decoder, Encoder, Options, Proto, UnknownFields};
 use bytes::Bytes;
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
 use protox::prost_reflect::prost::Message;
 use protox::prost_reflect::{DynamicMessage, MessageDescriptor, Value};
+use tokio::time::Instant;
 
 /// As the binary has it.
 #[global_allocator]

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::fault::Fault;
 use crate::logical;
 use crate::shape::{Item, Label, Member, Message, Scalar, Shape, UnknownFields};
+use crate::shaping::empty;
 use crate::wire::{Cursor, DEPTH_MAX, Wire, deeper, unzigzag};
 
 /// A record of more values is refused: each is 24 bytes here, and may be none in the payload.
@@ -466,8 +467,7 @@ fn zero(scalar: Scalar) -> Value {
         Scalar::Float => Value::Float(0.0),
         Scalar::Double => Value::Double(0.0),
         Scalar::Bool => Value::Boolean(false),
-        Scalar::Text => Value::from(""),
-        Scalar::Bytes => Value::from(&[][..]),
+        Scalar::Text | Scalar::Bytes => empty(scalar),
     }
 }
 

@@ -16,6 +16,7 @@ use aqueduct_api::Value;
 use aqueduct_api::schema::{
     Enumeration, Field, Kind, Logical, Name, RecordType, SchemaBuilder, Type, TypeId, Unit,
 };
+use aqueduct_api::value::{Blob, Span, Text};
 use protox::prost_reflect::prost_types::FieldDescriptorProto;
 use protox::prost_reflect::{
     self as reflect, Cardinality, EnumDescriptor, FieldDescriptor, MapKey, MessageDescriptor, Syntax,
@@ -271,6 +272,9 @@ impl Shaping {
             reflect::Value::F64(number) => {
                 (Value::Double(*number), number.is_finite().then(|| json!(number)))
             }
+            // Nothing to share and nothing to count: a message begins with a copy of these.
+            reflect::Value::String(text) if text.is_empty() => (empty(Scalar::Text), Some(json!(""))),
+            reflect::Value::Bytes(bytes) if bytes.is_empty() => (empty(Scalar::Bytes), Some(json!(""))),
             reflect::Value::String(text) => (Value::from(text.as_str()), Some(json!(text))),
             reflect::Value::Bytes(bytes) => {
                 let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
@@ -288,6 +292,16 @@ impl Shaping {
                 (Value::Absent, None)
             }
         }
+    }
+}
+
+/// Text or bytes of no length: they stand at the beginning of whatever payload there is.
+pub(crate) fn empty(of: Scalar) -> Value {
+    match (of, Span::new(0, 0)) {
+        (Scalar::Text, Some(span)) => Value::Text(Text::Span(span)),
+        (Scalar::Text, None) => Value::from(""),
+        (_, Some(span)) => Value::Bytes(Blob::Span(span)),
+        (_, None) => Value::from(&[][..]),
     }
 }
 
