@@ -7,8 +7,17 @@ use aqueduct_api::schema::{Kind, Schema, TypeId};
 use aqueduct_api::value::{Blob, Text};
 use serde_json::Value as Json;
 
+/// Deeper defaults are none: a record whose field is of its own kind, with `{}` for a default, would never end.
+const DEPTH_MAX: u32 = 64;
+
 /// The value of this type that `json` stands for; nothing where it stands for none.
 pub(crate) fn value(schema: &Schema, of: TypeId, json: &Json) -> Option<Value> {
+    within(schema, of, json, DEPTH_MAX)
+}
+
+fn within(schema: &Schema, of: TypeId, json: &Json, depth: u32) -> Option<Value> {
+    let depth = depth.checked_sub(1)?;
+    let value = |of, json| within(schema, of, json, depth);
     Some(match (&schema.get(of).kind, json) {
         (Kind::Null, Json::Null) => Value::Null,
         (Kind::Boolean, Json::Bool(flag)) => Value::Boolean(*flag),
@@ -27,22 +36,21 @@ pub(crate) fn value(schema: &Schema, of: TypeId, json: &Json) -> Option<Value> {
         }
         (Kind::Record(of), Json::Object(map)) => {
             let field = |field: &aqueduct_api::schema::Field| {
-                value(schema, field.of, map.get(&*field.name).or(field.default.as_ref())?)
+                value(field.of, map.get(&*field.name).or(field.default.as_ref())?)
             };
             Value::Record(of.fields.iter().map(field).collect::<Option<_>>()?)
         }
         (Kind::List(of), Json::Array(list)) => {
-            Value::List(list.iter().map(|json| value(schema, *of, json)).collect::<Option<_>>()?)
+            Value::List(list.iter().map(|json| value(*of, json)).collect::<Option<_>>()?)
         }
         (Kind::Map(of), Json::Object(map)) => {
-            let entry = |(name, json): (&String, &Json)| {
-                Some((Text::Own(name.as_str().into()), value(schema, *of, json)?))
-            };
+            let entry =
+                |(name, json): (&String, &Json)| Some((Text::Own(name.as_str().into()), value(*of, json)?));
             Value::Map(map.iter().map(entry).collect::<Option<_>>()?)
         }
         // Of the first branch by older versions of the specification, of any by newer ones.
         (Kind::Union(branches), json) => {
-            let found = (0..).zip(branches).find_map(|(at, of)| Some((at, value(schema, *of, json)?)))?;
+            let found = (0..).zip(branches).find_map(|(at, of)| Some((at, value(*of, json)?)))?;
             match schema.optional(of) {
                 Some(_) => found.1,
                 None => Value::Union(Box::new(found)),

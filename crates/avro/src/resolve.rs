@@ -205,7 +205,12 @@ impl Resolving<'_> {
         let mut given = vec![false; to.fields.len()];
         for field in &from.fields {
             // A field that an earlier one took already is not taken twice.
-            let at = place(to, &field.name).filter(|at| !std::mem::replace(&mut given[*at], true));
+            // Nor by an earlier name where the writer has a field of the name of today.
+            let named = |at: &usize| {
+                to.fields[*at].name == field.name || from.position(&to.fields[*at].name).is_none()
+            };
+            let at = place(to, &field.name).filter(named);
+            let at = at.filter(|at| !std::mem::replace(&mut given[*at], true));
             let step = match at {
                 Some(at) => {
                     self.of(field.of, to.fields[at].of).map_err(|fault| fault.in_field(&field.name))?

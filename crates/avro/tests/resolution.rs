@@ -273,3 +273,20 @@ fn a_type_inside_itself_resolves() {
     assert_eq!(next.field("value").unwrap().value, &Value::Int(2));
     assert_eq!(next.field("note").unwrap().text(), Some("none"));
 }
+
+#[test]
+fn a_name_of_today_wins_over_an_earlier_one() {
+    let writer = record(&[field("a", json!("int")), field("b", json!("int"))]);
+    let mut renamed = field("b", json!("int"));
+    renamed["aliases"] = json!(["a"]);
+    let written = Value::Record([Value::Int(1), Value::Int(2)].into());
+    assert_eq!(value(&writer, written, &record(&[renamed])), Value::Record([Value::Int(2)].into()));
+}
+
+#[test]
+fn a_default_that_never_ends_is_an_error() {
+    let mut inner = field("inner", json!("R"));
+    inner["default"] = json!({});
+    let error = read(&record(&[]), Value::Record([].into()), &record(&[inner])).unwrap_err();
+    assert!(error.contains("is not of the field's type"), "{error}");
+}
