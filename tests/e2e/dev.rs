@@ -35,7 +35,10 @@ fn kcat_and_the_java_console_tools_are_clients_of_dev() {
     let folder = Folder::new("dev");
     let port = free_ports(1);
     let brokers = format!("127.0.0.1:{port}");
-    let file = format!("{ROOT}/pipelines/quickstart.yaml");
+    // As JSON, which anybody can write by hand.
+    let text = std::fs::read_to_string(format!("{ROOT}/pipelines/quickstart.yaml")).expect("the quickstart");
+    let file = folder.path().join("json.yaml").display().to_string();
+    std::fs::write(&file, text.replace("value: avro", "value: json")).expect("a file");
     let arguments = ["dev", &file, "--port", &port.to_string(), "--folder", "out", "--no-table"];
     let mut dev = Aqueduct::spawn(folder.path(), &arguments, &[]);
     dev.says(&brokers, Duration::from_secs(10));
@@ -67,4 +70,40 @@ fn kcat_and_the_java_console_tools_are_clients_of_dev() {
     let written = lines(&folder.path().join("out"));
     assert!(written.len() > 20, "only {} lines in the folder", written.len());
     assert_eq!(written.iter().filter(|line| line.2.contains("by hand")).count(), 1);
+}
+
+#[test]
+fn the_quickstart_is_avro_with_a_registry_that_anybody_may_ask() {
+    let folder = Folder::new("dev-avro");
+    let port = free_ports(1);
+    let brokers = format!("127.0.0.1:{port}");
+    let file = format!("{ROOT}/pipelines/quickstart.yaml");
+    let arguments = ["dev", &file, "--port", &port.to_string(), "--folder", "out", "--no-table"];
+    let mut dev = Aqueduct::spawn(folder.path(), &arguments, &[]);
+    dev.says("The schema registry is at ", Duration::from_secs(10));
+    let said = dev.output();
+    let (_, registry) = said.split_once("The schema registry is at ").expect("it was said");
+    let registry = registry.split_whitespace().next().unwrap_or_default().trim_end_matches('.').to_owned();
+
+    // What kcat reads begins with the id of a schema that the registry tells.
+    let orders =
+        client("kcat", &["-b", &brokers, "-C", "-t", "shop.orders", "-c", "20", "-q", "-f", "%S %s\n"], "");
+    assert!(orders.contains('\0'), "no frame in {orders:?}");
+    let schema =
+        client("curl", &["-sS", &format!("{registry}/subjects/shop.orders-value/versions/latest")], "");
+    assert!(schema.contains("shop") && schema.contains("\"id\":1"), "{schema}");
+    let refused = r#"{"schema": "\"long\""}"#;
+    let subject = format!("{registry}/subjects/shop.orders-value/versions");
+    let refused = client("curl", &["-sS", "-d", refused, &subject], "");
+    assert!(refused.contains("409"), "the registry takes whatever it is given: {refused}");
+    std::thread::sleep(Duration::from_secs(1));
+    dev.signal(Signal::INT);
+    let status = dev.wait(Duration::from_secs(30));
+    assert!(status.success(), "Ctrl-C ended with {status}");
+    let written = lines(&folder.path().join("out"));
+    assert!(written.len() > 20, "only {} lines in the folder", written.len());
+    for (_, _, line) in &written {
+        let order: serde_json::Value = serde_json::from_str(line).expect("an order is JSON");
+        assert!(order["id"].is_u64() && order["amount"].is_number(), "{line}");
+    }
 }
