@@ -17,7 +17,7 @@ pub(crate) fn value(schema: &Schema, of: TypeId, json: &Json) -> Option<Value> {
 
 fn within(schema: &Schema, of: TypeId, json: &Json, depth: u32) -> Option<Value> {
     let depth = depth.checked_sub(1)?;
-    let value = |of, json| within(schema, of, json, depth);
+    let value = |of: TypeId, json: &Json| within(schema, of, json, depth);
     Some(match (&schema.get(of).kind, json) {
         (Kind::Null, Json::Null) => Value::Null,
         (Kind::Boolean, Json::Bool(flag)) => Value::Boolean(*flag),
