@@ -6,9 +6,10 @@ use std::sync::Arc;
 use aqueduct_api::catalog::FormatKind;
 use aqueduct_api::registry::SchemaKind;
 use aqueduct_api::schema::{Kind, Schema};
+use aqueduct_api::value::{Blob, Span};
 use aqueduct_api::{
     Decoder, Encoded, Encoder, Error, Finding, FormatContext, FormatTraits, Piece, Problem, Registry, Result,
-    SchemaText, Side, Translator, Typed,
+    SchemaText, Side, Translator, Typed, Value,
 };
 use aqueduct_avro as avro;
 use async_trait::async_trait;
@@ -180,8 +181,8 @@ struct Schemas {
 
 impl Language for Schemas {
     const KIND: SchemaKind = SchemaKind::Avro;
-    type Reader = avro::Decoder;
-    type Writer = avro::Encoder;
+    type Reader = Reader;
+    type Writer = Writer;
 
     fn schema(&self, text: &SchemaText) -> Result<Arc<Schema>> {
         let mut references = Vec::new();
@@ -205,27 +206,68 @@ impl Language for Schemas {
         Ok(Arc::from(schema.get(schema.root()).kind.name()))
     }
 
-    fn reader(&self, writer: &SchemaText, reader: Option<&Arc<Schema>>) -> Result<avro::Decoder> {
+    fn reader(&self, writer: &SchemaText, reader: Option<&Arc<Schema>>) -> Result<Reader> {
         let writer = self.schema(writer)?;
         match reader {
-            None => Ok(avro::Decoder::new(&writer)),
-            Some(reader) => avro::Decoder::resolving(&writer, reader).map_err(bad),
+            None if is_bytes(&writer) => Ok(Reader::Bytes(writer)),
+            None => Ok(Reader::Rows(avro::Decoder::new(&writer))),
+            Some(reader) => avro::Decoder::resolving(&writer, reader).map(Reader::Rows).map_err(bad),
         }
     }
 
-    fn read(&self, reader: &mut avro::Decoder, payload: &Bytes, start: usize) -> Result<Typed> {
-        reader.decode(payload, start).map_err(bad)
+    #[inline]
+    fn read(&self, reader: &mut Reader, payload: &Bytes, start: usize) -> Result<Typed> {
+        match reader {
+            Reader::Rows(decoder) => decoder.decode(payload, start).map_err(bad),
+            Reader::Bytes(schema) => {
+                let span = Span::new(start, payload.len() - start.min(payload.len()));
+                let span = span.ok_or_else(|| Error::bad_record("more than 4 GiB"))?;
+                Ok(Typed::new(Arc::clone(schema), payload.clone(), Value::Bytes(Blob::Span(span))))
+            }
+        }
     }
 
-    fn writer(&self, from: &Arc<Schema>, to: &SchemaText) -> Result<avro::Encoder> {
+    fn writer(&self, from: &Arc<Schema>, to: &SchemaText) -> Result<Writer> {
         // A schema that goes out in its own words is written without a look at what it could be brought into.
         let to = if from.written() == Some(to) { Arc::clone(from) } else { self.schema(to)? };
-        Ok(avro::Encoder::new(&to, self.unknown))
+        Ok(match is_bytes(&to) && is_bytes(from) {
+            true => Writer::Bytes,
+            false => Writer::Rows(avro::Encoder::new(&to, self.unknown)),
+        })
     }
 
-    fn write(&self, writer: &mut avro::Encoder, typed: &Typed, out: &mut Vec<u8>) -> Result<()> {
-        writer.encode(typed, out).map_err(bad)
+    #[inline]
+    fn write(&self, writer: &mut Writer, typed: &Typed, out: &mut Vec<u8>) -> Result<()> {
+        match (writer, typed.value()) {
+            (Writer::Rows(encoder), _) => encoder.encode(typed, out).map_err(bad),
+            (Writer::Bytes, Value::Bytes(bytes)) => {
+                out.extend_from_slice(bytes.get(typed.payload()));
+                Ok(())
+            }
+            (Writer::Bytes, _) => {
+                Err(Error::bad_record("bytes belong here, and the value is something else"))
+            }
+        }
     }
+}
+
+/// Reads the payloads of one schema.
+enum Reader {
+    Rows(avro::Decoder),
+    /// The schema is `"bytes"` and nothing more: the serializers of registries write those as they are, without a length.
+    Bytes(Arc<Schema>),
+}
+
+/// Writes values as one schema says.
+enum Writer {
+    Rows(avro::Encoder),
+    /// See [`Reader::Bytes`].
+    Bytes,
+}
+
+fn is_bytes(schema: &Schema) -> bool {
+    let root = schema.get(schema.root());
+    root.kind == Kind::Bytes && root.logical.is_none()
 }
 
 /// The texts of all schemas that one refers to, each behind those that it refers to itself.

@@ -235,3 +235,13 @@ async fn what_has_no_schema_is_brought_into_the_one_that_is_named() {
     let error = encode(&mut *latest(), &typed).await.unwrap_err();
     assert!(error.kind() == ErrorKind::BadRecord && error.to_string().contains("id"), "{error}");
 }
+
+#[tokio::test]
+async fn bare_bytes_stand_behind_the_id_without_a_length() {
+    let registry = Memory::new("r");
+    let id = registry.put("in-value", SchemaKind::Avro, r#""bytes""#);
+    let held = Held::new(framed(id, b"\x04ab"));
+    let typed = decode(&mut *decoder(json!({}), &registry), &held).await.unwrap();
+    assert_eq!(typed.view().bytes(), Some(&b"\x04ab"[..]));
+    assert_eq!(encode(&mut *encoder(json!({}), &registry), &typed).await.unwrap(), framed(id, b"\x04ab"));
+}

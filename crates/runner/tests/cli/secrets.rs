@@ -12,7 +12,8 @@ use crate::http::{free_address, get};
 use crate::process::{Ended, Folder, eventually};
 
 /// What has to stand beside a secret, by the name of the block it stands in.
-const BESIDE: [(&str, &str); 7] = [
+const BESIDE: [(&str, &str); 8] = [
+    ("registry", r#"{"url":"http://127.0.0.1:1"}"#),
     ("plain", r#"{"user":"app"}"#),
     ("scram_sha_256", r#"{"user":"app"}"#),
     ("scram_sha_512", r#"{"user":"app"}"#),
@@ -93,16 +94,17 @@ fn pipeline(name: &str, path: &[String], value: &Value) -> Value {
                 ("format".into(), json!("lines")),
             ]);
         }
+        if at == 1 && path[at] == "registry" {
+            let (end, options) =
+                if path[0] == "sink" { ("discard", json!({})) } else { ("generate", json!({ "count": 10 })) };
+            map.insert(end.into(), options);
+        }
         map.insert(path[at].clone(), block);
         block = Value::Object(map);
     }
-    let (mut source, mut sink) = (json!({ "generate": { "count": 10 } }), json!("discard"));
-    if path[0] == "sink" {
-        sink = block
-    } else {
-        source = block
-    }
-    json!({ "pipeline": name, "source": source, "sink": sink })
+    let mut made = json!({ "pipeline": name, "source": { "generate": { "count": 10 } }, "sink": "discard" });
+    made[&path[0]] = block;
+    made
 }
 
 fn pem(secret: &str) -> String {
