@@ -41,6 +41,9 @@ pub enum Write {
     Translate(Named<dyn ConfiguredFormat>),
 }
 
+/// What a stage is called in a plan, and what it does.
+pub type Stage = (&'static str, String);
+
 /// The ways of all parts, in the order in which they are gone.
 pub fn routes(pipeline: &Pipeline) -> Result<[Route; 3]> {
     let mut needs = Needs::default();
@@ -114,7 +117,7 @@ pub fn context(pipeline: &Pipeline, side: Side, part: Part) -> Result<FormatCont
 
 impl Route {
     /// What `aqueduct plan` says of it, a line for each stage: before the transforms, and behind them.
-    pub fn stages(&self) -> (Option<(&'static str, String)>, Option<(&'static str, String)>) {
+    pub fn stages(&self) -> (Option<Stage>, Option<Stage>) {
         let part = self.part;
         let read = match &self.read {
             Read::Pass | Read::Given => None,

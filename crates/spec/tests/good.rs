@@ -333,10 +333,10 @@ fn formats_of_both_ends_find_their_registry() {
     folder.write("aqueduct.yaml", "registry: { url: \"${env:REGISTRY:-http://shared:8081}\" }\n");
     let ends = "source: { kafka: { connection: { brokers: \"b:9092\" }, topics: [t] }, key: string, value: avro, headers: string }\n";
     let own = "registry: { url: \"http://own:8081\" }\n";
-    folder.write("a.yaml", &format!("pipeline: a\n{ends}sink: discard\n"));
+    folder.write("a.yaml", format!("pipeline: a\n{ends}sink: discard\n"));
     folder.write(
         "b.yaml",
-        &format!("pipeline: b\n{ends}sink: {{ discard: {{}}, value: json, {} }}\n", own.trim()),
+        format!("pipeline: b\n{ends}sink: {{ discard: {{}}, value: json, {} }}\n", own.trim()),
     );
     folder.write(
         "c.yaml",

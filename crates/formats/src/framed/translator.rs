@@ -9,6 +9,9 @@ use tokio::time::Instant;
 
 use super::{COMPILED_MAX, Framing, Language, REFUSED_FOR, frame};
 
+/// An id over there, or why there is none, and since when.
+type Id = Result<u32, (String, Instant)>;
+
 /// The translator of a language.
 pub(crate) struct Reframed<L> {
     language: L,
@@ -16,7 +19,7 @@ pub(crate) struct Reframed<L> {
     to: Arc<dyn Registry>,
     part: Part,
     framing: Framing,
-    ids: HashMap<(Arc<str>, SchemaId), Result<u32, (String, Instant)>>,
+    ids: HashMap<(Arc<str>, SchemaId), Id>,
     last: Option<(Arc<str>, SchemaId, u32)>,
 }
 
