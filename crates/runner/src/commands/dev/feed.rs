@@ -1,8 +1,9 @@
 //! What fills the topics of `aqueduct dev`: a pipeline of our own from `generate` to the embedded broker.
 
 use aqueduct_api::Catalog;
+use aqueduct_api::catalog::ConfiguredFormat;
 use aqueduct_spec::Pipeline;
-use aqueduct_spec::pipeline::Formats;
+use aqueduct_spec::pipeline::{Formats, Named};
 use serde_json::{Map, Value, json};
 
 use crate::commands::pipeline_of;
@@ -41,11 +42,12 @@ pub(super) fn plan(
     let written_as_read = |mut feed: Pipeline| {
         let formats = &pipeline.source.formats;
         // Anything but JSON is made from orders with their structure.
-        if let Some(value) = formats.value.as_ref().filter(|value| value.configured.traits().structured) {
-            if value.kind != "json" {
-                feed.sink.formats = Formats { value: Some(value.clone()), ..Formats::default() };
-                feed.sink.formats.registry = formats.registry.clone();
-            }
+        let typed = |value: &&Named<dyn ConfiguredFormat>| {
+            value.kind != "json" && value.configured.traits().structured
+        };
+        if let Some(value) = formats.value.as_ref().filter(typed) {
+            feed.sink.formats = Formats { value: Some(value.clone()), ..Formats::default() };
+            feed.sink.formats.registry = formats.registry.clone();
         }
         Some(feed)
     };
