@@ -2,7 +2,7 @@
 
 pub(crate) mod config;
 pub(crate) mod decimal;
-mod declaration;
+pub(crate) mod declaration;
 pub(crate) mod declared;
 pub(crate) mod fault;
 mod json_schema;

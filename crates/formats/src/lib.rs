@@ -7,13 +7,12 @@ mod connect_json;
 mod csv;
 pub mod framed;
 mod json;
-#[allow(dead_code, unused_imports)]
 mod json_schema;
 mod protobuf;
 pub mod record_line;
 mod text;
 
-use schemars::JsonSchema;
+use schemars::JsonSchema as Described;
 use serde::Deserialize;
 
 pub use crate::avro::Avro;
@@ -21,10 +20,11 @@ pub use crate::bytes::Bytes;
 pub use crate::connect_json::{ConnectDecimal, ConnectJson, ConnectJsonOptions};
 pub use crate::csv::{Column, Csv, CsvOptions};
 pub use crate::json::{BytesAs, DecimalAs, Json, JsonOptions, NotANumber, TimeAs, UnknownFields, schemaless};
+pub use crate::json_schema::JsonSchema;
 pub use crate::protobuf::Protobuf;
 pub use crate::text::Text;
 
 /// The block of a format that has no options.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
 pub struct NoOptions {}

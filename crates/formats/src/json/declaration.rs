@@ -7,7 +7,6 @@ use aqueduct_api::schema::Schema;
 use aqueduct_api::{Decoder, Encoded, Encoder, Error, Piece, Result, Typed};
 use async_trait::async_trait;
 use bytes::Bytes;
-use jsonschema::Validator;
 
 use super::config::{BytesAs, JsonOptions, Style, UnknownFields};
 use super::declared::{DeclaredReader, Rules, TextBytes};
@@ -15,6 +14,7 @@ use super::json_schema::convert;
 use super::plan::{PerSchema, Plan};
 use super::wanted::Wanted;
 use super::write;
+use crate::json_schema::Validator;
 use crate::text::utf8;
 
 /// A schema that all values are of.
@@ -46,6 +46,12 @@ impl Declaration {
         Ok(Some(Self { wanted, validator, rules }))
     }
 
+    /// What a registry declares.
+    pub(crate) fn new(schema: &Arc<Schema>, validator: Option<Validator>, rules: Rules) -> Result<Self> {
+        let wanted = Wanted::of(schema).map_err(Error::bad_record)?;
+        Ok(Self { wanted, validator, rules })
+    }
+
     fn read(&self, reader: &mut DeclaredReader, bytes: &Bytes) -> Result<Typed> {
         let text = utf8(bytes)?;
         let schema = &self.wanted.schema;
@@ -54,11 +60,7 @@ impl Declaration {
             .map_err(|fault| fault.into_error(bytes))?;
         if let Some(validator) = &self.validator {
             let json = serde_json::from_str(text).map_err(|error| Error::bad_record(error.to_string()))?;
-            validator.validate(&json).map_err(|error| {
-                let path = error.instance_path().to_string();
-                // Not the value itself, which is nobody's business who reads a log.
-                Error::bad_record(format!("the JSON Schema refuses it: {} at `{path}`", error.masked()))
-            })?;
+            validator.check(&json)?;
         }
         Ok(Typed::new(Arc::clone(schema), bytes.clone(), value))
     }
@@ -89,7 +91,7 @@ fn json_schema_of(option: &str) -> Result<(Arc<Schema>, Option<Validator>)> {
         Error::config(format!("`json_schema` is no JSON Schema: {error} at `{}`", error.instance_path()))
     };
     let validator = jsonschema::validator_for(&json).map_err(refused)?;
-    Ok((converted.schema, converted.says_more.then_some(validator)))
+    Ok((converted.schema, converted.says_more.then_some(Validator(validator))))
 }
 
 /// Reads what has to be of the declared schema.
@@ -98,10 +100,17 @@ pub(crate) struct Declared {
     pub(crate) reader: DeclaredReader,
 }
 
+impl Declared {
+    /// The value of a whole text.
+    pub(crate) fn read(&mut self, bytes: &Bytes) -> Result<Typed> {
+        self.declaration.read(&mut self.reader, bytes)
+    }
+}
+
 #[async_trait]
 impl Decoder for Declared {
     fn decode(&mut self, piece: Piece<'_>) -> Result<Typed> {
-        self.declaration.read(&mut self.reader, piece.bytes)
+        self.read(piece.bytes)
     }
 }
 
@@ -118,7 +127,8 @@ impl Writer {
         write::write(plan, self.style, typed, out).map_err(super::fault::Fault::of_row)
     }
 
-    fn write(&mut self, typed: &Typed, out: &mut Vec<u8>) -> Result<()> {
+    /// Appends a value; what is appended when it fails is cut off again by the caller.
+    pub(crate) fn write(&mut self, typed: &Typed, out: &mut Vec<u8>) -> Result<()> {
         let Some(declared) = &mut self.declared else { return self.append(typed, out) };
         // What comes from elsewhere becomes a value of the declared schema the way a text of somebody else does.
         let Declared { declaration, reader } = declared;

@@ -104,7 +104,8 @@ impl Number {
 /// Whether a double is written as these digits, trailing zeros and the place of the point aside.
 #[cold]
 fn is_exact(digits: &str, double: f64) -> bool {
-    double.is_finite() && significant(digits) == significant(&format!("{double:e}"))
+    // By the hand that will write it: of two shortest texts that are as near, others may choose the other one.
+    double.is_finite() && significant(digits) == significant(zmij::Buffer::new().format_finite(double))
 }
 
 /// The digits that count, without zeros at either end, and the power of ten of the first one.
