@@ -1,5 +1,7 @@
 //! JSON behind the id of its JSON Schema.
 
+#![allow(clippy::unwrap_used)]
+
 mod memory;
 
 use std::sync::Arc;
