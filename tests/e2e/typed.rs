@@ -231,9 +231,8 @@ fn poison_in_the_middle_stops_is_skipped_or_set_aside_as_the_file_says() {
         500 => without_number(schema_id, key),
         _ => order(schema_id, 1, id, key),
     };
-    scene
-        .kafka
-        .produce_values(&Load { topic: "one".into(), ids: 0..1_000, keys: 1, rate: 0 }, value, || true);
+    let load = Load { topic: "one".into(), ids: 0..1_000, keys: 1, rate: 0 };
+    scene.kafka.produce_values(&load, value, || true);
     let pipeline = |name: &str, errors: &str| {
         scene.kafka.create_topic(name, 1);
         source(&scene, &registry.url()).replace(PIPELINE, name).replace("[orders]", "[one]")

@@ -2,7 +2,7 @@
 # make.sh [verify FILE]: writes avro.jsonl and connect_json.jsonl beside it, as other implementations write them: fastavro,
 # confluent-kafka's serializer, Java's Avro library, Kafka's JsonConverter. What a line holds is said at the head of make.py and
 # GoldenConnect.java. With `verify`, fastavro and Java read lines that we wrote; those come from
-#   AQUEDUCT_GOLDEN=FILE cargo test -p aqueduct-avro --test golden -- --ignored
+#   AQUEDUCT_GOLDEN=FILE cargo test -p aqueduct-avro --test golden
 # Needs a JDK of 17 or newer, Maven and Python; not run by tests/run, which reads the files.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
