@@ -94,6 +94,9 @@ fn pipeline(name: &str, path: &[String], value: &Value) -> Value {
                 ("format".into(), json!("lines")),
             ]);
         }
+        if path[at - 1] == "registry" && path[at] == "password" {
+            map.insert("user".into(), json!("app"));
+        }
         if at == 1 && path[at] == "registry" {
             let (end, options) =
                 if path[0] == "sink" { ("discard", json!({})) } else { ("generate", json!({ "count": 10 })) };
