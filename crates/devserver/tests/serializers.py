@@ -4,7 +4,7 @@ serializers.py BROKERS REGISTRY_URL; says what it saw on one line each, for the 
 """
 import sys
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.schema_registry import Schema, SchemaReference, SchemaRegistryClient, ServerConfig
+from confluent_kafka.schema_registry import ConfigCompatibilityLevel, Schema, SchemaReference, SchemaRegistryClient, ServerConfig
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from confluent_kafka.serialization import MessageField, SerializationContext
@@ -41,7 +41,7 @@ try:
 except Exception as refusal:
     cause = refusal if isinstance(refusal, SchemaRegistryError) else refusal.__cause__ or refusal
     print("refused", cause.http_status_code, cause.error_code, "string" in cause.error_message)
-print("config", client.set_config("orders-value", ServerConfig("FULL")).compatibility, client.get_config("orders-value").compatibility_level)
+print("config", client.set_config("orders-value", ServerConfig(ConfigCompatibilityLevel.FULL))["compatibility"], client.get_config("orders-value").compatibility_level)
 address = Schema('{"type": "record", "name": "Address", "fields": []}', "AVRO")
 client.register_schema("address", address)
 customer = Schema('{"type": "record", "name": "Customer", "fields": [{"name": "home", "type": "Address"}]}', "AVRO", [SchemaReference("Address", "address", 1)])
