@@ -1,6 +1,7 @@
 //! A schema, or a writer's schema resolved into a reader's, as steps: everything that can be decided without a value
 //! is decided here, once.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use aqueduct_api::Value;
@@ -190,7 +191,7 @@ impl Plan {
                 tables.record(take.collect(), None)
             }
             Kind::List(of) => {
-                Step::List { item: of.index() as StepId, may_be_empty: may_be_empty(schema, *of, 0) }
+                Step::List { item: of.index() as StepId, may_be_empty: may_be_empty(schema, *of) }
             }
             Kind::Map(of) => Step::Map { value: of.index() as StepId },
             Kind::Union(branches) => match schema.optional(id) {
@@ -239,17 +240,21 @@ pub(crate) fn fixed(bytes: usize) -> Step {
     Step::Fixed(u32::try_from(bytes).unwrap_or(u32::MAX))
 }
 
-/// Whether a value of this type may take no bytes.
-pub(crate) fn may_be_empty(schema: &Schema, of: TypeId, depth: usize) -> bool {
-    match &schema.get(of).kind {
-        Kind::Null | Kind::Any | Kind::Fixed { bytes: 0, .. } => true,
-        // A record inside itself, without a list or a union between, is never finished: it takes no bytes, and no
-        // value has it.
-        Kind::Record(of) => {
-            depth > 32 || of.fields.iter().all(|field| may_be_empty(schema, field.of, depth + 1))
+/// Whether a value of this type may take no bytes: records alone, down to what takes none. A record inside itself, without
+/// a list or a union between, is never finished: it takes no bytes, and no value has it.
+pub(crate) fn may_be_empty(schema: &Schema, of: TypeId) -> bool {
+    // Each type is looked at once, however many ways lead to it.
+    let (mut seen, mut left) = (HashSet::from([of]), vec![of]);
+    while let Some(of) = left.pop() {
+        match &schema.get(of).kind {
+            Kind::Null | Kind::Any | Kind::Fixed { bytes: 0, .. } => {}
+            Kind::Record(of) => {
+                left.extend(of.fields.iter().map(|field| field.of).filter(|of| seen.insert(*of)))
+            }
+            _ => return false,
         }
-        _ => false,
     }
+    true
 }
 
 #[cfg(test)]

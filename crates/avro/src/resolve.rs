@@ -139,7 +139,7 @@ impl Resolving<'_> {
                 self.record(from, to)?
             }
             (Kind::List(from), Kind::List(to)) => {
-                let may_be_empty = may_be_empty(writer, *from, 0);
+                let may_be_empty = may_be_empty(writer, *from);
                 Step::List { item: self.of(*from, *to)?, may_be_empty }
             }
             (Kind::Map(from), Kind::Map(to)) => Step::Map { value: self.of(*from, *to)? },
