@@ -101,7 +101,13 @@ impl Chain {
         for record in records {
             self.one(record, &mut passing).await?;
         }
-        Ok(passing.finish())
+        let passed = passing.finish();
+        // A sink would take it for a tombstone, and the value would be lost without a word (invariant 1).
+        if passed.kept.iter().any(|record| record.key.typed().or(record.value.typed()).is_some()) {
+            return Err(Error::fatal("a key or a value has structure, and nothing says how it is written")
+                .remedy("name its format at the sink"));
+        }
+        Ok(passed)
     }
 
     async fn one(&mut self, record: Record, passing: &mut Passing) -> Result<()> {

@@ -13,8 +13,8 @@ use aqueduct_api::catalog::{
 };
 use aqueduct_api::schema::{Kind, Schema};
 use aqueduct_api::{
-    Catalog, Decoder, Encoded, Encoder, Error, FormatContext, FormatTraits, Headers, Origin, Payload, Piece,
-    Problem, Record, Result, SchemaBuilder, Sink, Source, Typed, Value,
+    Catalog, Decoder, Encoded, Encoder, Error, ErrorKind, FormatContext, FormatTraits, Headers, Needs,
+    Origin, Payload, Piece, Problem, Record, Result, SchemaBuilder, Sink, Source, Transform, Typed, Value,
 };
 use aqueduct_engine::Stage;
 use aqueduct_engine::chain::Chain;
@@ -216,4 +216,27 @@ async fn records_are_decoded_encoded_and_set_aside_as_they_came() {
     for bad in &passed.bad {
         assert_eq!(bad.record, records[bad.record.origin.offset as usize], "set aside as the source gave it");
     }
+}
+
+/// Gives a key structure that no format of the pipeline writes.
+struct Structures;
+
+impl Transform for Structures {
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+    fn apply(&mut self, mut record: Record) -> Result<Option<Record>> {
+        let mut schema = SchemaBuilder::default();
+        let root = schema.add(Kind::Long);
+        record.key = Payload::Typed(Typed::new(schema.finish(root), "".into(), Value::Long(1)));
+        Ok(Some(record))
+    }
+}
+
+#[tokio::test]
+async fn structure_that_nobody_writes_never_reaches_a_sink() {
+    let mut chain = Chain::of(vec![Box::new(Structures)]);
+    let error = chain.apply(vec![record("t", 0, "7")]).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Fatal);
+    assert!(error.says().contains("nothing says how it is written"), "{error}");
 }
