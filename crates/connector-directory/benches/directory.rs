@@ -105,7 +105,13 @@ fn compressor_alone() -> (Duration, usize) {
 fn through_the_sink(config: Config) -> Duration {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let work = async move {
-        let context = SinkContext { pipeline: "b".into(), task: 0, lane: 0, condition: Condition::default() };
+        let context = SinkContext {
+            pipeline: "b".into(),
+            task: 0,
+            lane: 0,
+            condition: Condition::default(),
+            news: Default::default(),
+        };
         let mut sink = Folder::open(Arc::new(config), context).await.unwrap();
         let batches: Vec<_> = batches().collect();
         let started = cpu();

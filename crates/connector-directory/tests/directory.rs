@@ -66,7 +66,13 @@ fn config(folder: &Path, more: serde_json::Value) -> Arc<Config> {
 }
 
 fn context(condition: &Condition) -> SinkContext {
-    SinkContext { pipeline: "orders-to-folder".into(), task: 0, lane: 0, condition: condition.clone() }
+    SinkContext {
+        pipeline: "orders-to-folder".into(),
+        task: 0,
+        lane: 0,
+        condition: condition.clone(),
+        news: Default::default(),
+    }
 }
 
 async fn open(config: &Arc<Config>) -> Box<dyn Sink> {

@@ -8,7 +8,13 @@ use aqueduct_connector_discard::Nothing;
 async fn what_it_takes_is_settled_at_once() {
     let sink =
         Catalog::default().sink::<Nothing>().sinks["discard"].configure(serde_json::Value::Null).unwrap();
-    let context = SinkContext { pipeline: "p".into(), task: 0, lane: 0, condition: Condition::default() };
+    let context = SinkContext {
+        pipeline: "p".into(),
+        task: 0,
+        lane: 0,
+        condition: Condition::default(),
+        news: Default::default(),
+    };
     let mut sink = sink.open(context).await.unwrap();
     let record = Record {
         topic: "t".into(),

@@ -46,7 +46,13 @@ async fn run(batch_records_max: usize, discard: bool) -> f64 {
     };
     let config = Arc::new(Config { count: Some(RECORDS), ..Config::default() });
     let mut source = Orders::open(config, context).await.expect("a source");
-    let context = SinkContext { pipeline: "bench".into(), task: 0, lane: 0, condition: Condition::default() };
+    let context = SinkContext {
+        pipeline: "bench".into(),
+        task: 0,
+        lane: 0,
+        condition: Condition::default(),
+        news: Default::default(),
+    };
     let mut sink = Nothing::open(Arc::default(), context).await.expect("a sink");
     let begin = Instant::now();
     let mut batches = 0;

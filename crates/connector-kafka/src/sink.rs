@@ -44,7 +44,7 @@ pub(crate) struct TopicsSink {
 
 /// Makes the producer; it connects in the background, and a broker that is away is waited for.
 pub(crate) fn open(config: Arc<SinkConfig>, context: &SinkContext) -> Result<TopicsSink> {
-    let deliveries = Arc::new(Deliveries::default());
+    let deliveries = Arc::new(Deliveries::new(&context.news));
     let outbox = Outbox::open(&config, context, deliveries.clone())?;
     let topics = Topics::new(config.clone());
     Ok(TopicsSink { config, outbox, deliveries, topics, held_for: HELD_MIN, topic: String::new() })

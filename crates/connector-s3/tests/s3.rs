@@ -37,8 +37,13 @@ fn config(endpoint: &str, more: Value) -> Arc<Config> {
 }
 
 async fn try_open(config: &Arc<Config>, condition: &Condition) -> Result<Box<dyn Sink>> {
-    let context =
-        SinkContext { pipeline: "orders-to-lake".into(), task: 0, lane: 0, condition: condition.clone() };
+    let context = SinkContext {
+        pipeline: "orders-to-lake".into(),
+        task: 0,
+        lane: 0,
+        condition: condition.clone(),
+        news: Default::default(),
+    };
     Objects::open(Arc::clone(config), context).await
 }
 

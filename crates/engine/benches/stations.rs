@@ -97,7 +97,7 @@ async fn through_the_engine(lanes: usize) {
         source: Box::new(Ready { left: RECORDS }),
         source_condition: Condition::default(),
         chain: Chain::default(),
-        sinks: (0..lanes).map(|_| Box::new(Nothing) as Box<dyn Sink>).collect(),
+        sinks: (0..lanes).map(|_| (Box::new(Nothing) as Box<dyn Sink>, Arc::default())).collect(),
         sink_condition: Condition::default(),
         policy: Policy::Stop,
     };

@@ -9,7 +9,7 @@ use aqueduct_api::{Condition, Error, OffsetStore, Result, Sink, Source};
 use aqueduct_ledger::planted::{Bug, planted};
 use aqueduct_spec::{OnBadRecord, Pipeline};
 use futures_util::future::try_join_all;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use crate::budget::{Budget, Limits};
@@ -49,8 +49,8 @@ pub struct Ends {
     pub source_condition: Condition,
     /// Decodes, transforms and encodes.
     pub chain: Chain,
-    /// One for each lane.
-    pub sinks: Vec<Box<dyn Sink>>,
+    /// One for each lane, and what it rings when it has something to report.
+    pub sinks: Vec<(Box<dyn Sink>, Arc<Notify>)>,
     /// What the sinks wait for.
     pub sink_condition: Condition,
     /// What happens to bad records.
@@ -110,14 +110,9 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
         // Sinks first: nothing is read before there is a place for it.
         let mut sinks = Vec::new();
         for lane in 0..traits.lanes {
-            sinks.push(
-                pipeline
-                    .sink
-                    .connector
-                    .configured
-                    .open(sink_context(pipeline, task, lane, &sink_condition))
-                    .await?,
-            );
+            let context = sink_context(pipeline, task, lane, &sink_condition);
+            let news = Arc::clone(&context.news);
+            sinks.push((pipeline.sink.connector.configured.open(context).await?, news));
         }
         let policy = match &pipeline.errors.on_bad_record {
             OnBadRecord::Stop => Policy::Stop,
@@ -139,7 +134,8 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
 }
 
 fn sink_context(pipeline: &Pipeline, task: usize, lane: usize, condition: &Condition) -> SinkContext {
-    SinkContext { pipeline: Arc::clone(&pipeline.name), task, lane, condition: condition.clone() }
+    let (pipeline, condition) = (Arc::clone(&pipeline.name), condition.clone());
+    SinkContext { pipeline, task, lane, condition, news: Arc::default() }
 }
 
 /// Runs the stations of one task over ends that are open.
@@ -209,7 +205,7 @@ pub async fn run_task(
 }
 
 fn lane(
-    sink: Box<dyn Sink>,
+    (sink, news): (Box<dyn Sink>, Arc<Notify>),
     condition: &Condition,
     set_aside: &Arc<SetAside>,
     status: &Arc<Status>,
@@ -218,6 +214,7 @@ fn lane(
     let (lane, input) = mpsc::channel(STATION_QUEUE_MAX);
     let write = Write {
         sink,
+        news,
         input,
         open: VecDeque::new(),
         set_aside: Arc::clone(set_aside),

@@ -105,7 +105,7 @@ async fn run(policy: Policy, stop_after: Option<StopAfter>, sink: Collects, ends
         source: Box::new(Numbers { next: 0, count: 40, ends, released: Arc::clone(&released) }),
         source_condition: Condition::default(),
         chain: Chain::of(vec![Box::new(EveryFifth)]),
-        sinks: vec![Box::new(sink.clone())],
+        sinks: vec![(Box::new(sink.clone()), Arc::default())],
         sink_condition: Condition::default(),
         policy,
     };

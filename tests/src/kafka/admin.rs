@@ -1,5 +1,7 @@
 //! What an administrator does to a cluster: topics, records, groups, rights, quotas, leaders.
 
+use std::time::Duration;
+
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
@@ -63,7 +65,10 @@ impl Kafka {
         let mut list = TopicPartitionList::new();
         let before = if before < 0 { Offset::End } else { Offset::Offset(before) };
         list.add_partition_offset(topic, partition, before).expect("an offset");
-        let done = answer(self.admin().delete_records(&list, &options())).expect("an answer");
+        // Who leads the partition is asked first, and now and then that question is never answered on a busy machine.
+        let options = options().request_timeout(Some(DELETE_TIMEOUT));
+        let delete = || answer(self.admin().delete_records(&list, &options));
+        let done = delete().or_else(|_| delete()).or_else(|_| delete()).expect("an answer");
         assert!(done.elements().iter().all(|element| element.error().is_ok()), "{topic}: {done:?}");
     }
 
@@ -145,6 +150,9 @@ impl Kafka {
         self.client(&[])
     }
 }
+
+/// How long one try to delete records may take.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(15);
 
 fn options() -> AdminOptions {
     AdminOptions::new().operation_timeout(Some(TIMEOUT))

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::condition::Condition;
 use crate::offsets::Offsets;
 
@@ -42,6 +44,9 @@ pub struct SinkContext {
     pub lane: usize,
     /// Where to say that it is waiting.
     pub condition: Condition,
+    /// To be notified when there is something to report: the sink is asked with its next `tick`, which comes at once then.
+    /// The budget of the task may be waiting for it.
+    pub news: Arc<Notify>,
 }
 
 /// What a probe is told.

@@ -40,8 +40,13 @@ pub(crate) async fn source_of(
 
 pub(crate) async fn sink(path: &Path, pipeline: &str) -> Result<Box<dyn Sink>> {
     let config = serde_json::json!({ "path": path });
-    let context =
-        SinkContext { pipeline: pipeline.into(), task: 0, lane: 0, condition: Condition::default() };
+    let context = SinkContext {
+        pipeline: pipeline.into(),
+        task: 0,
+        lane: 0,
+        condition: Condition::default(),
+        news: Default::default(),
+    };
     let catalog = Catalog::default().sink::<Lines>();
     catalog.sinks["file"].configure(config).unwrap_or_else(|p| panic!("{p:?}")).open(context).await
 }

@@ -22,8 +22,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 #[derive(Default)]
 pub(crate) struct Deliveries {
     state: Mutex<State>,
-    /// A batch is complete, or something failed.
-    changed: Notify,
+    /// A batch is complete, or something failed: heard by the sink while it waits, and by the engine while it does not.
+    changed: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -93,6 +93,11 @@ pub(crate) fn ticket(batch: usize, index: usize) -> usize {
 }
 
 impl Deliveries {
+    /// None yet; `news` is what the engine hears.
+    pub(crate) fn new(news: &Arc<Notify>) -> Self {
+        Self { changed: Arc::clone(news), ..Self::default() }
+    }
+
     /// A batch comes; returns its number. It is held open until `all_given`.
     pub(crate) fn open(&self, batch: &Arc<Batch>) -> usize {
         let mut state = self.state();

@@ -312,6 +312,9 @@ fn reposition(
         return Moved::Rejoin;
     }
     let taken = consumer.incremental_unassign(&list);
+    // The library stops the partition in its own time and takes our queue from it then, so the queue may be attached only
+    // behind that. Orders to one partition are carried out in turn: this one is refused, behind the stop.
+    let _ = consumer.seek(topic, partition, Offset::Offset(offset), SEEK_TIMEOUT);
     if let Some(queue) = queue() {
         queue.attach(topic, partition);
     }

@@ -257,7 +257,13 @@ pub async fn open_sink(brokers: &str, config: Value) -> Writer {
     let config = with(json!({ "connection": { "brokers": brokers } }), config);
     let configured = Catalog::default().sink::<Topics>().sinks["kafka"].configure(config).unwrap();
     let condition = Condition::default();
-    let context = SinkContext { pipeline: "writer".into(), task: 0, lane: 0, condition: condition.clone() };
+    let context = SinkContext {
+        pipeline: "writer".into(),
+        task: 0,
+        lane: 0,
+        condition: condition.clone(),
+        news: Default::default(),
+    };
     let sink = configured.open(context).await.unwrap();
     Writer { sink, condition, next: 0, open: Vec::new(), rejected: Vec::new() }
 }

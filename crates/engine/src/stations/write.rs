@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aqueduct_api::{Batch, Condition, Durable, Error, ErrorKind, Result, Sink, Written};
 use aqueduct_ledger::planted::{Bug, planted};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
@@ -22,6 +22,8 @@ const TICK: Duration = Duration::from_millis(100);
 
 pub(crate) struct Write {
     pub(crate) sink: Box<dyn Sink>,
+    /// Rung by the sink when it has something to report.
+    pub(crate) news: Arc<Notify>,
     pub(crate) input: mpsc::Receiver<Work>,
     /// Taken by the sink and not yet reported, oldest first.
     pub(crate) open: VecDeque<Taken>,
@@ -46,6 +48,8 @@ impl Write {
             tokio::select! {
                 biased;
                 _ = tick.tick() => self.tick().await?,
+                // Without it the budget would be given back by the tick alone, so many bytes each.
+                () = self.news.notified() => self.tick().await?,
                 work = self.input.recv() => match work {
                     Some(Work::Batch { batch, receipt }) => self.write(batch, receipt).await?,
                     Some(Work::Flush) => {

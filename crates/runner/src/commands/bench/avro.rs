@@ -133,7 +133,7 @@ impl Bench<'_> {
         Ok(Named { kind: entry.name, configured: entry.configure(Value::Null)? })
     }
 
-    /// From the first record that is read to the last that is written.
+    /// From the first record that is written, when the topic has been made, to the last.
     fn run(&self, pipeline: Pipeline) -> Result<Measured, String> {
         let (status, stopper) = (Arc::new(Status::default()), Stopper::new());
         let setting = Setting {
@@ -144,14 +144,14 @@ impl Bench<'_> {
         };
         let run = async {
             let running = tokio::spawn(async move { aqueduct_engine::run(&pipeline, &setting).await });
-            while status.records_read.load(Relaxed) == 0 && !running.is_finished() {
+            while status.records_written.load(Relaxed) == 0 && !running.is_finished() {
                 tokio::time::sleep(LOOK).await;
             }
-            let begin = Begin::now();
+            let (begin, before) = (Begin::now(), status.records_written.load(Relaxed));
             while status.records_written.load(Relaxed) < self.records && !running.is_finished() {
                 tokio::time::sleep(LOOK).await;
             }
-            let measured = begin.ended(status.records_written.load(Relaxed));
+            let measured = begin.ended(status.records_written.load(Relaxed) - before);
             stopper.stop();
             running.await.map_err(|panic| Error::fatal("the engine panicked").caused_by(panic))??;
             Ok::<_, Error>(measured)

@@ -40,7 +40,7 @@ pub(super) async fn pass(case: &Case, pipeline: &Pipeline, catalog: &Catalog) ->
         source: Box::new(Given(Some(records))),
         source_condition: Condition::default(),
         chain: Chain::build(pipeline)?,
-        sinks: vec![Box::new(passed.clone())],
+        sinks: vec![(Box::new(passed.clone()), Arc::default())],
         sink_condition: Condition::default(),
         // Whatever the pipeline does about a bad record, the test looks at it.
         policy: Policy::DeadLetter(Box::new(rejected.clone())),
