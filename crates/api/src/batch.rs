@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use crate::record::Record;
+use crate::records::Records;
 
 /// Names a batch inside one run of one task; later batches have higher numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,13 +17,13 @@ pub struct Batch {
     /// Names it in [`crate::Durable::Batches`].
     pub id: BatchId,
     /// What to write; never empty.
-    pub records: Vec<Record>,
+    pub records: Records,
     permit: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Batch {
     /// A batch that holds `permit` for as long as any handle to it lives.
-    pub fn new(id: BatchId, records: Vec<Record>, permit: Option<Arc<dyn Any + Send + Sync>>) -> Arc<Self> {
+    pub fn new(id: BatchId, records: Records, permit: Option<Arc<dyn Any + Send + Sync>>) -> Arc<Self> {
         Arc::new(Self { id, records, permit })
     }
 }

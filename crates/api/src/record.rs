@@ -24,9 +24,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// What a record holds besides its payloads and headers, roughly.
+    pub(crate) const FIXED_BYTES: usize = 128;
+
     /// Bytes it holds in memory, roughly: the payloads and headers and a fixed part for the rest.
     pub fn memory_bytes(&self) -> usize {
-        self.key.len() + self.value.len() + self.headers.memory_bytes() + 128
+        self.key.len() + self.value.len() + self.headers.memory_bytes() + Self::FIXED_BYTES
     }
 }
 
@@ -141,7 +144,7 @@ impl Headers {
         self.0.as_deref_mut().map_or(&mut [][..], Vec::as_mut_slice).iter_mut()
     }
 
-    fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         self.iter().map(|header| header.name.len() + header.value.as_ref().map_or(0, Bytes::len) + 64).sum()
     }
 }

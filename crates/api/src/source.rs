@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::error::Result;
 use crate::offsets::{Offsets, Partition};
-use crate::record::Record;
+use crate::records::Records;
 
 /// Gives batches and says where to resume after each of them.
 ///
@@ -49,7 +49,7 @@ pub enum Polled {
     /// positions is a heartbeat: the positions move without data.
     Batch {
         /// What was read.
-        records: Vec<Record>,
+        records: Records,
         /// Names every partition that has a record here.
         resume_at: Offsets,
     },

@@ -24,7 +24,7 @@ async fn what_it_takes_is_settled_at_once() {
         headers: Default::default(),
         timestamp_us: None,
     };
-    let batch = Batch::new(BatchId(1), vec![record], None);
+    let batch = Batch::new(BatchId(1), vec![record].into(), None);
     assert_eq!(sink.write(&batch).await.unwrap().durable, Durable::All);
     // A handle that is kept would hold the memory of the batch for ever.
     assert_eq!(std::sync::Arc::strong_count(&batch), 1);

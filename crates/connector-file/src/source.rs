@@ -120,7 +120,7 @@ impl Source for LineSource {
             if !records.is_empty() {
                 let position = format!("{}@{}", self.place.byte, self.place.line);
                 let resume_at = Offsets::from([(Arc::clone(&self.partition), position.into())]);
-                return Ok(Polled::Batch { records, resume_at });
+                return Ok(Polled::Batch { records: records.into(), resume_at });
             }
             if self.ended {
                 return Ok(Polled::End);

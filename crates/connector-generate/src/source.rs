@@ -142,7 +142,7 @@ impl Generator {
         } else {
             self.turn += 1;
         }
-        Polled::Batch { records, resume_at }
+        Polled::Batch { records: records.into(), resume_at }
     }
 }
 

@@ -92,8 +92,7 @@ impl Source for TopicsSource {
         self.handoff.polled();
         loop {
             match self.handoff.take() {
-                Some(Given::Batch(Batch { from, pile, next })) => {
-                    let mut records = pile.into_records();
+                Some(Given::Batch(Batch { from, mut records, next })) => {
                     let next = self.halts.cut(&from.name, &mut records, next);
                     if records.is_empty() {
                         continue;

@@ -46,7 +46,7 @@ impl Source for Ready {
         }
         self.left -= BATCH;
         let resume_at = Offsets::from([("orders/0".into(), self.left.to_string().into())]);
-        Ok(Polled::Batch { records: batch(self.left), resume_at })
+        Ok(Polled::Batch { records: batch(self.left).into(), resume_at })
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            batch_records_max: 1_000,
+            batch_records_max: 2_000,
             batch_bytes_max: 1 << 20,
             batches_in_flight_max: 64,
             bytes_in_flight_max: 32 << 20,

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use aqueduct_api::catalog::Topic;
-use aqueduct_api::{Condition, Error, ErrorKind, Part, Payload, Record, Result, Schema, Transform};
+use aqueduct_api::{Condition, Error, ErrorKind, Part, Payload, Record, Records, Result, Schema, Transform};
 use aqueduct_spec::Pipeline;
 use bytes::Bytes;
 use tracing::{info, warn};
@@ -28,13 +28,15 @@ pub struct Chain {
     topic: Option<Topic>,
     /// Where to say that a registry is waited for.
     condition: Condition,
+    /// What the batch before was encoded to: the next will be of about that size.
+    out_bytes: usize,
 }
 
 /// What became of a batch.
 #[derive(Default)]
 pub struct Passed {
     /// What goes on, in order.
-    pub kept: Vec<Record>,
+    pub kept: Records,
     /// How many records a transform dropped; they count as delivered.
     pub dropped: usize,
     /// What will never pass.
@@ -44,7 +46,9 @@ pub struct Passed {
 /// A batch on its way.
 #[derive(Default)]
 struct Passing {
-    passed: Passed,
+    kept: Vec<Record>,
+    dropped: usize,
+    bad: Vec<Bad>,
     /// What was encoded, one record behind the other: they share one piece of memory.
     out: Vec<u8>,
     /// Which parts of which kept records stand where in it.
@@ -70,6 +74,7 @@ impl Chain {
             transforms: pipeline.transforms.iter().map(|t| t.configured.build()).collect::<Result<_>>()?,
             topic: pipeline.sink.connector.configured.topic(),
             condition: Condition::default(),
+            out_bytes: 0,
         })
     }
 
@@ -85,7 +90,7 @@ impl Chain {
 
     /// Sends records through, in order. Waits while a registry does not answer; an error is one that the pipeline ends
     /// with.
-    pub async fn apply(&mut self, records: Vec<Record>) -> Result<Passed> {
+    pub async fn apply(&mut self, records: Records) -> Result<Passed> {
         if self.parts.is_empty() && self.headers.is_none() && self.transforms.is_empty() {
             return Ok(Passed { kept: records, ..Passed::default() });
         }
@@ -97,10 +102,12 @@ impl Chain {
             wait.over();
         }
         let mut passing = Passing::default();
-        passing.passed.kept.reserve(records.len());
+        passing.kept.reserve(records.len());
+        passing.out.reserve(self.out_bytes);
         for record in records {
             self.one(record, &mut passing).await?;
         }
+        self.out_bytes = passing.out.len();
         let passed = passing.finish();
         // A sink would take it for a tombstone, and the value would be lost without a word (invariant 1).
         if passed.kept.iter().any(|record| record.key.typed().or(record.value.typed()).is_some()) {
@@ -119,7 +126,7 @@ impl Chain {
                 Some(error) => Bad { record: original, stage: Stage::Encode, error },
             },
             Ok(None) => {
-                passing.passed.dropped += 1;
+                passing.dropped += 1;
                 return Ok(());
             }
             Err((stage, error)) => Bad { record: original, stage, error },
@@ -127,7 +134,7 @@ impl Chain {
         if bad.error.kind() != ErrorKind::BadRecord {
             return Err(bad.error);
         }
-        passing.passed.bad.push(bad);
+        passing.bad.push(bad);
         Ok(())
     }
 
@@ -178,7 +185,7 @@ impl Chain {
 
     /// Appends the parts of a record to the buffer: all of them, or none.
     fn write(&mut self, record: &Record, passing: &mut Passing) -> Result<Option<Missing>> {
-        let (index, start, before) = (passing.passed.kept.len(), passing.out.len(), passing.written.len());
+        let (index, start, before) = (passing.kept.len(), passing.out.len(), passing.written.len());
         let mut named = None;
         for part in &mut self.parts {
             let topic = match (&named, &self.topic) {
@@ -215,17 +222,17 @@ impl Passing {
             let names: Vec<&str> = parts.iter().filter_map(PartFormats::frame_header).collect();
             record.headers.retain(|header| !names.contains(&&*header.name));
         }
-        self.passed.kept.push(record);
+        self.kept.push(record);
     }
 
     fn finish(mut self) -> Passed {
         let out = Bytes::from(self.out);
         for (index, part, range) in self.written {
-            if let Some(record) = self.passed.kept.get_mut(index) {
+            if let Some(record) = self.kept.get_mut(index) {
                 *slot(record, part) = Payload::Raw(out.slice(range));
             }
         }
-        self.passed
+        Passed { kept: self.kept.into(), dropped: self.dropped, bad: self.bad }
     }
 }
 

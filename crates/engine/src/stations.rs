@@ -7,7 +7,7 @@ pub(crate) mod write;
 
 use std::sync::Arc;
 
-use aqueduct_api::{Batch, Record};
+use aqueduct_api::{Batch, Records};
 
 use crate::budget::Permit;
 use crate::receipt::Receipt;
@@ -15,7 +15,7 @@ use crate::receipt::Receipt;
 /// What the poll station passes on.
 pub(crate) enum Read {
     /// Records, the duty to settle them, and their share of the budget.
-    Batch { records: Vec<Record>, receipt: Receipt, permit: Permit },
+    Batch { records: Records, receipt: Receipt, permit: Permit },
     /// All that was read before is to become durable soon.
     Flush,
 }

@@ -190,7 +190,7 @@ async fn records_are_decoded_encoded_and_set_aside_as_they_came() {
         tombstone,
     ];
     let begin = tokio::time::Instant::now();
-    let passed = chain.apply(records.clone()).await.unwrap();
+    let passed = chain.apply(records.clone().into()).await.unwrap();
     // Twice the registry was away, and that was waited for.
     assert!(begin.elapsed() >= Duration::from_millis(200), "{:?}", begin.elapsed());
     assert_eq!(chain.condition().reason(), None);
@@ -236,7 +236,7 @@ impl Transform for Structures {
 #[tokio::test]
 async fn structure_that_nobody_writes_never_reaches_a_sink() {
     let mut chain = Chain::of(vec![Box::new(Structures)]);
-    let error = chain.apply(vec![record("t", 0, "7")]).await.err().unwrap();
+    let error = chain.apply(vec![record("t", 0, "7")].into()).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Fatal);
     assert!(error.says().contains("nothing says how it is written"), "{error}");
 }

@@ -256,7 +256,7 @@ impl World {
             return None;
         }
         task.batch += 1;
-        Some(Batch::new(BatchId(task.batch), records, None))
+        Some(Batch::new(BatchId(task.batch), records.into(), None))
     }
 
     fn taken(&mut self, task: &mut Task, batch: &Arc<Batch>) {

@@ -9,6 +9,7 @@ use aqueduct_api::{
     Record, Rejected, Result, Sink, Source, Transform, Written,
 };
 use async_trait::async_trait;
+use tokio::sync::Notify;
 
 use crate::world::{Fate, World, fate, index_of, key};
 
@@ -112,7 +113,7 @@ impl WorldSource {
             let partition = &state.partitions[index];
             resume_at.insert(partition.name.as_str().into(), partition.given.to_string().into());
         }
-        Ok(Polled::Batch { records, resume_at })
+        Ok(Polled::Batch { records: records.into(), resume_at })
     }
 }
 
@@ -183,13 +184,14 @@ impl Transform for WorldTransform {
 /// Buffers, forgets answers, refuses records, takes its time.
 pub struct WorldSink {
     world: World,
+    news: Arc<Notify>,
     buffered: VecDeque<Arc<Batch>>,
 }
 
 impl WorldSink {
-    /// A lane.
-    pub fn open(world: &World) -> Self {
-        Self { world: world.clone(), buffered: VecDeque::new() }
+    /// A lane, which rings `news` now and then.
+    pub fn open(world: &World, news: &Arc<Notify>) -> Self {
+        Self { world: world.clone(), news: Arc::clone(news), buffered: VecDeque::new() }
     }
 
     async fn dawdle(&self) {
@@ -263,6 +265,9 @@ impl Sink for WorldSink {
         }
         if self.world.state().manners.buffers {
             self.buffered.push_back(Arc::clone(batch));
+            if self.percent(20) {
+                self.news.notify_one();
+            }
             return Ok(if self.percent(40) { self.land_some() } else { Written::nothing() });
         }
         if self.percent(faults) {

@@ -122,7 +122,10 @@ async fn life(world: &World, limits: &Limits, end: End, outcome: &mut Outcome) -
         source_condition: Condition::default(),
         chain: Chain::of(vec![Box::new(WorldTransform)]),
         sinks: (0..world.state().manners.lanes)
-            .map(|_| (Box::new(WorldSink::open(world)) as Box<dyn Sink>, Arc::default()))
+            .map(|_| {
+                let news = Arc::default();
+                (Box::new(WorldSink::open(world, &news)) as Box<dyn Sink>, news)
+            })
             .collect(),
         sink_condition: Condition::default(),
         policy: Policy::DeadLetter(Box::new(WorldLetters::open(world))),

@@ -56,7 +56,7 @@ pub(crate) async fn read_all(source: &mut dyn Source) -> Result<Vec<(Vec<Record>
     let mut batches = Vec::new();
     loop {
         match source.poll(Duration::from_secs(5)).await? {
-            Polled::Batch { records, resume_at } => batches.push((records, resume_at)),
+            Polled::Batch { records, resume_at } => batches.push((records.into_vec(), resume_at)),
             Polled::End => return Ok(batches),
             other => panic!("{other:?}"),
         }
@@ -88,7 +88,7 @@ pub(crate) fn records(offsets: std::ops::Range<i64>) -> Vec<Record> {
 }
 
 pub(crate) fn batch(records: Vec<Record>) -> Arc<Batch> {
-    Batch::new(BatchId(1), records, None)
+    Batch::new(BatchId(1), records.into(), None)
 }
 
 pub(crate) fn folder(name: &str) -> PathBuf {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aqueduct_api::{Partition, Record};
+use aqueduct_api::{Partition, Records};
 use tokio::time::Instant;
 
 use super::handoff::name_of;
@@ -77,8 +77,8 @@ impl Halts {
     }
 
     /// Cuts off what is behind a halt: the offset to go on from. Nothing behind it may be stored as done (invariant 1).
-    pub(crate) fn cut(&self, name: &Partition, records: &mut Vec<Record>, next: i64) -> i64 {
-        if let Some(time) = records.last().and_then(|record| record.timestamp_us) {
+    pub(crate) fn cut(&self, name: &Partition, records: &mut Records, next: i64) -> i64 {
+        if let Some(time) = records.last_timestamp_us() {
             self.times_us.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), time);
         }
         let mut stopped = self.stopped();
@@ -87,7 +87,7 @@ impl Halts {
             stopped.remove(name);
             return next;
         }
-        records.retain(|record| record.origin.offset < halt.at);
+        records.cut(halt.at);
         halt.at
     }
 
@@ -130,9 +130,9 @@ impl Halts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aqueduct_api::{Origin, Payload};
+    use aqueduct_api::{Origin, Payload, Record};
 
-    fn records(offsets: std::ops::Range<i64>) -> Vec<Record> {
+    fn records(offsets: std::ops::Range<i64>) -> Records {
         let record = |offset| Record {
             topic: "t".into(),
             origin: Origin { partition: 0, offset },
@@ -151,8 +151,8 @@ mod tests {
         halts.halt("t", 0, 8, Why::Damaged("x".into()));
         let mut batch = records(5..7);
         assert_eq!((halts.cut(&name, &mut batch, 7), batch.len()), (7, 2));
-        let mut batch = records(7..8);
-        batch.extend(records(10..12));
+        let batch = records(7..8);
+        let mut batch: Records = batch.into_iter().chain(records(10..12)).collect();
         assert_eq!((halts.cut(&name, &mut batch, 12), batch.len()), (8, 1));
         let mut batch = records(12..13);
         assert_eq!((halts.cut(&name, &mut batch, 13), batch.len()), (8, 0));

@@ -6,11 +6,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aqueduct_api::{Error, Offsets, Partition};
+use aqueduct_api::{Error, Offsets, Partition, Records};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-
-use super::pile::Pile;
 
 /// Batches that wait for a poll; beyond that the data thread waits.
 const BATCHES_READY_MAX: usize = 4;
@@ -69,7 +67,7 @@ pub(crate) struct Batch {
     /// Of which ownership.
     pub(crate) from: Ownership,
     /// Its records, in offset order.
-    pub(crate) pile: Pile,
+    pub(crate) records: Records,
     /// The offset after the last.
     pub(crate) next: i64,
 }
@@ -423,11 +421,11 @@ mod tests {
         assert!(read(&handoff).is_none());
         handoff.forget(&[name_of("t", 0)]);
         handoff.own("t", 0, Some(5));
-        handoff.push(Batch { from: early, pile: Pile::default(), next: 100 });
+        handoff.push(Batch { from: early, records: Records::default(), next: 100 });
         assert!(matches!(handoff.take(), Some(Given::Signal(Signal::Revoked(_)))));
         assert!(handoff.take().is_none());
         let now = read(&handoff).unwrap();
-        handoff.push(Batch { from: now, pile: Pile::default(), next: 6 });
+        handoff.push(Batch { from: now, records: Records::default(), next: 6 });
         assert!(matches!(handoff.take(), Some(Given::Batch(batch)) if batch.next == 6));
     }
 

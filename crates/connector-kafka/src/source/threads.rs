@@ -277,14 +277,21 @@ impl Events {
 
 fn read(queue: &BatchQueue<Member>, handoff: &Handoff, bounds: Bounds) {
     let mut room = Room::default();
-    let mut room_bytes = 0;
+    // What the largest pile held before: the next is given room for as much.
+    let (mut records, mut bytes) = (0, 0);
     while handoff.begin_read() {
-        let piles = take(queue, handoff, &mut room, bounds, room_bytes);
-        let owners = handoff.end_read(piles.iter().map(|pile| name_of(&pile.topic, pile.partition)));
-        room_bytes = piles.iter().map(Pile::bytes).max().unwrap_or(room_bytes);
+        let piles = take(queue, handoff, &mut room, bounds, (records, bytes));
+        let name = |pile: &Pile| {
+            let (topic, partition) = pile.place();
+            name_of(topic, partition)
+        };
+        let owners = handoff.end_read(piles.iter().map(name));
+        if let Some(largest) = piles.iter().map(Pile::size).max() {
+            (records, bytes) = largest;
+        }
         for (pile, from) in piles.into_iter().zip(owners) {
             if let Some(from) = from {
-                handoff.push(Batch { from, next: pile.next(), pile });
+                handoff.push(Batch { from, next: pile.next(), records: pile.finish() });
             }
         }
     }
@@ -296,7 +303,7 @@ fn take(
     handoff: &Handoff,
     room: &mut Room,
     bounds: Bounds,
-    room_bytes: usize,
+    (records, bytes): (usize, usize),
 ) -> Vec<Pile> {
     let mut piles: Vec<Pile> = Vec::new();
     let (mut left, mut wait_ms) = (bounds.records_max, DATA_WAIT_MS);
@@ -311,7 +318,7 @@ fn take(
             match piles.iter_mut().rev().find(|pile| pile.takes(message, bounds)) {
                 Some(pile) => pile.add(message),
                 None => {
-                    let mut pile = Pile::new(message, bounds, room_bytes);
+                    let mut pile = Pile::new(message, records, bytes);
                     pile.add(message);
                     piles.push(pile);
                 }

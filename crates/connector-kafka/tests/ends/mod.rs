@@ -270,7 +270,7 @@ pub async fn open_sink(brokers: &str, config: Value) -> Writer {
 
 impl Writer {
     pub async fn write(&mut self, records: Vec<Record>) -> Result<(), Error> {
-        let batch = Batch::new(BatchId(self.next), records, None);
+        let batch = Batch::new(BatchId(self.next), records.into(), None);
         self.open.push(self.next);
         self.next += 1;
         let written = self.sink.write(&batch).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use aqueduct_api::murmur2::murmur2;
-use aqueduct_api::{Batch, Error, Payload, Record, Result};
+use aqueduct_api::{Batch, Error, Payload, Record, Records, Result};
 use aqueduct_ledger::planted::{Bug, planted};
 use tokio::sync::mpsc;
 
@@ -39,7 +39,7 @@ impl Process {
         Ok(())
     }
 
-    async fn process(&mut self, records: Vec<Record>, receipt: Receipt, permit: Permit) -> Result<()> {
+    async fn process(&mut self, records: Records, receipt: Receipt, permit: Permit) -> Result<()> {
         let passed = self.chain.apply(records).await?;
         self.status.records_dropped.fetch_add(passed.dropped as u64, Ordering::Relaxed);
         // Set aside durably before the batch can settle (invariant 1).
@@ -56,7 +56,7 @@ impl Process {
             let batch = Batch::new(receipt.batch(), passed.kept, Some(Arc::new(permit)));
             return lane.send(Work::Batch { batch, receipt }).await.map_err(|_| gone());
         }
-        self.share_out(passed.kept, receipt, permit).await
+        self.share_out(passed.kept.into_vec(), receipt, permit).await
     }
 
     /// Each lane gets its records, in order, and a share of the receipt (invariant 7).
@@ -71,7 +71,7 @@ impl Process {
             if records.is_empty() {
                 continue;
             }
-            let batch = Batch::new(receipt.batch(), records, Some(Arc::clone(&permit) as _));
+            let batch = Batch::new(receipt.batch(), records.into(), Some(Arc::clone(&permit) as _));
             lane.send(Work::Batch { batch, receipt: receipt.share() }).await.map_err(|_| gone())?;
         }
         receipt.settle();

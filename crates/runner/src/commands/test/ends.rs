@@ -73,7 +73,7 @@ impl Source for Given {
                 (partition.into(), (record.origin.offset + 1).to_string().into())
             })
             .collect();
-        Ok(Polled::Batch { records, resume_at })
+        Ok(Polled::Batch { records: records.into(), resume_at })
     }
 }
 
