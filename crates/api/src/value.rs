@@ -91,6 +91,11 @@ impl Span {
         let start = self.start as usize;
         payload.get(start..start + self.bytes as usize).unwrap_or_default()
     }
+
+    /// The payload from where the slice begins, on to its end.
+    pub fn on(self, payload: &[u8]) -> &[u8] {
+        payload.get(self.start as usize..).unwrap_or_default()
+    }
 }
 
 impl Text {

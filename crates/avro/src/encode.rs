@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aqueduct_api::schema::Schema;
-use aqueduct_api::value::{Blob, Text};
+use aqueduct_api::value::{Blob, Span, Text};
 use aqueduct_api::{Typed, Value};
 
 use crate::adopt::adopt;
 use crate::fault::Fault;
-use crate::plan::{Plan, Promotion, Step, StepId};
+use crate::plan::{Fields, Plan, Promotion, Step, StepId};
 use crate::resolve::resolve;
 
 pub use crate::resolve::UnknownFields;
@@ -49,7 +49,11 @@ impl Encoder {
         let from = out.len();
         let written = self.brought_in(typed).and_then(|brought| {
             let value = brought.as_ref().unwrap_or(typed.value());
-            Writing { plan: &self.plan, payload: typed.payload(), out }.value(self.plan.root(), value)
+            let mut writing = Writing::new(&self.plan, typed.payload(), out);
+            writing.one(self.plan.root(), value)?;
+            let end = writing.at;
+            out.truncate(end);
+            Ok(())
         });
         written.inspect_err(|_| out.truncate(from))
     }
@@ -82,69 +86,120 @@ impl Encoder {
     }
 }
 
+/// What is made room for at once beyond the size of what was read.
+const SLACK_BYTES: usize = 128;
+/// So many bytes are copied in one go where fewer are meant, as long as there are as many on both sides.
+const COPY_BYTES: usize = 32;
+
 struct Writing<'a> {
     plan: &'a Plan,
     payload: &'a [u8],
+    /// Longer than what is written, so that a byte is put in its place and no length is kept up to date.
     out: &'a mut Vec<u8>,
+    /// The end of what is written.
+    at: usize,
 }
 
-impl Writing<'_> {
+impl<'a> Writing<'a> {
+    fn new(plan: &'a Plan, payload: &'a [u8], out: &'a mut Vec<u8>) -> Self {
+        let at = out.len();
+        out.resize(at + payload.len() + SLACK_BYTES, 0);
+        Self { plan, payload, out, at }
+    }
+
+    /// Part of each loop over fields or items, as in the decoder: a call for each number costs more than its digits.
+    #[inline(always)]
     fn value(&mut self, step: Step, value: &Value) -> Result<(), Fault> {
+        let plan = self.plan;
+        let step = match step {
+            Step::Optional { null, .. } if *value == Value::Null => {
+                self.long(null.into());
+                return Ok(());
+            }
+            Step::Optional { null, other } => {
+                self.long(i64::from(1 - null));
+                plan.step(other)
+            }
+            step => step,
+        };
+        match (step, value) {
+            (Step::Text, Value::Text(Text::Span(span))) => self.span(*span),
+            (Step::Text, Value::Text(Text::Own(text))) => self.counted(text.as_bytes()),
+            (Step::Long, Value::Long(number)) => self.long(*number),
+            (Step::Int, Value::Int(number)) => self.long((*number).into()),
+            (Step::Bytes, Value::Bytes(Blob::Span(span))) => self.span(*span),
+            (Step::Bytes, Value::Bytes(Blob::Own(bytes))) => self.counted(bytes),
+            (Step::Double, Value::Double(number)) => self.bytes(&number.to_le_bytes()),
+            (Step::Boolean, Value::Boolean(flag)) => self.bytes(&[u8::from(*flag)]),
+            (Step::Enum(of), Value::Enum(symbol)) if *symbol < plan.symbols(of).count => {
+                self.long((*symbol).into());
+            }
+            (Step::Record(of), Value::Record(values)) => return self.record(plan.fields(of), values),
+            (Step::List { item, .. }, Value::List(values)) => return self.list(plan.step(item), values),
+            (step, value) => return self.seldom(step, value),
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn seldom(&mut self, step: Step, value: &Value) -> Result<(), Fault> {
         let plan = self.plan;
         match (step, value) {
             (Step::Null, Value::Null) => {}
-            (Step::Boolean, Value::Boolean(flag)) => self.out.push(u8::from(*flag)),
-            (Step::Int, Value::Int(number)) => self.long((*number).into()),
-            (Step::Long, Value::Long(number)) => self.long(*number),
-            (Step::Float, Value::Float(number)) => self.out.extend_from_slice(&number.to_le_bytes()),
-            (Step::Double, Value::Double(number)) => self.out.extend_from_slice(&number.to_le_bytes()),
-            (Step::Bytes, Value::Bytes(bytes)) => self.counted(bytes.get(self.payload)),
-            (Step::Text, Value::Text(text)) => self.counted(text.bytes(self.payload)),
+            (Step::Float, Value::Float(number)) => self.bytes(&number.to_le_bytes()),
             (Step::Fixed(size), Value::Bytes(bytes)) => {
                 let bytes = bytes.get(self.payload);
                 if bytes.len() != size as usize {
                     return Err(Fault::new(format!("{} bytes where {size} belong", bytes.len())));
                 }
-                self.out.extend_from_slice(bytes);
-            }
-            (Step::Enum(of), Value::Enum(symbol)) if *symbol < plan.symbols(of).count => {
-                self.long((*symbol).into())
-            }
-            (Step::Record(of), Value::Record(values)) if plan.fields(of).steps.len() == values.len() => {
-                let fields = plan.fields(of);
-                for (index, (step, value)) in fields.steps.iter().zip(values).enumerate() {
-                    self.value(*step, value).map_err(|fault| fault.in_field(&fields.take[index].name))?;
-                }
-            }
-            (Step::List { item, .. }, Value::List(values)) => {
-                let step = plan.step(item);
-                self.count(values.len());
-                for (index, value) in values.iter().enumerate() {
-                    self.value(step, value).map_err(|fault| fault.in_item(index))?;
-                }
-                self.long(0);
+                self.bytes(bytes);
             }
             (Step::Map { value: of }, Value::Map(entries)) => {
                 let step = plan.step(of);
                 self.count(entries.len());
                 for (name, value) in entries {
                     self.counted(name.bytes(self.payload));
-                    let written = self.value(step, value);
+                    let written = self.one(step, value);
                     written.map_err(|fault| fault.in_entry(name.get(self.payload)))?;
                 }
                 self.long(0);
             }
-            (Step::Optional { null, .. }, Value::Null) => self.long(null.into()),
-            (Step::Optional { null, other }, value) => {
-                self.long(i64::from(1 - null));
-                self.value(plan.step(other), value)?;
-            }
+            // Of an optional type whose other type is a union.
+            (Step::Optional { .. }, value) => self.one(step, value)?,
             (Step::Union(of), Value::Union(branch)) if (branch.0 as usize) < plan.union(of).len() => {
                 self.long(branch.0.into());
-                self.value(plan.step(plan.union(of)[branch.0 as usize]), &branch.1)?;
+                self.one(plan.step(plan.union(of)[branch.0 as usize]), &branch.1)?;
             }
             (_, value) => return Err(Fault::new(format!("{} does not belong here", kind_of(value)))),
         }
+        Ok(())
+    }
+
+    /// A value that stands alone.
+    #[inline(never)]
+    fn one(&mut self, step: Step, value: &Value) -> Result<(), Fault> {
+        self.value(step, value)
+    }
+
+    #[inline(never)]
+    fn record(&mut self, fields: &Fields, values: &[Value]) -> Result<(), Fault> {
+        if fields.steps.len() != values.len() {
+            let (here, wanted) = (values.len(), fields.steps.len());
+            return Err(Fault::new(format!("a record of {here} fields where {wanted} belong")));
+        }
+        for (index, (step, value)) in fields.steps.iter().zip(values).enumerate() {
+            self.value(*step, value).map_err(|fault| fault.in_field(&fields.take[index].name))?;
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn list(&mut self, item: Step, values: &[Value]) -> Result<(), Fault> {
+        self.count(values.len());
+        for (index, value) in values.iter().enumerate() {
+            self.value(item, value).map_err(|fault| fault.in_item(index))?;
+        }
+        self.long(0);
         Ok(())
     }
 
@@ -155,19 +210,69 @@ impl Writing<'_> {
         }
     }
 
+    /// What stands in the payload, with its length.
+    #[inline(always)]
+    fn span(&mut self, span: Span) {
+        let bytes = span.of(self.payload);
+        self.long(bytes.len() as i64);
+        let (from, to) = (span.on(self.payload).first_chunk(), self.out.get_mut(self.at..));
+        if let (Some(from), Some(to)) = (from, to.and_then(|to| to.first_chunk_mut::<COPY_BYTES>()))
+            && bytes.len() <= COPY_BYTES
+        {
+            *to = *from;
+            self.at += bytes.len();
+        } else {
+            self.bytes(bytes);
+        }
+    }
+
     fn counted(&mut self, bytes: &[u8]) {
         self.long(bytes.len() as i64);
-        self.out.extend_from_slice(bytes);
+        self.bytes(bytes);
     }
 
     #[inline]
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        self.at += bytes.len();
+    }
+
+    #[inline(always)]
     fn long(&mut self, number: i64) {
-        let mut rest = (number << 1 ^ number >> 63) as u64;
-        while rest >= 0x80 {
-            self.out.push(rest as u8 | 0x80);
-            rest >>= 7;
+        let zigzag = (number << 1 ^ number >> 63) as u64;
+        if zigzag < 0x80 {
+            self.room(1)[0] = zigzag as u8;
+            self.at += 1;
+        } else {
+            self.long_of_many(zigzag);
         }
-        self.out.push(rest as u8);
+    }
+
+    #[inline(never)]
+    fn long_of_many(&mut self, mut rest: u64) {
+        let room = self.room(10);
+        let mut count = 0;
+        while rest >= 0x80 {
+            room[count] = rest as u8 | 0x80;
+            rest >>= 7;
+            count += 1;
+        }
+        room[count] = rest as u8;
+        self.at += count + 1;
+    }
+
+    /// Where to write next; so many bytes at least.
+    #[inline(always)]
+    fn room(&mut self, bytes: usize) -> &mut [u8] {
+        if self.out.len() - self.at < bytes {
+            self.grow(bytes);
+        }
+        &mut self.out[self.at..]
+    }
+
+    #[cold]
+    fn grow(&mut self, bytes: usize) {
+        self.out.resize(self.at + bytes + SLACK_BYTES, 0);
     }
 }
 
