@@ -9,9 +9,9 @@ use aqueduct_api::value::{Blob, Text};
 use crate::default;
 use crate::digits::Digits;
 use crate::encode::kind_of;
-use crate::fault::Fault;
 use crate::moment;
 use crate::resolve::{UnknownFields, place};
+use aqueduct_api::Fault;
 
 /// Branches that did not fit, at most: unions inside unions are tried branch by branch, and that multiplies.
 const MISFITS_MAX: usize = 1 << 20;

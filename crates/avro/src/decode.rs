@@ -7,9 +7,9 @@ use aqueduct_api::value::{Blob, Span, Text};
 use aqueduct_api::{Typed, Value};
 use bytes::Bytes;
 
-use crate::fault::Fault;
 use crate::plan::{Fields, Plan, Promotion, Step, Symbols};
 use crate::resolve::{UnknownFields, resolve};
+use aqueduct_api::Fault;
 
 /// Deeper values are refused: each level costs stack.
 const DEPTH_MAX: u32 = 200;

@@ -1,6 +1,6 @@
 //! Decimal numbers of any length, from their digits to the bytes that Avro keeps them in.
 
-use crate::fault::Fault;
+use aqueduct_api::Fault;
 
 /// A decimal number: digits, and ten to some power that they are multiplied by. No digit is lost.
 #[derive(Debug, PartialEq)]

@@ -7,9 +7,9 @@ use aqueduct_api::value::{Blob, Span, Text};
 use aqueduct_api::{Typed, Value};
 
 use crate::adopt::adopt;
-use crate::fault::Fault;
 use crate::plan::{Fields, Plan, Promotion, Step, StepId};
 use crate::resolve::resolve;
+use aqueduct_api::Fault;
 
 pub use crate::resolve::UnknownFields;
 

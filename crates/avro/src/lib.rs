@@ -8,16 +8,15 @@ mod decode;
 mod default;
 mod digits;
 mod encode;
-mod fault;
 mod moment;
 mod plan;
 mod resolve;
 pub mod schema;
 mod write;
 
+pub use aqueduct_api::Fault;
 pub use compatible::{Incompatibility, Rule, incompatibilities};
 pub use decode::Decoder;
 pub use encode::{Encoder, UnknownFields};
-pub use fault::Fault;
 pub use schema::{SchemaError, parse};
 pub use write::{canonical, fingerprint, write};

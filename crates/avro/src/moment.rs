@@ -4,7 +4,7 @@ use aqueduct_api::schema::{Logical, Unit};
 use jiff::civil::{Date, DateTime, Time};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::fault::Fault;
+use aqueduct_api::Fault;
 
 /// The number that stands for this text.
 ///

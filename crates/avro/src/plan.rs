@@ -7,8 +7,8 @@ use std::sync::Arc;
 use aqueduct_api::Value;
 use aqueduct_api::schema::{Kind, Schema, TypeId};
 
-use crate::fault::Fault;
 use crate::resolve::UnknownFields;
+use aqueduct_api::Fault;
 
 /// The number of a step in its plan.
 pub(crate) type StepId = u32;

@@ -8,10 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use crate::encode::{
     Writing, field, is_nothing, only, put_decimal, put_number, put_parts, put_scalar, unfit,
 };
-use crate::fault::Fault;
 use crate::logical;
 use crate::shape::{Item, Label, Scalar, UnknownFields};
 use crate::wire::{deeper, put_bytes, put_counted};
+use aqueduct_api::Fault;
 
 impl Writing<'_> {
     /// A value, with its length where it has one.

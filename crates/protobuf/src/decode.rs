@@ -8,11 +8,11 @@ use aqueduct_api::value::{Blob, Span, Text};
 use aqueduct_api::{Typed, Value};
 use bytes::Bytes;
 
-use crate::fault::Fault;
 use crate::logical;
 use crate::shape::{Item, Label, Member, Message, Scalar, Shape, UnknownFields};
 use crate::shaping::empty;
 use crate::wire::{Cursor, DEPTH_MAX, Wire, deeper, unzigzag};
+use aqueduct_api::Fault;
 
 /// A record of more values is refused: each is 24 bytes here, and may be none in the payload.
 const VALUES_MAX: usize = 1 << 22;

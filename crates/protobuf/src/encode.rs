@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aqueduct_api::schema::Schema;
 use aqueduct_api::{Typed, Value};
 
-use crate::fault::Fault;
 use crate::logical;
 use crate::resolve::{Plan, Put, Write, resolve};
 use crate::shape::{Label, Scalar, Shape, UnknownFields};
 use crate::wire::{DEPTH_MAX, Wire, deeper, put_bytes, put_counted, put_tag, put_varint, zigzag};
+use aqueduct_api::Fault;
 
 /// Writes rows as messages of one shape. The fields of a row go where their names say.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! Which of a file's messages the bytes are of: the numbers that a registry's producers write between the schema's id
 //! and the message. <https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/#wire-format>
 
-use crate::fault::Fault;
 use crate::wire::{Cursor, put_varint, unzigzag, zigzag};
+use aqueduct_api::Fault;
 
 /// Messages inside messages go no deeper.
 const INDEXES_MAX: usize = 64;

@@ -1,7 +1,7 @@
 //! Times, dates and decimals between the messages that hold them and the numbers of rows.
 
-use crate::fault::Fault;
 use crate::shape::Timestamps;
+use aqueduct_api::Fault;
 
 const DAY_US: i64 = 86_400_000_000;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use aqueduct_api::schema::{Kind, Logical, RecordType, Schema, TypeId, Unit};
 
-use crate::fault::Fault;
 use crate::shape::{Item, Label, Member, Scalar, Shape, Symbols, UnknownFields};
+use aqueduct_api::Fault;
 
 /// How values of one schema are written as a shape says.
 #[derive(Debug)]

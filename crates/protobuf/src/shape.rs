@@ -8,8 +8,8 @@ use aqueduct_api::{SchemaText, Value};
 use protox::prost_reflect::MessageDescriptor;
 
 use crate::compile::ProtoError;
-use crate::fault::Fault;
 use crate::shaping::Shaping;
+use aqueduct_api::Fault;
 
 /// How messages are read where Protobuf can say more than rows can, or less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,7 +2,7 @@
 
 use aqueduct_api::value::Span;
 
-use crate::fault::Fault;
+use aqueduct_api::Fault;
 
 /// How the bytes of a field end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -165,7 +165,8 @@ impl Kafka {
         let (mut seen, mut left) = (Vec::new(), 0);
         let mut assignment = TopicPartitionList::new();
         for partition in &partitions {
-            let (low, high) = consumer.fetch_watermarks(topic, *partition, TIMEOUT).expect("watermarks");
+            let ends = || consumer.fetch_watermarks(topic, *partition, TIMEOUT).ok();
+            let (low, high) = server::until("the broker tells where a partition ends", TIMEOUT, ends);
             seen.push((Vec::new(), high));
             if low < high {
                 assignment.add_partition_offset(topic, *partition, Offset::Offset(low)).expect("an offset");

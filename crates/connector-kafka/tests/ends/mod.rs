@@ -99,12 +99,24 @@ pub async fn fill(kafka: &Kafka, topic: &str, values: std::ops::Range<usize>, ti
     writer.flush().await.unwrap();
 }
 
+/// The end of a partition; asked again where the topic is so new that the broker does not lead it yet.
+fn end_in(consumer: &BaseConsumer, topic: &str, partition: i32) -> i64 {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match consumer.fetch_watermarks(topic, partition, PATIENCE) {
+            Ok((_, end)) => return end,
+            Err(error) => assert!(Instant::now() < deadline, "{topic}/{partition}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 /// How many records a topic has.
 pub async fn end_of(kafka: &Kafka, topic: &str, partitions: i32) -> usize {
     let consumer: BaseConsumer = client(kafka, &[]).create().unwrap();
     let topic = topic.to_owned();
     let ask = move || {
-        let end = |partition| consumer.fetch_watermarks(&topic, partition, PATIENCE).unwrap().1;
+        let end = |partition| end_in(&consumer, &topic, partition);
         (0..partitions).map(end).sum::<i64>() as usize
     };
     tokio::task::spawn_blocking(ask).await.unwrap()
@@ -116,7 +128,7 @@ pub fn values(kafka: &Kafka, topic: &str, partitions: i32) -> Vec<usize> {
     let consumer: BaseConsumer = client(kafka, &own).create().unwrap();
     let (mut all, deadline) = (Vec::new(), Instant::now() + PATIENCE * 2);
     for partition in 0..partitions {
-        let end = consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap().1;
+        let end = end_in(&consumer, topic, partition);
         let begin = |next| {
             let mut list = TopicPartitionList::new();
             list.add_partition_offset(topic, partition, Offset::Offset(next)).unwrap();
@@ -143,7 +155,7 @@ pub fn values(kafka: &Kafka, topic: &str, partitions: i32) -> Vec<usize> {
 pub async fn end_of_partition(kafka: &Kafka, topic: &str, partition: i32) -> usize {
     let consumer: BaseConsumer = client(kafka, &[]).create().unwrap();
     let topic = topic.to_owned();
-    let ask = move || consumer.fetch_watermarks(&topic, partition, PATIENCE).unwrap().1 as usize;
+    let ask = move || end_in(&consumer, &topic, partition) as usize;
     tokio::task::spawn_blocking(ask).await.unwrap()
 }
 

@@ -1,8 +1,9 @@
-//! What is wrong with a value, and where: in the row, and in the bytes.
+//! What is wrong with a value, and where: in the row, and in the bytes. What every format says of a record that it cannot
+//! read or write.
 
 use std::fmt::{self, Write};
 
-use aqueduct_api::Error;
+use crate::error::Error;
 
 /// A value that cannot be read or written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,35 +28,35 @@ enum Part {
 impl Fault {
     /// In words, lower case, without a full stop.
     #[cold]
-    pub(crate) fn new(says: impl Into<String>) -> Self {
+    pub fn new(says: impl Into<String>) -> Self {
         Self(Box::new(Inner { says: says.into(), at: None, path: Vec::new() }))
     }
 
     /// Met at this byte.
     #[cold]
-    pub(crate) fn at(mut self, byte: usize) -> Self {
+    pub fn at(mut self, byte: usize) -> Self {
         self.0.at.get_or_insert(byte);
         self
     }
 
     /// Inside this field.
     #[cold]
-    pub(crate) fn in_field(mut self, name: &str) -> Self {
-        self.0.path.push(Part::Field(name.to_owned()));
+    pub fn in_field(mut self, name: impl AsRef<str>) -> Self {
+        self.0.path.push(Part::Field(name.as_ref().to_owned()));
         self
     }
 
     /// Inside this item of a list.
     #[cold]
-    pub(crate) fn in_item(mut self, index: usize) -> Self {
+    pub fn in_item(mut self, index: usize) -> Self {
         self.0.path.push(Part::Item(index));
         self
     }
 
     /// Inside this entry of a map.
     #[cold]
-    pub(crate) fn in_entry(mut self, name: &str) -> Self {
-        self.0.path.push(Part::Entry(name.to_owned()));
+    pub fn in_entry(mut self, name: impl AsRef<str>) -> Self {
+        self.0.path.push(Part::Entry(name.as_ref().to_owned()));
         self
     }
 
@@ -65,10 +66,11 @@ impl Fault {
         for part in self.0.path.iter().rev() {
             // Writing to a string does not fail.
             let _ = match part {
-                Part::Field(name) if path.is_empty() => write!(path, "{name}"),
-                Part::Field(name) => write!(path, ".{name}"),
                 Part::Item(index) => write!(path, "[{index}]"),
                 Part::Entry(name) => write!(path, "[{name:?}]"),
+                Part::Field(name) if !is_plain(name) => write!(path, "[{name:?}]"),
+                Part::Field(name) if path.is_empty() => write!(path, "{name}"),
+                Part::Field(name) => write!(path, ".{name}"),
             };
         }
         path
@@ -77,6 +79,11 @@ impl Fault {
     /// The sentence alone.
     pub fn says(&self) -> &str {
         &self.0.says
+    }
+
+    /// Where in the bytes it was met, counted from 0.
+    pub fn byte(&self) -> Option<usize> {
+        self.0.at
     }
 }
 
@@ -98,4 +105,10 @@ impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         Error::bad_record(fault.to_string())
     }
+}
+
+/// Whether a name needs no quotes; those of Avro and Protobuf never do, those of JSON may be any text.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'$'))
 }
