@@ -2,22 +2,22 @@
 
 use std::process::Command;
 
-use aqueduct_tests::{Folder, SchemaRegistry, binary};
+use aqueduct_tests::{Folder, SchemaRegistry, binary, free_ports, url};
 use serde_json::json;
 
 const OBJECT: &str =
     r#"{"title":"Order","type":"object","properties":{"id":{"type":"integer"}},"required":["id"]}"#;
 
-struct Asked<'a> {
+struct Asked {
     folder: Folder,
-    registry: &'a SchemaRegistry,
+    port: u16,
     password: &'static str,
 }
 
-impl Asked<'_> {
+impl Asked {
     /// Whether it ended well, and its lines about the registry of the sink.
     fn about(&self, value: &str) -> (bool, String) {
-        let (url, password) = (self.registry.url(), self.password);
+        let (url, password) = (url(self.port), self.password);
         // No broker is needed to ask a registry: what is said about the ends is not looked at.
         let connection = "connection: { brokers: \"127.0.0.1:1\" }";
         let pipeline = format!(
@@ -52,7 +52,7 @@ impl Asked<'_> {
 #[test]
 fn check_asks_a_registry_about_the_subjects_of_a_sink() {
     let registry = SchemaRegistry::start_with("app:app-secret");
-    let mut asked = Asked { folder: Folder::new("asked"), registry: &registry, password: "app-secret" };
+    let mut asked = Asked { folder: Folder::new("asked"), port: registry.port, password: "app-secret" };
     registry.post("orders.checked-value", &json!({ "schemaType": "JSON", "schema": OBJECT }));
     asked.folder.write("order.json", OBJECT);
     asked.folder.write("other.json", &OBJECT.replace("integer", "string"));
@@ -116,7 +116,8 @@ fn check_asks_a_registry_about_the_subjects_of_a_sink() {
          check `registry.user` and `registry.password`, or `registry.token`"
     );
     assert_eq!(asked.about("json_schema"), (false, refused));
-    registry.kill();
+    asked.port = free_ports(1);
+    let place = format!("127.0.0.1:{}", asked.port);
     let away = format!(
         "problem  the schema registry {place} cannot be reached: Connection refused (os error 111)\n         \
          see whether it runs, and whether a firewall lets us through"
