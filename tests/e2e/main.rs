@@ -10,5 +10,6 @@ mod moves;
 mod offsets;
 mod scene;
 mod storm;
+mod subjects;
 mod typed;
 mod wrong_inputs;

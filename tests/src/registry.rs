@@ -57,8 +57,15 @@ impl SchemaRegistry {
     /// # Panics
     /// When the registry refuses it.
     pub fn put(&self, subject: &str, schema: &str) -> u32 {
-        let answer =
-            self.ask("POST", &format!("/subjects/{subject}/versions"), Some(&json!({ "schema": schema })));
+        self.post(subject, &json!({ "schema": schema }))
+    }
+
+    /// Registers a schema of any language as its API wants it (`schema`, `schemaType`, `references`): its id.
+    ///
+    /// # Panics
+    /// When the registry refuses it.
+    pub fn post(&self, subject: &str, body: &Value) -> u32 {
+        let answer = self.ask("POST", &format!("/subjects/{subject}/versions"), Some(body));
         let id = answer["id"].as_u64().unwrap_or_else(|| panic!("no id: {answer}"));
         u32::try_from(id).expect("ids are small")
     }
@@ -82,6 +89,14 @@ impl SchemaRegistry {
         answer["schema"].as_str().unwrap_or_else(|| panic!("no schema: {answer}")).to_owned()
     }
 
+    /// A version of a subject, as its API answers.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub fn version(&self, subject: &str, version: u32) -> Value {
+        self.ask("GET", &format!("/subjects/{subject}/versions/{version}"), None)
+    }
+
     /// Sets how new versions of a subject have to go with the old ones: `NONE`, `BACKWARD`, ...
     ///
     /// # Panics
@@ -101,6 +116,9 @@ impl SchemaRegistry {
             "-H",
             "Content-Type: application/vnd.schemaregistry.v1+json",
         ]);
+        if let Some(login) = self.login {
+            command.args(["-u", login]);
+        }
         if let Some(body) = body {
             command.arg("-d").arg(body.to_string());
         }

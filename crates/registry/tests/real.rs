@@ -106,6 +106,8 @@ impl Server {
             assert_eq!(error.kind(), ErrorKind::BadRecord, "{error}");
             assert!(error.says().contains(what) && error.says().contains("not found"), "{error}");
         }
+        // It answers `/schemas/guids/...` with 404 and nothing else, and none of its answers names a GUID: one that knows
+        // them is a stub in `answers.rs`.
         let guid = another.schema(SchemaId::Guid([7; 16])).await.unwrap_err();
         assert_eq!(guid.kind(), ErrorKind::BadRecord);
         assert!(guid.to_string().contains("knows schemas by their ids only"), "{guid}");

@@ -1,13 +1,17 @@
 //! What `check --connect` can say about subjects before a record is there.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use aqueduct_api::registry::Version;
-use aqueduct_api::{ErrorKind, Finding, FormatContext, Registry, SchemaText, Side};
+use aqueduct_api::registry::{Registering, Version};
+use aqueduct_api::{
+    Error, ErrorKind, Finding, FormatContext, Registered, Registry, Result, SchemaId, SchemaText, Side,
+};
 
 use super::{Framing, Language, Subject, Target, registry_of, schema_file};
 
-/// A line for each topic: whether its subject is there, readable, and takes what would be registered.
+/// What the target of the file is in the registry: by its id, or a line for each topic's subject. Asked is only what records
+/// will ask for too.
 pub(crate) async fn probe<L: Language>(
     language: L,
     framing: Framing,
@@ -16,52 +20,111 @@ pub(crate) async fn probe<L: Language>(
     topics: Vec<Arc<str>>,
 ) -> Vec<Finding> {
     let Ok(registry) = registry_of(&context) else { return Vec::new() };
-    let by_record = matches!(framing.subject, Subject::RecordName | Subject::TopicRecordName);
-    let file = match &framing.target {
-        Target::File(path) => match schema_file(path, L::KIND) {
-            Ok(text) => Some(text),
-            Err(error) => return vec![error.into()],
-        },
-        _ => None,
+    let version = match &framing.target {
+        Target::Id(id) => return vec![by_id(&language, &*registry, *id).await],
+        Target::File(path) => return of_file(&language, &framing, side, &context, path, topics).await,
+        Target::Version(number) => Version::Number(*number),
+        Target::Own | Target::Latest => Version::Latest,
     };
-    if by_record && file.is_none() {
+    if matches!(framing.subject, Subject::RecordName | Subject::TopicRecordName) {
         return vec![Finding::good(format!(
             "subjects of the {} are named after records, and not known yet",
             context.part
         ))];
     }
-    let version = match framing.target {
-        Target::Version(number) => Version::Number(number),
-        _ => Version::Latest,
-    };
     let mut findings = Vec::new();
     for topic in topics {
-        let name = || file.as_ref().map_or(Ok(Arc::from("")), |text| language.record_name(text));
-        let subject = match framing.subject.name(&topic, context.part, name) {
+        let subject = match framing.subject.name(&topic, context.part, || Ok(Arc::from(""))) {
             Ok(subject) => subject,
             Err(error) => {
                 findings.push(error.into());
                 continue;
             }
         };
-        findings.push(match (registry.version(&subject, version).await, &file) {
-            (Ok(_), Some(file)) if side == Side::Sink => takes(&*registry, &subject, file).await,
-            (Ok(found), _) => match language.schema(&found.schema) {
-                Ok(_) => Finding::good(format!("subject `{subject}` has schema id {}", found.id)),
+        findings.push(match registry.version(&subject, version).await {
+            Ok(found) => match readable(&language, &found) {
+                Ok(()) => Finding::good(format!("subject `{subject}` has schema id {}", found.id)),
                 Err(error) => error.with("subject", &subject).into(),
             },
-            (Err(error), _)
-                if error.kind() == ErrorKind::BadRecord && side == Side::Sink && framing.register =>
-            {
-                Finding::good(format!("subject `{subject}` is not there yet and will be registered"))
+            Err(error) if error.kind() == ErrorKind::BadRecord && framing.target == Target::Own => {
+                absent(&subject, side, framing.register)
             }
-            (Err(error), _) => error.with("subject", &subject).into(),
+            Err(error) => error.with("subject", &subject).into(),
         });
     }
     findings
 }
 
-async fn takes(registry: &dyn Registry, subject: &str, schema: &SchemaText) -> Finding {
+/// A subject that is not there, where records bring their own schemas.
+fn absent(subject: &str, side: Side, register: bool) -> Finding {
+    match (side, register) {
+        (Side::Source, _) => Finding::warning(
+            format!("subject `{subject}` is not there; records are read by the ids that they carry"),
+            "see that whoever writes the topic uses this registry",
+        ),
+        (Side::Sink, true) => {
+            Finding::good(format!("subject `{subject}` is not there yet and will be registered"))
+        }
+        (Side::Sink, false) => Finding::bad(
+            format!("subject `{subject}` is not there, and `register` is false"),
+            "register the schemas of the values there, or leave `register` out",
+        ),
+    }
+}
+
+fn readable<L: Language>(language: &L, found: &Registered) -> Result<()> {
+    if found.schema.kind != L::KIND {
+        let says = format!("schema id {} is of the language {}", found.id, found.schema.kind.name());
+        return Err(Error::bad_record(says).remedy("name that format in the file"));
+    }
+    language.schema(&found.schema).map(drop)
+}
+
+async fn by_id<L: Language>(language: &L, registry: &dyn Registry, id: u32) -> Finding {
+    let found = registry.schema(SchemaId::Number(id)).await;
+    match found.and_then(|found| readable(language, &found)) {
+        Ok(()) => Finding::good(format!("schema id {id} is there")),
+        Err(error) => error.into(),
+    }
+}
+
+/// A source asks the registry nothing about a schema that is in a file; a sink has it registered, or finds it.
+async fn of_file<L: Language>(
+    language: &L,
+    framing: &Framing,
+    side: Side,
+    context: &FormatContext,
+    path: &Path,
+    topics: Vec<Arc<str>>,
+) -> Vec<Finding> {
+    let text = match schema_file(path, L::KIND).and_then(|text| language.schema(&text).map(|_| text)) {
+        Ok(text) => text,
+        Err(error) => return vec![error.with("path", path.display()).into()],
+    };
+    let (Side::Sink, Ok(registry)) = (side, registry_of(context)) else {
+        return vec![Finding::good("the schema of the file can be read")];
+    };
+    let mut findings = Vec::new();
+    for topic in topics {
+        findings.push(match framing.subject.name(&topic, context.part, || language.record_name(&text)) {
+            Ok(subject) => takes(&*registry, &subject, &text, framing.registering()).await,
+            Err(error) => error.into(),
+        });
+    }
+    findings
+}
+
+async fn takes(registry: &dyn Registry, subject: &str, schema: &SchemaText, how: Registering) -> Finding {
+    match registry.id(subject, schema, Registering { allowed: false, ..how }).await {
+        Ok(id) => return Finding::good(format!("subject `{subject}` has the schema of the file as id {id}")),
+        Err(error) if error.kind() == ErrorKind::BadRecord && how.allowed => {}
+        Err(error) => return error.with("subject", subject).into(),
+    }
+    match registry.version(subject, Version::Latest).await {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::BadRecord => return absent(subject, Side::Sink, true),
+        Err(error) => return error.with("subject", subject).into(),
+    }
     match registry.incompatibilities(subject, schema).await {
         Ok(none) if none.is_empty() => {
             Finding::good(format!("subject `{subject}` takes the schema of the file"))

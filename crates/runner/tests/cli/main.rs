@@ -6,6 +6,7 @@
 mod dev;
 mod files;
 mod http;
+mod pages;
 mod process;
 mod running;
 mod secrets;
