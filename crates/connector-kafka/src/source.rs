@@ -33,6 +33,9 @@ use crate::batch_queue::watermarks;
 use crate::client::{REFRESH, Troubles, consumer_config};
 use crate::config::SourceConfig;
 
+/// How long the last commits and leaving the group may take together.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(15);
+
 /// A member of a consumer group.
 pub(crate) struct TopicsSource {
     handoff: Arc<Handoff>,
@@ -152,8 +155,11 @@ impl Source for TopicsSource {
         self.left = self.handoff.owned().into_iter().map(|(partition, _)| partition).collect();
         self.handoff.end(Ending::Leave);
         if let Some(ended) = self.ended.take() {
-            // It is dropped, never sent: either way both threads are done.
-            let _ = ended.await;
+            // It is dropped, never sent: either way both threads are done. A library that has lost its brokers may wait for
+            // them for ever.
+            if tokio::time::timeout(LEAVE_PATIENCE, ended).await.is_err() {
+                tracing::warn!("the group cannot be left: its partitions are free when the session is over");
+            }
         }
         Ok(())
     }

@@ -117,6 +117,30 @@ async fn an_offset_counts_as_stored_when_the_broker_has_said_so() {
     assert_eq!(reader.source.stored(), at("100"), "the last commit is known at the end");
 }
 
+/// Its controller gives it up meanwhile, and so it names no brokers at all when it goes on: clients that believe it have
+/// nobody left to ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lone_broker_that_stood_still_for_long_is_found_again() {
+    let kafka = Arc::new(Kafka::start());
+    create(&kafka, "stood-still", 1, &[]).await;
+    let mut reader = open_source(&kafka.brokers(), "stood-still", json!({ "topics": ["stood-still"] })).await;
+    let mut writer = open_sink(&kafka.brokers(), json!({ "topic": "stood-still" })).await;
+    writer.write(vec![record("t", None, "1")]).await.unwrap();
+    writer.flush().await.unwrap();
+    reader.read(1).await;
+    for round in 0..3 {
+        kafka.freeze_broker(0);
+        reader.nothing(Duration::from_secs(12)).await;
+        kafka.thaw_broker(0);
+        writer.write(vec![record("t", None, &round.to_string())]).await.unwrap();
+        tokio::time::timeout(ends::PATIENCE, writer.flush()).await.unwrap().unwrap();
+        reader.read(1).await;
+    }
+    let begun = Instant::now();
+    reader.source.close().await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(14), "{:?}", begun.elapsed());
+}
+
 /// A cluster that was made anew behind the same address: the same records under another id.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_cluster_behind_the_same_address_stops_both_ends() {

@@ -1,4 +1,4 @@
-//! Another password for a client that runs, which the wrapper of the library cannot give it.
+//! What a client that runs has to be told and the wrapper of the library cannot tell it: another password, and its brokers.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString};
@@ -28,4 +28,13 @@ pub(super) fn password<C: ClientContext>(
         native::rd_kafka_error_destroy(error);
         Err(says)
     }
+}
+
+/// Tells the client the brokers of its configuration once more. It forgets them when the cluster has told it others, and
+/// those when a cluster tells it none, as a lone broker does that stood still for so long that its controller gave it up:
+/// then it knows nobody whom it could ask, and never asks again.
+pub(super) fn brokers<C: ClientContext>(client: &Client<C>, brokers: &str) {
+    let Ok(brokers) = CString::new(brokers) else { return };
+    // SAFETY: the client lives as long as it is borrowed; the text is a C string that the call copies.
+    unsafe { native::rd_kafka_brokers_add(client.native_ptr(), brokers.as_ptr()) };
 }

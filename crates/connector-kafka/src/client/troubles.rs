@@ -79,6 +79,8 @@ struct Look {
 struct Found {
     told: Option<Told>,
     at: Option<Instant>,
+    /// Something was done about it.
+    asked: bool,
 }
 
 impl Troubles {
@@ -216,7 +218,7 @@ impl Troubles {
             false => client.fetch_cluster_id(LOOK_AGAIN).is_some(),
             true => client.fetch_metadata(None, LOOK_AGAIN).is_ok(),
         };
-        if answers { self.answered() } else { self.silent() }
+        if answers { self.answered() } else { self.silent(client) }
     }
 
     /// A broker answered.
@@ -227,14 +229,28 @@ impl Troubles {
         self.clear(Trouble::Brokers);
     }
 
-    /// None answered: says why, as far as it can be found.
-    pub(crate) fn silent(&self) {
+    /// None answered: says why, as far as it can be found. Where we reach them and the client does not, it is told of
+    /// them again.
+    pub(crate) fn silent<C: ClientContext>(&self, client: &Client<C>) {
         let found = self.look();
+        if found.is_none() && lock(&self.login).is_none() && self.reached() {
+            tracing::info!(
+                brokers = self.connection.brokers.0,
+                "the Kafka client is told of its brokers again"
+            );
+            exchange::brokers(client, &self.connection.brokers.0);
+        }
         let told = lock(&self.login)
             .clone()
             .or(found)
             .unwrap_or_else(|| NO_BROKER.told(&[("brokers", &self.connection.brokers.0)]));
         self.set(Trouble::Brokers, told.to_string());
+    }
+
+    /// Whether a look that nobody has asked about yet reached all brokers.
+    fn reached(&self) -> bool {
+        let mut found = lock(&self.look.found);
+        found.at.is_some() && found.told.is_none() && !std::mem::replace(&mut found.asked, true)
     }
 
     /// What is known of the first broker that cannot be reached. Asks again in the background when that is old.
@@ -248,7 +264,7 @@ impl Troubles {
             let (look, connection) = (self.look.clone(), self.connection.clone());
             let spawned = std::thread::Builder::new().name("kafka-look".into()).spawn(move || {
                 let told = look_at(&connection);
-                *lock(&look.found) = Found { told, at: Some(Instant::now()) };
+                *lock(&look.found) = Found { told, at: Some(Instant::now()), asked: false };
                 look.under_way.store(false, Ordering::Release);
                 look.changed.notify_all();
             });

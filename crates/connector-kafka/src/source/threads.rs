@@ -194,7 +194,7 @@ impl Events {
                 *member.unknown.lock().unwrap_or_else(PoisonError::into_inner) |= unknown;
                 match error.rdkafka_error_code() {
                     Some(code) if is_passing(code) || code == RDKafkaErrorCode::UnsupportedFeature => {
-                        member.troubles.silent();
+                        member.troubles.silent(self.consumer.client());
                     }
                     _ => {
                         let says =
