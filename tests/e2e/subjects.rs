@@ -107,7 +107,10 @@ fn check_asks_a_registry_about_the_subjects_of_a_sink() {
             )
         )
     );
-    // A registry that does not let us in, or is not there, is not asked about subjects.
+    what_does_not_let_us_in_is_not_asked_about_subjects(&mut asked, &place);
+}
+
+fn what_does_not_let_us_in_is_not_asked_about_subjects(asked: &mut Asked, place: &str) {
     asked.password = "hunter2";
     let refused = format!(
         "ok       schema registry {place} answers at 127.0.0.1\n\

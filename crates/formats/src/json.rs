@@ -5,7 +5,6 @@ pub(crate) mod decimal;
 pub(crate) mod declaration;
 pub(crate) mod declared;
 pub(crate) mod fault;
-mod json_schema;
 mod number;
 pub(crate) mod plan;
 pub(crate) mod read;

@@ -3,40 +3,54 @@
 mod format;
 mod names;
 mod read;
+mod rules;
 mod write;
 
+use std::sync::Arc;
+
+use aqueduct_api::schema::Schema;
 use aqueduct_api::{Error, Result, SchemaText};
 use jsonschema::{Draft, Retrieve, Uri};
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 pub use self::format::JsonSchema;
-pub(crate) use self::read::parse;
+pub(crate) use self::rules::Texts;
 pub(crate) use self::write::write;
+
+/// The schema of the rows that this JSON Schema allows, as far as types can say it.
+///
+/// # Errors
+/// `BadRecord` when it is no schema, or refers to what is not there.
+pub(crate) fn parse(text: &SchemaText, texts: Texts) -> Result<Arc<Schema>> {
+    read::read(text, texts).map(|read| read.schema)
+}
 
 /// Holds values against a schema; compiled once for each.
 #[derive(Debug)]
-pub(crate) struct Validator(pub(crate) jsonschema::Validator);
+pub(crate) struct Validator(jsonschema::Validator);
 
 impl Validator {
     /// Nothing where the types of rows say all that the schema does.
     ///
     /// # Errors
     /// `BadRecord` when it is no schema, or refers to what is not there.
-    pub(crate) fn new(text: &SchemaText) -> Result<Option<Self>> {
-        let mut documents = Vec::new();
-        read::collect("", text, &mut documents)?;
-        if !documents.iter().any(|(_, json)| says_more(json, 0)) {
+    pub(crate) fn new(text: &SchemaText, texts: Texts) -> Result<Option<Self>> {
+        let read::Read { mut documents, says_more, .. } = read::read(text, texts)?;
+        if !says_more {
             return Ok(None);
         }
         let root = documents.remove(0).1;
         let mut options = jsonschema::options().with_retriever(Known(documents));
         // What Confluent's serializers take a schema for that does not say.
-        if root.get("$schema").is_none() {
+        if texts == Texts::Plain && root.get("$schema").is_none() {
             options = options.with_draft(Draft::Draft7);
         }
         match options.build(&root) {
             Ok(validator) => Ok(Some(Self(validator))),
-            Err(error) => Err(Error::bad_record(format!("the schema cannot be read: {error}"))),
+            Err(error) => {
+                let place = error.instance_path();
+                Err(Error::bad_record(format!("the schema cannot be read: {error} at `{place}`")))
+            }
         }
     }
 
@@ -47,68 +61,6 @@ impl Validator {
             let path = error.instance_path().to_string();
             Error::bad_record(format!("the JSON Schema refuses it: {} at `{path}`", error.masked()))
         })
-    }
-}
-
-/// Rules beyond what a type says.
-const RULES: [&str; 28] = [
-    "allOf",
-    "const",
-    "contains",
-    "dependencies",
-    "dependentRequired",
-    "dependentSchemas",
-    "exclusiveMaximum",
-    "exclusiveMinimum",
-    "format",
-    "if",
-    "maxItems",
-    "maxLength",
-    "maxProperties",
-    "maximum",
-    "minItems",
-    "minLength",
-    "minProperties",
-    "minimum",
-    "multipleOf",
-    "not",
-    "oneOf",
-    "anyOf",
-    "pattern",
-    "patternProperties",
-    "prefixItems",
-    "propertyNames",
-    "unevaluatedProperties",
-    "uniqueItems",
-];
-
-/// Whether a schema has rules that the types of rows do not keep by themselves. A property that is called like a rule
-/// makes for one look too many, and no harm.
-fn says_more(json: &Json, depth: usize) -> bool {
-    let Json::Object(map) = json else {
-        return matches!(json, Json::Array(list) if list.iter().any(|json| says_more(json, depth + 1)));
-    };
-    depth > 100
-        || map.keys().any(|name| RULES.contains(&name.as_str()) && !is_optional(name, map))
-        || map.get("additionalProperties") == Some(&Json::Bool(false))
-        || map.get("enum").is_some_and(|list| {
-            list.as_array()
-                .is_some_and(|list| list.iter().any(|symbol| !symbol.is_string() && !symbol.is_null()))
-        })
-        || map
-            .iter()
-            .filter(|(name, _)| !matches!(name.as_str(), "default" | "examples" | "enum" | "const"))
-            .any(|(_, json)| says_more(json, depth + 1))
-}
-
-/// Null beside one other form is what an optional type says; a reference alone in `allOf` is just that.
-fn is_optional(name: &str, map: &Map<String, Json>) -> bool {
-    let forms = map[name].as_array().map(Vec::as_slice).unwrap_or_default();
-    let is_null = |form: &Json| form.get("type").and_then(Json::as_str) == Some("null");
-    match name {
-        "oneOf" | "anyOf" => forms.len() == 2 && forms.iter().filter(|form| is_null(form)).count() == 1,
-        "allOf" => matches!(forms, [form] if form.get("$ref").is_some()),
-        _ => false,
     }
 }
 
@@ -132,10 +84,8 @@ impl Retrieve for Known {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use aqueduct_api::registry::{Reference, SchemaKind};
-    use aqueduct_api::schema::{Kind, Schema, TypeId};
+    use aqueduct_api::schema::{Kind, TypeId};
     use serde_json::json;
 
     use super::*;
@@ -175,7 +125,7 @@ mod tests {
     }
 
     fn read(json: &Json) -> Arc<Schema> {
-        parse(&text(json)).unwrap_or_else(|error| panic!("{error}\n{json}"))
+        parse(&text(json), Texts::Plain).unwrap_or_else(|error| panic!("{error}\n{json}"))
     }
 
     fn is(json: Json, expected: &str) {
@@ -194,6 +144,10 @@ mod tests {
         is(json!({ "type": ["integer", "number"] }), "double");
         is(json!({ "type": ["integer", "string", "null"] }), "<null long string>");
         is(json!({ "oneOf": [{ "type": "null" }, { "type": "boolean" }] }), "boolean?");
+        is(
+            json!({ "oneOf": [{ "type": "null" }, { "type": ["string", "boolean"] }] }),
+            "<null string boolean>",
+        );
         // Two objects cannot be told apart by their JSON type.
         let objects = json!([{ "type": "object" }, { "type": "object", "properties": { "a": {} } }]);
         is(json!({ "anyOf": objects }), "any");
@@ -255,16 +209,19 @@ mod tests {
             schema: Arc::new(text(&item)),
         };
         assert!(
-            parse(&schema).unwrap_err().to_string().contains("`item.json#/definitions/Item`, which is not")
+            parse(&schema, Texts::Plain)
+                .unwrap_err()
+                .to_string()
+                .contains("`item.json#/definitions/Item`, which is not")
         );
         schema.references.push(reference("item.json"));
-        let read = parse(&schema).unwrap();
+        let read = parse(&schema, Texts::Plain).unwrap();
         let shown = shown(&read, read.root(), 0);
         assert!(shown.starts_with("Record{first: Node{next: Node{next: Node"), "{shown}");
         assert!(shown.ends_with("s: string, item: Item{price: double}}"), "{shown}");
         // A form that contains itself, and one that is nothing but itself.
         let list = json!({ "oneOf": [{ "type": "null" }, { "type": "object", "properties": { "next": { "$ref": "#" } } }] });
-        let list = parse(&text(&list)).unwrap();
+        let list = parse(&text(&list), Texts::Plain).unwrap();
         let list = super::tests::shown(&list, list.root(), 0);
         assert!(
             list.starts_with("Record{next: Record{next: ") && list.ends_with("}?}?") && !list.contains("??"),
@@ -272,10 +229,10 @@ mod tests {
         );
         is(json!({ "$ref": "#" }), "any");
         for wrong in ["{", "3", "{\"type\": \"text\"}", "{\"$ref\": \"#/definitions/none\"}"] {
-            assert!(parse(&SchemaText::new(SchemaKind::Json, wrong)).is_err(), "{wrong}");
+            assert!(parse(&SchemaText::new(SchemaKind::Json, wrong), Texts::Plain).is_err(), "{wrong}");
         }
         let deep = format!("{}{{}}{}", "{\"type\":\"array\",\"items\":".repeat(3000), "}".repeat(3000));
-        assert!(parse(&SchemaText::new(SchemaKind::Json, deep)).is_err());
+        assert!(parse(&SchemaText::new(SchemaKind::Json, deep), Texts::Plain).is_err());
     }
 
     #[test]
@@ -303,7 +260,7 @@ mod tests {
         });
         let schema = read(&order);
         let once = write(&schema).unwrap();
-        let again = parse(&SchemaText::new(SchemaKind::Json, once.clone())).unwrap();
+        let again = parse(&SchemaText::new(SchemaKind::Json, once.clone()), Texts::Plain).unwrap();
         assert_eq!(shown(&schema, schema.root(), 0), shown(&again, again.root(), 0));
         assert_eq!(once, write(&again).unwrap());
         // The shape of Confluent's, word for word where it has one.
@@ -317,20 +274,70 @@ mod tests {
     }
 
     #[test]
+    fn formats_of_texts_are_types_where_that_is_asked_for() {
+        for (json, plain, typed) in [
+            (json!({ "type": "string", "format": "date" }), "string", "Date"),
+            (
+                json!({ "type": "string", "format": "date-time", "nullable": true }),
+                "string",
+                "Timestamp { unit: Micros, local: false }?",
+            ),
+            (json!({ "type": "string", "contentEncoding": "base64" }), "string", "bytes"),
+            (json!({ "type": "string", "format": "email" }), "string", "string"),
+        ] {
+            for (texts, expected) in [(Texts::Plain, plain), (Texts::Typed, typed)] {
+                let schema = parse(&text(&json), texts).unwrap();
+                assert_eq!(shown(&schema, schema.root(), 0), expected, "{json}");
+            }
+            assert!(Validator::new(&text(&json), Texts::Typed).unwrap().is_none(), "{json}");
+        }
+    }
+
+    #[test]
+    fn what_no_type_says_is_held() {
+        let object =
+            |of: Json| json!({ "type": "object", "properties": { "a": of }, "additionalProperties": false });
+        for (held, wrong) in [
+            (json!({ "enum": ["in progress", "done"] }), json!("lost")),
+            (json!({ "type": "integer", "enum": [1, 2] }), json!(3)),
+            (json!({ "type": ["string", "null"], "enum": ["A"] }), json!(null)),
+            (json!({ "type": "object", "required": ["a"] }), json!({})),
+            (object(json!(false)), json!({ "a": 1 })),
+            (object(json!({ "items": { "type": "string" } })), json!({ "a": [1] })),
+            (object(json!({ "allOf": [{ "type": "string" }, {}] })), json!({ "a": 1 })),
+            (object(json!({ "oneOf": [{ "type": "string" }, { "type": "string" }] })), json!({ "a": "" })),
+        ] {
+            let validator = Validator::new(&text(&held), Texts::Plain).unwrap();
+            assert!(validator.is_some_and(|validator| validator.check(&wrong).is_err()), "{held}");
+        }
+        for kept in [
+            json!({ "enum": ["A", "B"] }),
+            json!({ "type": ["string", "null"], "enum": ["A", null] }),
+            object(
+                json!({ "type": "array", "items": { "oneOf": [{ "type": "null" }, { "type": "integer" }] } }),
+            ),
+            object(json!({ "allOf": [{ "$ref": "#" }], "description": "itself", "default": {} })),
+            object(json!({ "type": "integer", "connect.type": "int32", "connect.index": 0 })),
+        ] {
+            assert!(Validator::new(&text(&kept), Texts::Plain).unwrap().is_none(), "{kept}");
+        }
+    }
+
+    #[test]
     fn rules_beyond_types_are_held_and_others_cost_nothing() {
         let plain = json!({ "type": "object", "properties": { "a": { "oneOf": [{ "type": "null" }, { "type": "string" }] } } });
-        assert!(Validator::new(&text(&plain)).unwrap().is_none());
+        assert!(Validator::new(&text(&plain), Texts::Plain).unwrap().is_none());
         let strict = json!({ "type": "object", "properties": {
             "a": { "type": "string", "pattern": "^x" }, "item": { "$ref": "item.json" } } });
         let mut schema = text(&strict);
-        assert!(Validator::new(&schema).unwrap_err().to_string().contains("item.json"));
+        assert!(Validator::new(&schema, Texts::Plain).unwrap_err().to_string().contains("item.json"));
         schema.references.push(Reference {
             name: "item.json".into(),
             subject: "item".into(),
             version: 1,
             schema: Arc::new(text(&json!({ "type": "object", "properties": { "n": { "minimum": 3 } } }))),
         });
-        let validator = Validator::new(&schema).unwrap().unwrap();
+        let validator = Validator::new(&schema, Texts::Plain).unwrap().unwrap();
         assert!(validator.check(&json!({ "a": "xy", "item": { "n": 3 } })).is_ok());
         let error = validator.check(&json!({ "a": "secret" })).unwrap_err();
         assert_eq!(error.says(), "the JSON Schema refuses it: value does not match \"^x\" at `/a`");

@@ -3,18 +3,18 @@
 use std::fs;
 use std::sync::Arc;
 
+use aqueduct_api::registry::SchemaKind;
 use aqueduct_api::schema::Schema;
-use aqueduct_api::{Decoder, Encoded, Encoder, Error, Piece, Result, Typed};
+use aqueduct_api::{Decoder, Encoded, Encoder, Error, Piece, Result, SchemaText, Typed};
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::config::{BytesAs, JsonOptions, Style, UnknownFields};
 use super::declared::{DeclaredReader, Rules, TextBytes};
-use super::json_schema::convert;
 use super::plan::{PerSchema, Plan};
 use super::wanted::Wanted;
 use super::write;
-use crate::json_schema::Validator;
+use crate::json_schema::{Texts, Validator, parse};
 use crate::text::utf8;
 
 /// A schema that all values are of.
@@ -84,14 +84,9 @@ fn avro_schema(option: &str) -> Result<Arc<Schema>> {
 }
 
 fn json_schema_of(option: &str) -> Result<(Arc<Schema>, Option<Validator>)> {
-    let json = serde_json::from_str(&text_of(option)?)
-        .map_err(|error| Error::config("`json_schema` is no JSON").caused_by(error))?;
-    let converted = convert(&json);
-    let refused = |error: jsonschema::ValidationError<'_>| {
-        Error::config(format!("`json_schema` is no JSON Schema: {error} at `{}`", error.instance_path()))
-    };
-    let validator = jsonschema::validator_for(&json).map_err(refused)?;
-    Ok((converted.schema, converted.says_more.then_some(Validator(validator))))
+    let text = SchemaText::new(SchemaKind::Json, text_of(option)?);
+    let read = || Ok((parse(&text, Texts::Typed)?, Validator::new(&text, Texts::Typed)?));
+    read().map_err(|error: Error| Error::config("`json_schema` is no JSON Schema").caused_by(error))
 }
 
 /// Reads what has to be of the declared schema.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use schemars::JsonSchema as Described;
 use serde::Deserialize;
 
-use super::{Validator, parse, write};
+use super::{Texts, Validator, parse, write};
 use crate::framed::{
     self, FramedDecoder, FramedEncoder, Framing, Language, Reframed, Subject, Target, UnknownFields,
     registry_of,
@@ -125,7 +125,7 @@ struct Schemas {
 impl Schemas {
     /// What keeps to a schema: its types, and what it says beyond them.
     fn declared(&self, schema: &Arc<Schema>, text: Option<&SchemaText>) -> Result<Declared> {
-        let validator = text.map(Validator::new).transpose()?.flatten();
+        let validator = text.map(|text| Validator::new(text, Texts::Plain)).transpose()?.flatten();
         let rules = Rules { drop_unknown: self.drop_unknown, ..Rules::default() };
         let declaration = Declaration::new(schema, validator, rules)?;
         Ok(Declared { declaration, reader: DeclaredReader::default() })
@@ -138,7 +138,7 @@ impl Language for Schemas {
     type Writer = Writer;
 
     fn schema(&self, text: &SchemaText) -> Result<Arc<Schema>> {
-        Ok(parse(text)?.written_as(text.clone()))
+        parse(text, Texts::Plain)
     }
 
     fn text(&self, schema: &Arc<Schema>) -> Result<SchemaText> {

@@ -14,6 +14,8 @@ use aqueduct_api::{Error, Result, SchemaText};
 use serde_json::{Map, Value as Json, json};
 
 use super::names::{camel, is_name, last, marked};
+use super::rules::{Texts, has_null, says_more, symbols};
+use crate::json::wanted::NOT_NULL;
 
 /// Deeper nesting and longer chains of references are refused.
 const DEPTH_MAX: usize = 100;
@@ -32,18 +34,26 @@ pub(super) const MICRO_TIMESTAMP: &str = "io.debezium.time.MicroTimestamp";
 pub(super) const NANO_TIMESTAMP: &str = "io.debezium.time.NanoTimestamp";
 /// The parameter of a timestamp on nobody's clock.
 pub(super) const LOCAL: &str = "local";
-/// The attribute of a field that may be left out, but may not be null.
-pub(super) const NEVER_NULL: &str = "json.not_null";
 
-/// Reads a schema.
-///
+/// A schema that was read.
+pub(super) struct Read {
+    /// The type of its values.
+    pub(super) schema: Arc<Schema>,
+    /// Whether it says more than the type does.
+    pub(super) says_more: bool,
+    /// Its own JSON, and that of all it refers to, by the names they are referred to.
+    pub(super) documents: Vec<(String, Json)>,
+}
+
 /// # Errors
-/// `BadRecord` when it is none, or refers to what is not there.
-pub(crate) fn parse(text: &SchemaText) -> Result<Arc<Schema>> {
+/// `BadRecord` when it is no schema, or refers to what is not there.
+pub(super) fn read(text: &SchemaText, texts: Texts) -> Result<Read> {
     let mut documents = Vec::new();
     collect("", text, &mut documents)?;
     let mut reading = Reading {
         documents: &documents,
+        texts,
+        says_more: false,
         schema: SchemaBuilder::default(),
         known: HashMap::new(),
         open: HashMap::new(),
@@ -54,11 +64,12 @@ pub(crate) fn parse(text: &SchemaText) -> Result<Arc<Schema>> {
     };
     let at = At { document: 0, json: &documents[0].1, name: NAMELESS, depth: 0 };
     let root = reading.of(at)?;
-    Ok(reading.schema.finish(root).written_as(text.clone()))
+    let (schema, says_more) = (reading.schema.finish(root).written_as(text.clone()), reading.says_more);
+    Ok(Read { schema, says_more, documents })
 }
 
 /// The schema and all that it refers to, by the names they are referred to.
-pub(super) fn collect(name: &str, text: &SchemaText, into: &mut Vec<(String, Json)>) -> Result<()> {
+fn collect(name: &str, text: &SchemaText, into: &mut Vec<(String, Json)>) -> Result<()> {
     if into.iter().any(|(known, _)| known == name) {
         return Ok(());
     }
@@ -73,6 +84,8 @@ type Titled<'a> = (&'a Map<String, Json>, TypeId);
 
 struct Reading<'a> {
     documents: &'a [(String, Json)],
+    texts: Texts,
+    says_more: bool,
     schema: SchemaBuilder,
     /// By the place of their JSON in memory: schemas may contain themselves.
     known: HashMap<*const Json, TypeId>,
@@ -108,13 +121,18 @@ impl<'a> Reading<'a> {
         }
         if let Some(promised) = self.open.get_mut(&place) {
             let id = *promised.get_or_insert_with(|| self.schema.promise());
-            if has_null(at.json) {
+            if has_null(at.json, self.texts) {
                 self.nullable.insert(id);
             }
             return Ok(id);
         }
         self.open.insert(place, None);
-        let id = self.unread(at)?;
+        let mut id = self.unread(at)?;
+        let kind = self.schema.get(id).map(|of| &of.kind);
+        self.says_more |= says_more(at.json, kind, |id| self.schema.get(id), self.texts);
+        if self.texts.are_null(at.json) {
+            id = self.union(vec![id], true);
+        }
         if let Some(Some(promised)) = self.open.remove(&place) {
             let of = self.schema.get(id).cloned().unwrap_or(Kind::Any.into());
             self.schema.give(promised, of);
@@ -222,10 +240,27 @@ impl<'a> Reading<'a> {
             ([one], false) => *one,
             // Anything may be null already.
             (branches, _) if branches.iter().any(|id| self.is_any(*id)) => self.schema.add(Kind::Any),
+            ([one], true) if self.inside(*one).is_some() => {
+                // A union does not stand in a union.
+                let inner = self.inside(*one).unwrap_or_default();
+                if inner.iter().any(|id| self.schema.get(*id).is_some_and(|of| of.kind == Kind::Null)) {
+                    return *one;
+                }
+                let null = self.schema.add(Kind::Null);
+                self.schema.add(Kind::Union([null].into_iter().chain(inner).collect()))
+            }
             (branches, null) => {
                 let null = null.then(|| self.schema.add(Kind::Null));
                 self.schema.add(Kind::Union(null.into_iter().chain(branches.iter().copied()).collect()))
             }
+        }
+    }
+
+    /// The branches, where it is a union.
+    fn inside(&self, id: TypeId) -> Option<Vec<TypeId>> {
+        match &self.schema.get(id)?.kind {
+            Kind::Union(branches) => Some(branches.to_vec()),
+            _ => None,
         }
     }
 
@@ -263,7 +298,10 @@ impl<'a> Reading<'a> {
             "string" if connect == "bytes" => Kind::Bytes,
             "string" => match symbols(map) {
                 Some(symbols) => return Ok(self.enumeration(symbols, map, at, part)),
-                None => Kind::Text,
+                None => match self.texts.of(map) {
+                    Some(of) => return Ok(self.schema.add(of)),
+                    None => Kind::Text,
+                },
             },
             "array" => {
                 let items =
@@ -341,7 +379,7 @@ impl<'a> Reading<'a> {
         }
         let id = self.schema.promise();
         self.note(map, id);
-        if !part {
+        if !part && !self.texts.are_null(at.json) {
             self.known.insert(at.json, id);
         }
         let name = self.name(map, at, "");
@@ -378,7 +416,7 @@ impl<'a> Reading<'a> {
             None => self.nullable.contains(&of),
         };
         if !required && !nullable {
-            attributes.insert(NEVER_NULL.to_owned(), json!(true));
+            attributes.insert(NOT_NULL.to_owned(), json!(true));
             let null = self.schema.add(Kind::Null);
             let branches = match self.schema.get(of).map(|of| &of.kind) {
                 Some(Kind::Union(branches)) => branches.to_vec(),
@@ -408,13 +446,6 @@ impl<'a> Reading<'a> {
         let doc = map.get("description").and_then(Json::as_str).map(Into::into);
         Name { doc, ..Name::new(full) }
     }
-}
-
-/// Whether a schema of several forms, or several types, has null among them.
-fn has_null(json: &Json) -> bool {
-    let list = |name: &str| json.get(name).and_then(Json::as_array).into_iter().flatten();
-    list("oneOf").chain(list("anyOf")).any(|form| form.get("type").and_then(Json::as_str) == Some("null"))
-        || list("type").any(|name| name.as_str() == Some("null"))
 }
 
 /// What the values of a kind look like in JSON; nothing for those that may look in many ways.
@@ -464,16 +495,4 @@ fn described(kind: Kind, map: &Map<String, Json>) -> Type {
         }
     }
     Type { kind, logical, attributes }
-}
-
-/// The symbols of an enum of texts that are names; other texts are just text.
-fn symbols(map: &Map<String, Json>) -> Option<Box<[Arc<str>]>> {
-    let list = map.get("enum")?.as_array()?;
-    let texts = list.iter().filter(|symbol| !symbol.is_null());
-    let symbols: Option<Box<[Arc<str>]>> = texts
-        .map(|symbol| {
-            symbol.as_str().filter(|symbol| is_name(symbol) && !symbol.contains('.')).map(Into::into)
-        })
-        .collect();
-    symbols.filter(|symbols| !symbols.is_empty())
 }

@@ -6,9 +6,8 @@ use aqueduct_api::schema::{Kind, Logical, RecordType, Schema, Type, TypeId, Unit
 use aqueduct_api::{Error, Result};
 use serde_json::{Map, Value as Json, json};
 
-use super::read::{
-    DATE, DECIMAL, LOCAL, MICRO_TIME, MICRO_TIMESTAMP, NANO_TIMESTAMP, NEVER_NULL, TIME, TIMESTAMP,
-};
+use super::read::{DATE, DECIMAL, LOCAL, MICRO_TIME, MICRO_TIMESTAMP, NANO_TIMESTAMP, TIME, TIMESTAMP};
+use crate::json::wanted::NOT_NULL;
 
 /// The text of a schema that JSON of these rows fits: times as numbers, decimals as numbers, bytes as base64.
 ///
@@ -80,7 +79,7 @@ impl Writing<'_> {
         let (mut properties, mut required) = (Map::new(), Vec::new());
         for (index, field) in record.fields.iter().enumerate() {
             // What may be left out but not null has that from its absence among the required alone.
-            let never_null = field.attributes.contains_key(NEVER_NULL);
+            let never_null = field.attributes.contains_key(NOT_NULL);
             let of = match self.schema.optional(field.of) {
                 Some((_, of)) if never_null => of,
                 _ => field.of,
