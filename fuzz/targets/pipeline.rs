@@ -17,11 +17,9 @@ use libfuzzer_sys::fuzz_target;
 const SECRET: &str = "hunter2-behind-a-file";
 
 static CATALOG: LazyLock<Catalog> = LazyLock::new(catalog::catalog);
-/// In memory where there is such a place: files are what is read.
+/// Files are what is read.
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-    let memory = Path::new("/dev/shm");
-    let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    let folder = parent.join(format!("aqueduct-fuzz-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("aqueduct-fuzz-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder");
     folder
 });
