@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use crate::json::config::{BytesAs, DecimalAs, NotANumber, Style, TimeAs};
 use crate::json::declared::{DeclaredReader, Rules, TextBytes};
-use crate::json::fault::Fault;
+use crate::json::fault::{Fault, InText};
 use crate::json::plan::{PerSchema, Plan};
 use crate::json::read::Reader;
 use crate::json::scan::{DEPTH_MAX, Scan};
@@ -261,10 +261,12 @@ impl Encoder for Writer {
         let begin = out.len();
         let (schemas, style) = (self.schemas, self.style);
         let prepared = self.plans.get(typed.schema(), |schema| prepared(schema, schemas, style));
-        out.extend_from_slice(prepared.before.as_ref().map_err(|fault| fault.clone().of_row())?);
+        out.extend_from_slice(
+            prepared.before.as_ref().map_err(|fault| aqueduct_api::Error::from(fault.clone()))?,
+        );
         if let Err(fault) = write::write(&prepared.plan, self.style, typed, out) {
             out.truncate(begin);
-            return Err(fault.of_row());
+            return Err(fault.into());
         }
         if schemas {
             out.push(b'}');

@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use self::cells::{Cell, CellText, cells, without_end};
 use crate::json::config::{NotANumber, Style};
-use crate::json::fault::Fault;
+use crate::json::fault::{Fault, InText};
 use crate::json::plan::{PerSchema, Plan};
 use crate::json::scan::{Scan, span};
 use crate::json::{decimal, time, write};
@@ -327,7 +327,7 @@ impl Writer {
 #[async_trait]
 impl Encoder for Writer {
     fn encode(&mut self, _: &Arc<str>, typed: &Typed, out: &mut Vec<u8>) -> Result<Encoded> {
-        self.write(typed).map_err(Fault::of_row)?;
+        self.write(typed).map_err(Error::from)?;
         out.extend_from_slice(&self.line);
         Ok(Encoded::Done)
     }

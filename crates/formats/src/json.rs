@@ -22,6 +22,7 @@ use async_trait::async_trait;
 
 use self::declaration::{BOTH, Declaration, Declared, Writer};
 use self::declared::DeclaredReader;
+use self::fault::InText;
 use self::plan::PerSchema;
 use self::read::Reader;
 use self::scan::{DEPTH_MAX, Scan};

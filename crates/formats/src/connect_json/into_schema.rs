@@ -222,7 +222,7 @@ fn as_avro(schema: &Json, default: &Json) -> Result<Json> {
         (Some("bytes"), Json::Number(number)) => {
             let (precision, scale) = decimal_of(map).ok_or_else(wrong)?;
             let bytes = decimal::read(&number.to_string(), precision, scale);
-            code_points(&bytes.map_err(|fault| fault.of_row().says().to_owned())?)
+            code_points(&bytes.map_err(|fault| fault.to_string())?)
         }
         (Some("array"), Json::Array(items)) => {
             let of = map.get("items").ok_or_else(wrong)?;

@@ -207,7 +207,7 @@ mod tests {
             ("", Err("the text is no decimal number")),
         ] {
             assert_eq!(
-                read(number, 6, 2).map_err(|fault| fault.of_row().says().to_owned()),
+                read(number, 6, 2).map_err(|fault| fault.to_string()),
                 bytes.map_err(str::to_owned),
                 "{number}"
             );

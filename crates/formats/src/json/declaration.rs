@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::config::{BytesAs, JsonOptions, Style, UnknownFields};
 use super::declared::{DeclaredReader, Rules, TextBytes};
+use super::fault::InText;
 use super::plan::{PerSchema, Plan};
 use super::wanted::Wanted;
 use super::write;
@@ -119,7 +120,7 @@ pub(crate) struct Writer {
 impl Writer {
     fn append(&mut self, typed: &Typed, out: &mut Vec<u8>) -> Result<()> {
         let plan = self.plans.get(typed.schema(), Plan::of);
-        write::write(plan, self.style, typed, out).map_err(super::fault::Fault::of_row)
+        write::write(plan, self.style, typed, out).map_err(Error::from)
     }
 
     /// Appends a value; what is appended when it fails is cut off again by the caller.
@@ -134,7 +135,7 @@ impl Writer {
         }
         let mut text = Vec::new();
         let plan = self.plans.get(typed.schema(), Plan::of);
-        write::write(plan, self.style, typed, &mut text).map_err(super::fault::Fault::of_row)?;
+        write::write(plan, self.style, typed, &mut text).map_err(Error::from)?;
         let brought_in = declaration.read(reader, &Bytes::from(text))?;
         self.append(&brought_in, out)
     }

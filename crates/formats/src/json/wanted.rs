@@ -157,7 +157,7 @@ impl Wanted {
         let text = default.to_string();
         match DeclaredReader::default().whole(self, rules, &text, of) {
             Ok(value) => Ok(owned(value, text.as_bytes())),
-            Err(fault) => Err(fault.of_row().says().to_owned()),
+            Err(fault) => Err(fault.to_string()),
         }
     }
 }
