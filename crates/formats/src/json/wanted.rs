@@ -10,6 +10,7 @@ use aqueduct_api::value::{Blob, Text};
 use serde_json::Value as Json;
 
 use super::declared::{DeclaredReader, Rules, TextBytes};
+use super::fault::InText;
 
 /// Marks a type of records that JSON writes as pairs, `[key, value]`: entries of a map whose keys are not text.
 pub(crate) const PAIR: &str = "MapEntry";
@@ -157,7 +158,7 @@ impl Wanted {
         let text = default.to_string();
         match DeclaredReader::default().whole(self, rules, &text, of) {
             Ok(value) => Ok(owned(value, text.as_bytes())),
-            Err(fault) => Err(fault.to_string()),
+            Err(fault) => Err(fault.into_error(text.as_bytes()).says().to_owned()),
         }
     }
 }
