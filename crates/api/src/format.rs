@@ -71,13 +71,20 @@ pub struct Piece<'a> {
 /// Reads one part of records. One task owns it.
 #[async_trait]
 pub trait Decoder: Send {
-    /// Whether [`Decoder::prepare`] has anything to do.
-    fn prepares(&self) -> bool {
-        false
+    /// From now on only these fields of the outermost record are looked at, and the encoder of this format writes the value
+    /// in its own schema: all other fields may come out as [`crate::Value::Unread`].
+    fn look_at(&mut self, fields: &[Arc<str>]) {
+        let _ = fields;
     }
 
-    /// Called with the parts of a whole batch before they are decoded: fetches the schemas that are not known yet. An
-    /// error of kind `Transient` is tried again; what is wrong with a single record is left to `decode`.
+    /// Whether `decode` has all it needs for this piece; if not, [`Decoder::prepare`] gets it.
+    fn is_ready(&self, piece: Piece<'_>) -> bool {
+        let _ = piece;
+        true
+    }
+
+    /// Called with a piece that is not ready and those behind it in its batch: fetches the schemas that are not known yet.
+    /// An error of kind `Transient` is tried again; what is wrong with a single record is left to `decode`.
     async fn prepare(&mut self, pieces: &[Piece<'_>]) -> Result<()> {
         let _ = pieces;
         Ok(())

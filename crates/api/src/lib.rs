@@ -38,5 +38,5 @@ pub use registry::{Registered, Registry, SchemaId, SchemaText};
 pub use schema::{Schema, SchemaBuilder};
 pub use sink::{Durable, Rejected, Sink, Written};
 pub use source::{Lag, Polled, Source};
-pub use transform::{Needs, Transform};
+pub use transform::{Look, Needs, Onward, Transform};
 pub use value::{Typed, Value};

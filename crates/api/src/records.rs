@@ -123,28 +123,11 @@ impl Packer {
 
 impl Packed {
     fn unpack(&self) -> Vec<Record> {
-        let mut headers = self.headers.iter().peekable();
-        let mut end = 0;
-        let mut payload = |bytes: u32| {
-            if bytes == ABSENT {
-                return Payload::Absent;
-            }
-            let start = end;
-            end += bytes as usize;
-            Payload::Raw(self.payloads.slice(start..end))
-        };
-        let record = |(index, row): (usize, &Row)| Record {
-            topic: Arc::clone(&self.topic),
-            origin: Origin { partition: self.partition, offset: row.offset },
-            key: payload(row.key_bytes),
-            value: payload(row.value_bytes),
-            headers: headers
-                .next_if(|(of, _)| *of == index)
-                .map(|(_, headers)| headers.clone())
-                .unwrap_or_default(),
-            timestamp_us: row.time(),
-        };
-        self.rows.iter().enumerate().map(record).collect()
+        self.each().collect()
+    }
+
+    fn each(&self) -> EachPacked<'_> {
+        EachPacked { packed: self, row: 0, start: 0, header: 0 }
     }
 
     fn header_bytes(&self) -> usize {
@@ -152,7 +135,74 @@ impl Packed {
     }
 }
 
+/// Makes packed records, one behind the other.
+struct EachPacked<'a> {
+    packed: &'a Packed,
+    row: usize,
+    /// Where the payloads of that row begin.
+    start: usize,
+    /// The next of the headers.
+    header: usize,
+}
+
+impl Iterator for EachPacked<'_> {
+    type Item = Record;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record> {
+        let (packed, row) = (self.packed, self.packed.rows.get(self.row)?);
+        let mut payload = |bytes: u32| {
+            if bytes == ABSENT {
+                return Payload::Absent;
+            }
+            let start = self.start;
+            self.start += bytes as usize;
+            Payload::Raw(packed.payloads.slice(start..self.start))
+        };
+        let (key, value) = (payload(row.key_bytes), payload(row.value_bytes));
+        let headers = match packed.headers.get(self.header) {
+            Some((of, headers)) if *of == self.row => {
+                self.header += 1;
+                headers.clone()
+            }
+            _ => Headers::default(),
+        };
+        self.row += 1;
+        Some(Record {
+            topic: Arc::clone(&packed.topic),
+            origin: Origin { partition: packed.partition, offset: row.offset },
+            key,
+            value,
+            headers,
+            timestamp_us: row.time(),
+        })
+    }
+
+    /// Those before it are not made.
+    fn nth(&mut self, count: usize) -> Option<Record> {
+        let passed = self.packed.rows.get(self.row..self.row.saturating_add(count))?;
+        self.start += passed.iter().map(Row::payload_bytes).sum::<usize>();
+        self.row += count;
+        let headers = self.packed.headers.get(self.header..).unwrap_or_default();
+        self.header += headers.partition_point(|(of, _)| *of < self.row);
+        self.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.packed.rows.len() - self.row;
+        (left, Some(left))
+    }
+}
+
 impl Row {
+    fn payload_bytes(&self) -> usize {
+        [self.key_bytes, self.value_bytes]
+            .into_iter()
+            .filter(|bytes| *bytes != ABSENT)
+            .map(|it| it as usize)
+            .sum()
+    }
+
     fn time(&self) -> Option<i64> {
         (self.timestamp_us != NO_TIME).then_some(self.timestamp_us)
     }
@@ -207,6 +257,15 @@ impl Records {
         }
     }
 
+    /// A copy of each, one by one: packed ones stay packed, and are made while the one that wants them has them in its
+    /// cache.
+    pub fn each(&self) -> Each<'_> {
+        Each(match &self.packed {
+            Some(packed) => Of::Packed(packed.each()),
+            None => Of::Made(self.made().iter()),
+        })
+    }
+
     /// Each as a value of its own.
     pub fn into_vec(self) -> Vec<Record> {
         let packed = self.packed;
@@ -215,6 +274,33 @@ impl Records {
 
     fn made(&self) -> &[Record] {
         self.made.get_or_init(|| self.packed.as_ref().map(Packed::unpack).unwrap_or_default())
+    }
+}
+
+/// See [`Records::each`].
+pub struct Each<'a>(Of<'a>);
+
+enum Of<'a> {
+    Packed(EachPacked<'a>),
+    Made(std::slice::Iter<'a, Record>),
+}
+
+impl Iterator for Each<'_> {
+    type Item = Record;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record> {
+        match &mut self.0 {
+            Of::Packed(packed) => packed.next(),
+            Of::Made(made) => made.next().cloned(),
+        }
+    }
+
+    fn nth(&mut self, count: usize) -> Option<Record> {
+        match &mut self.0 {
+            Of::Packed(packed) => packed.nth(count),
+            Of::Made(made) => made.nth(count).cloned(),
+        }
     }
 }
 
@@ -306,6 +392,13 @@ mod tests {
             assert_eq!(records.last_timestamp_us(), Some(9));
         }
         assert_eq!(packed.memory_bytes(), made.memory_bytes());
+        for records in [&packed, &made] {
+            assert_eq!(records.each().collect::<Vec<_>>(), expected(), "one by one");
+            for index in 0..4 {
+                assert_eq!(records.each().nth(index).as_ref(), expected().get(index), "one of them");
+                assert_eq!(records.each().skip(index).count(), 3_usize.saturating_sub(index));
+            }
+        }
         assert_eq!(*packed, expected()[..], "looked at");
         assert_eq!(packed.into_vec(), expected(), "and taken");
         assert_eq!(packer().finish().into_vec(), expected(), "taken at once");

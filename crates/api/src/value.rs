@@ -53,6 +53,9 @@ pub enum Value {
     Map(Box<[(Text, Value)]>),
     /// Of a union that is more than an optional type: which of its types, and the value.
     Union(Box<(u32, Value)>),
+    /// A field that nobody in the pipeline looks at, as the payload has it; fields behind it may stand in the same span, and
+    /// have an empty one then. Only where [`crate::Decoder::look_at`] allowed it, for the encoder of the same format.
+    Unread(Span),
 }
 
 /// UTF-8 text: a slice of the payload, or text of its own.
@@ -74,7 +77,7 @@ pub enum Blob {
 }
 
 /// Where something stands in the payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     start: u32,
     bytes: u32,
@@ -164,6 +167,12 @@ impl Typed {
     /// The value, to be changed within its schema.
     pub fn value_mut(&mut self) -> &mut Value {
         &mut self.0.root
+    }
+
+    /// The value to be changed within its schema, with that schema and with what its spans stand in.
+    pub fn parts_mut(&mut self) -> (&Arc<Schema>, &[u8], &mut Value) {
+        let Inner { schema, payload, root } = &mut *self.0;
+        (schema, payload, root)
     }
 
     /// The value with its type, to walk through.

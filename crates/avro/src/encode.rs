@@ -111,16 +111,17 @@ impl<'a> Writing<'a> {
     #[inline(always)]
     fn value(&mut self, step: Step, value: &Value) -> Result<(), Fault> {
         let plan = self.plan;
-        let step = match step {
-            Step::Optional { null, .. } if *value == Value::Null => {
+        let step = match (step, value) {
+            (Step::Optional { null, .. }, Value::Null) => {
                 self.long(null.into());
                 return Ok(());
             }
-            Step::Optional { null, other } => {
+            (_, Value::Unread(_)) => step,
+            (Step::Optional { null, other }, _) => {
                 self.long(i64::from(1 - null));
                 plan.step(other)
             }
-            step => step,
+            _ => step,
         };
         match (step, value) {
             (Step::Text, Value::Text(Text::Span(span))) => self.span(*span),
@@ -145,6 +146,7 @@ impl<'a> Writing<'a> {
     fn seldom(&mut self, step: Step, value: &Value) -> Result<(), Fault> {
         let plan = self.plan;
         match (step, value) {
+            (_, Value::Unread(span)) => self.bytes(span.of(self.payload)),
             (Step::Null, Value::Null) => {}
             (Step::Float, Value::Float(number)) => self.bytes(&number.to_le_bytes()),
             (Step::Fixed(size), Value::Bytes(bytes)) => {
@@ -280,6 +282,7 @@ impl<'a> Writing<'a> {
 fn bring(plan: &Plan, step: Step, value: &Value, payload: &[u8]) -> Result<Value, Fault> {
     let through = |step: StepId, value: &Value| bring(plan, plan.step(step), value, payload);
     Ok(match (step, value) {
+        (_, Value::Unread(_)) => return Err(Fault::new(format!("{} does not belong here", kind_of(value)))),
         (Step::Promote(promotion), value) => promoted(promotion, value, payload)?,
         (Step::Adopt { of, unknown }, value) => adopt(&plan.schema, of, unknown, value, payload)?,
         (Step::Enum(of), Value::Enum(symbol)) => {
@@ -376,5 +379,6 @@ pub(crate) fn kind_of(value: &Value) -> &'static str {
         Value::List(_) => "an array",
         Value::Map(_) => "a map",
         Value::Union(_) => "a branch of a union",
+        Value::Unread(_) => "a field that was not read",
     }
 }

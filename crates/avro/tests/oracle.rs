@@ -122,6 +122,78 @@ fn damaged_bytes_are_an_error_or_a_value_and_nothing_else() {
     });
 }
 
+/// Some of the fields of the outermost record, as a coin falls.
+fn some_fields(dice: &mut Dice, schema: &Schema) -> Vec<Arc<str>> {
+    let Kind::Record(record) = &schema.get(schema.root()).kind else { return Vec::new() };
+    record.fields.iter().filter(|_| dice.one_in(2)).map(|field| Arc::clone(&field.name)).collect()
+}
+
+#[test]
+fn fields_that_nobody_looks_at_go_out_as_they_came() {
+    let mut left = 0;
+    each(|seed, json, schema, typed| {
+        let mut dice = Dice(seed ^ 0x100);
+        let fields = some_fields(&mut dice, schema);
+        let looking = Decoder::looking_at(schema, &fields);
+        for bytes in [encode(schema, typed), dice::blocks::in_blocks(&mut dice, typed)] {
+            let bytes = Bytes::from(bytes);
+            let read =
+                looking.decode(&bytes, 0).unwrap_or_else(|fault| panic!("seed {seed}: {fault}: {json}"));
+            if let (Value::Record(read), Value::Record(all)) = (read.value(), typed.value())
+                && let Kind::Record(record) = &schema.get(schema.root()).kind
+            {
+                let unread = |value: &Value| matches!(value, Value::Unread(_));
+                for ((field, read), all) in record.fields.iter().zip(read).zip(all) {
+                    assert_eq!(
+                        unread(read),
+                        !fields.contains(&field.name),
+                        "seed {seed}: {}: {json}",
+                        field.name
+                    );
+                    left += u64::from(unread(read) && *all != Value::Null);
+                }
+            }
+            let out = encode(schema, &read);
+            assert_eq!(
+                &Decoder::new(schema).decode(&out.clone().into(), 0).unwrap(),
+                typed,
+                "seed {seed}: {json}"
+            );
+            if bytes == encode(schema, typed) {
+                assert_eq!(out, bytes, "seed {seed}: {json}");
+            }
+        }
+    });
+    assert!(left > cases() / 4, "only {left} fields were left unread");
+}
+
+#[test]
+fn damage_is_found_in_fields_that_nobody_looks_at_too() {
+    let mut refused = 0;
+    each(|seed, json, schema, typed| {
+        let mut dice = Dice(seed ^ 0xbad);
+        let mut bytes = encode(schema, typed);
+        let looking = Decoder::looking_at(schema, &some_fields(&mut dice, schema));
+        for _ in 0..4 {
+            if !bytes.is_empty() {
+                let at = dice.below(bytes.len());
+                match dice.below(3) {
+                    0 => bytes[at] = dice.next() as u8,
+                    1 => bytes.truncate(at),
+                    _ => bytes.insert(at, 0xff),
+                }
+            }
+            let damaged = Bytes::from(bytes.clone());
+            let fault =
+                |decoder: &Decoder| decoder.decode(&damaged, 0).map_err(|fault| fault.to_string()).err();
+            let said = fault(&Decoder::new(schema));
+            refused += u64::from(said.is_some());
+            assert_eq!(fault(&looking), said, "seed {seed}: {json}: {bytes:?}");
+        }
+    });
+    assert!(refused > cases() / 2, "only {refused} were refused");
+}
+
 /// So that the tests above say something about all kinds of values, each of these is drawn again and again.
 #[test]
 fn everything_is_drawn() {

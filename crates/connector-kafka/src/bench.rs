@@ -14,7 +14,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
-use crate::batch_queue::{BatchQueue, Room};
+use crate::native::batch_queue::{BatchQueue, Room};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const RECORDS_PER_CALL: usize = 1_000;

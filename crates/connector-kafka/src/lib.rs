@@ -1,10 +1,10 @@
 //! Kafka topics as source and sink, on librdkafka.
 
-mod batch_queue;
 pub mod bench;
 mod client;
 mod config;
 pub mod diagnosis;
+mod native;
 mod placement;
 mod probe;
 mod questions;

@@ -16,15 +16,14 @@ use aqueduct_api::config::{Piece, Template};
 use aqueduct_api::{Batch, Error, ErrorKind, Record, Result, Sink, Written};
 use async_trait::async_trait;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::BaseRecord;
 
 use self::deliveries::{Answer, Deliveries, Pass, ticket};
-use self::producer::Outbox;
+use self::producer::{Outbox, Reports};
 use self::topics::Topics;
 use crate::client::{Trouble, code_of};
 use crate::config::{SinkConfig, is_topic_name};
 use crate::diagnosis::TOPIC_NAME;
+use crate::native::topic::Topic;
 
 /// How long a topic that took no record is left alone before one record is tried; each further pause is twice as long.
 const HELD_MIN: Duration = Duration::from_millis(500);
@@ -36,6 +35,8 @@ pub(crate) struct TopicsSink {
     outbox: Outbox,
     deliveries: Arc<Deliveries>,
     topics: Topics,
+    /// The topic of the record before, which is nearly always that of the next.
+    to: Option<Topic<Reports>>,
     /// How long what was held is left alone.
     held_for: Duration,
     /// Where the name of a topic is put together.
@@ -47,7 +48,7 @@ pub(crate) fn open(config: Arc<SinkConfig>, context: &SinkContext) -> Result<Top
     let deliveries = Arc::new(Deliveries::new(&context.news));
     let outbox = Outbox::open(&config, context, deliveries.clone())?;
     let topics = Topics::new(config.clone());
-    Ok(TopicsSink { config, outbox, deliveries, topics, held_for: HELD_MIN, topic: String::new() })
+    Ok(TopicsSink { config, outbox, deliveries, topics, to: None, held_for: HELD_MIN, topic: String::new() })
 }
 
 #[async_trait]
@@ -102,13 +103,17 @@ impl TopicsSink {
             self.deliveries.answer(ticket, Answer::Rejected(error));
             return Ok(());
         }
-        let mut message = message(record, topic, ticket);
+        let to = match &mut self.to {
+            Some(to) if to.name() == topic => to,
+            to => to.insert(Topic::new(&self.outbox.reporting.producer, topic).map_err(no_handle)?),
+        };
         loop {
-            match self.outbox.producer().send(message) {
+            match to.give(record, ticket) {
                 Ok(()) => return Ok(()),
                 // Why the library gave up is told by its error callback, which `news` hears of.
-                Err((KafkaError::MessageProduction(Code::QueueFull | Code::Fatal), back)) => message = back,
-                Err((error, _)) => {
+                Err(Code::QueueFull | Code::Fatal) => {}
+                Err(code) => {
+                    let error = KafkaError::MessageProduction(code);
                     let answer = match self.outbox.judge.answer(&error, topic, record.memory_bytes()) {
                         // The producer remembers this until it is asked about the topic again.
                         Answer::Rejected(says) if code_of(&error) == Code::TopicAuthorizationFailed => {
@@ -239,18 +244,7 @@ fn topic_of<'a>(template: &'a Template, record: &Record, made: &'a mut String) -
     }
 }
 
-fn message<'a>(record: &'a Record, topic: &'a str, ticket: usize) -> BaseRecord<'a, [u8], [u8], usize> {
-    let mut message = BaseRecord::with_opaque_to(topic, ticket);
-    message.key = record.key.bytes().map(|bytes| &bytes[..]);
-    message.payload = record.value.bytes().map(|bytes| &bytes[..]);
-    // The library takes 0 for "now"; the first millisecond of 1970 is the nearest it can keep.
-    let ms = |us: i64| us.div_euclid(1_000);
-    message.timestamp = record.timestamp_us.map(|us| if ms(us) == 0 { 1 } else { ms(us) });
-    if !record.headers.is_empty() {
-        let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, header| {
-            headers.insert(Header { key: &header.name, value: header.value.as_deref() })
-        });
-        message.headers = Some(headers);
-    }
-    message
+fn no_handle(code: Code) -> Error {
+    Error::fatal("the Kafka client does not take the name of a topic")
+        .caused_by(KafkaError::MessageProduction(code))
 }

@@ -29,9 +29,9 @@ use self::member::{GroupConsumer, Keeping, Member};
 use self::pile::Bounds;
 use self::remembered::recall;
 use self::settings::Reading;
-use crate::batch_queue::watermarks;
 use crate::client::{REFRESH, Troubles, consumer_config};
 use crate::config::SourceConfig;
+use crate::native::batch_queue::watermarks;
 
 /// How long the last commits and leaving the group may take together.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(15);

@@ -7,7 +7,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use aqueduct_api::catalog::Topic;
-use aqueduct_api::{Condition, Error, ErrorKind, Part, Payload, Record, Records, Result, Schema, Transform};
+use aqueduct_api::{
+    Condition, Error, ErrorKind, Onward, Part, Payload, Record, Records, Result, Schema, Transform,
+};
 use aqueduct_spec::Pipeline;
 use bytes::Bytes;
 use tracing::{info, warn};
@@ -55,9 +57,20 @@ struct Passing {
     written: Vec<(usize, Part, Range<usize>)>,
 }
 
-/// Why a record could not be written yet.
+/// Why a record did not pass.
+enum Stays {
+    /// It never will.
+    Bad(Stage, Error),
+    /// This of the chain's parts cannot be read yet.
+    Unread(usize),
+    /// It cannot be written yet.
+    Unwritten(Missing),
+}
+
+/// What it takes to write a record.
 struct Missing {
-    part: Part,
+    /// Of the chain's parts.
+    part: usize,
     topic: Arc<str>,
     schema: Option<Arc<Schema>>,
 }
@@ -94,137 +107,147 @@ impl Chain {
         if self.parts.is_empty() && self.headers.is_none() && self.transforms.is_empty() {
             return Ok(Passed { kept: records, ..Passed::default() });
         }
-        for part in self.parts.iter_mut().filter(|part| part.prepares()) {
-            let mut wait = Waiting::new(&self.condition);
-            while let Err(error) = part.prepare_batch(&records).await {
-                wait.out(error).await?;
-            }
-            wait.over();
-        }
         let mut passing = Passing::default();
         passing.kept.reserve(records.len());
         passing.out.reserve(self.out_bytes);
-        for record in records {
-            self.one(record, &mut passing).await?;
+        for (index, mut record) in records.each().enumerate() {
+            match self.pass(&mut record, &mut passing) {
+                Ok(Onward::Yes) => passing.kept.push(record),
+                Ok(Onward::No) => passing.dropped += 1,
+                Err(stays) => self.see_to(stays, record, &records, index, &mut passing).await?,
+            }
         }
         self.out_bytes = passing.out.len();
-        let passed = passing.finish();
-        // A sink would take it for a tombstone, and the value would be lost without a word (invariant 1).
-        if passed.kept.iter().any(|record| record.key.typed().or(record.value.typed()).is_some()) {
-            return Err(Error::fatal("a key or a value has structure, and nothing says how it is written")
-                .remedy("name its format at the sink"));
-        }
-        Ok(passed)
+        Ok(passing.finish())
     }
 
-    async fn one(&mut self, record: Record, passing: &mut Passing) -> Result<()> {
-        // What is set aside is the record as the source gave it: a few reference counts, never a re-encoding.
-        let original = record.clone();
-        let bad = match self.transformed(record) {
-            Ok(Some(record)) => match self.written(record, passing).await? {
-                None => return Ok(()),
-                Some(error) => Bad { record: original, stage: Stage::Encode, error },
-            },
-            Ok(None) => {
-                passing.dropped += 1;
-                return Ok(());
+    /// All the way of one record, as long as nothing is waited for.
+    fn pass(&mut self, record: &mut Record, passing: &mut Passing) -> Result<Onward, Box<Stays>> {
+        for (index, part) in self.parts.iter_mut().enumerate() {
+            if !part.is_ready(record) {
+                return Err(Stays::Unread(index).into());
             }
-            Err((stage, error)) => Bad { record: original, stage, error },
-        };
-        if bad.error.kind() != ErrorKind::BadRecord {
-            return Err(bad.error);
+            let name = part.part;
+            part.read(record).map_err(|error| Stays::bad(Stage::Decode, error.with("part", name)))?;
         }
-        passing.bad.push(bad);
+        if let Some(headers) = &mut self.headers {
+            headers.headers(record).map_err(|error| Stays::bad(Stage::Decode, error))?;
+        }
+        for transform in &mut self.transforms {
+            if transform.apply(record).map_err(|error| Stays::bad(Stage::Transform, error))? == Onward::No {
+                return Ok(Onward::No);
+            }
+        }
+        self.write(record, passing)
+    }
+
+    /// Sets a record aside as the source gave it, or gets what it waits for and lets it pass.
+    async fn see_to(
+        &mut self,
+        mut stays: Box<Stays>,
+        mut record: Record,
+        records: &Records,
+        index: usize,
+        passing: &mut Passing,
+    ) -> Result<()> {
+        loop {
+            let again = match *stays {
+                Stays::Bad(stage, error) if error.kind() == ErrorKind::BadRecord => {
+                    let bad = records.each().nth(index).map(|record| Bad { record, stage, error });
+                    passing.bad.extend(bad);
+                    return Ok(());
+                }
+                Stays::Bad(_, error) => return Err(error),
+                Stays::Unread(part) => {
+                    let mut left: Vec<Record> = records.each().skip(index).collect();
+                    self.prepare_reading(part, &left).await?;
+                    record = left.swap_remove(0);
+                    self.pass(&mut record, passing)
+                }
+                Stays::Unwritten(missing) => match self.prepare_writing(&record, &missing).await {
+                    Ok(()) => self.write(&mut record, passing),
+                    Err(error) => Err(Stays::bad(Stage::Encode, error)),
+                },
+            };
+            match again {
+                Ok(Onward::Yes) => passing.kept.push(record),
+                Ok(Onward::No) => passing.dropped += 1,
+                Err(still) => {
+                    stays = still;
+                    continue;
+                }
+            }
+            return Ok(());
+        }
+    }
+
+    async fn prepare_reading(&mut self, part: usize, records: &[Record]) -> Result<()> {
+        let mut wait = Waiting::new(&self.condition);
+        while let Err(error) = self.parts[part].prepare_reading(records).await {
+            wait.out(error).await?;
+        }
+        wait.over();
         Ok(())
     }
 
-    fn transformed(&mut self, mut record: Record) -> Result<Option<Record>, (Stage, Error)> {
-        for part in &mut self.parts {
-            let name = part.part;
-            part.read(&mut record).map_err(|error| (Stage::Decode, error.with("part", name)))?;
+    /// An error of kind `BadRecord` is the record's.
+    async fn prepare_writing(&mut self, record: &Record, missing: &Missing) -> Result<()> {
+        let Missing { part, topic, schema } = missing;
+        let mut wait = Waiting::new(&self.condition);
+        while let Err(error) = self.parts[*part].prepare_writing(topic, record, schema.as_ref()).await {
+            wait.out(error).await?;
         }
-        if let Some(headers) = &mut self.headers {
-            headers.headers(&mut record).map_err(|error| (Stage::Decode, error))?;
-        }
-        for transform in &mut self.transforms {
-            match transform.apply(record) {
-                Ok(Some(next)) => record = next,
-                Ok(None) => return Ok(None),
-                Err(error) => return Err((Stage::Transform, error)),
-            }
-        }
-        Ok(Some(record))
+        wait.over();
+        Ok(())
     }
 
-    /// Encodes what is to be encoded and keeps the record; the error of one that cannot be written.
-    async fn written(&mut self, record: Record, passing: &mut Passing) -> Result<Option<Error>> {
-        loop {
-            let missing = match self.write(&record, passing) {
-                Ok(None) => break,
-                Ok(Some(missing)) => missing,
-                Err(error) => return Ok(Some(error)),
-            };
-            let Some(part) = self.parts.iter_mut().find(|part| part.part == missing.part) else {
-                return Ok(Some(Error::fatal(
-                    "a part of the record wants to be prepared, and has no format",
-                )));
-            };
-            let mut wait = Waiting::new(&self.condition);
-            loop {
-                match part.prepare(&missing.topic, &record, missing.schema.as_ref()).await {
-                    Ok(()) => break,
-                    Err(error) if error.kind() == ErrorKind::BadRecord => return Ok(Some(error)),
-                    Err(error) => wait.out(error).await?,
-                }
-            }
-            wait.over();
-        }
-        passing.keep(record, &self.parts);
-        Ok(None)
-    }
-
-    /// Appends the parts of a record to the buffer: all of them, or none.
-    fn write(&mut self, record: &Record, passing: &mut Passing) -> Result<Option<Missing>> {
+    /// Appends the parts of the record that is kept next to the buffer, all of them or none.
+    fn write(&mut self, record: &mut Record, passing: &mut Passing) -> Result<Onward, Box<Stays>> {
         let (index, start, before) = (passing.kept.len(), passing.out.len(), passing.written.len());
         let mut named = None;
-        for part in &mut self.parts {
+        for (at, part) in self.parts.iter_mut().enumerate() {
             let topic = match (&named, &self.topic) {
                 (Some(topic), _) => topic,
                 (None, Some(topic)) if !matches!(part.write, part::Writing::Pass) => {
-                    named.insert(topic(record)?)
+                    named.insert(topic(record).map_err(|error| Stays::bad(Stage::Encode, error))?)
                 }
                 (None, _) => &record.topic,
             };
             let name = part.part;
-            let left = part.write(topic, record, &mut passing.out);
-            let missing = match left {
+            let stays = match part.write(topic, record, &mut passing.out) {
                 Ok(Left::Untouched) => continue,
                 Ok(Left::At(range)) => {
                     passing.written.push((index, name, range));
                     continue;
                 }
                 Ok(Left::Unprepared(schema)) => {
-                    Ok(Some(Missing { part: name, topic: Arc::clone(topic), schema }))
+                    let missing = Missing { part: at, topic: Arc::clone(topic), schema };
+                    Stays::Unwritten(missing).into()
                 }
-                Err(error) => Err(error.with("part", name)),
+                Err(error) => Stays::bad(Stage::Encode, error.with("part", name)),
             };
             passing.out.truncate(start);
             passing.written.truncate(before);
-            return missing;
+            return Err(stays);
         }
-        Ok(None)
+        // What was written is done with, so that the next record is read into the same memory, which is in the cache.
+        for (_, part, _) in &passing.written[before..] {
+            *slot(record, *part) = Payload::Absent;
+        }
+        // A sink would take it for a tombstone, and the value would be lost without a word (invariant 1).
+        if record.key.typed().or(record.value.typed()).is_some() {
+            let error = Error::fatal("a key or a value has structure, and nothing says how it is written");
+            return Err(Stays::bad(Stage::Encode, error.remedy("name its format at the sink")));
+        }
+        if !record.headers.is_empty() {
+            let names: Vec<&str> = self.parts.iter().filter_map(PartFormats::frame_header).collect();
+            record.headers.retain(|header| !names.contains(&&*header.name));
+        }
+        Ok(Onward::Yes)
     }
 }
 
 impl Passing {
-    fn keep(&mut self, mut record: Record, parts: &[PartFormats]) {
-        if !record.headers.is_empty() {
-            let names: Vec<&str> = parts.iter().filter_map(PartFormats::frame_header).collect();
-            record.headers.retain(|header| !names.contains(&&*header.name));
-        }
-        self.kept.push(record);
-    }
-
     fn finish(mut self) -> Passed {
         let out = Bytes::from(self.out);
         for (index, part, range) in self.written {
@@ -233,6 +256,13 @@ impl Passing {
             }
         }
         Passed { kept: self.kept.into(), dropped: self.dropped, bad: self.bad }
+    }
+}
+
+impl Stays {
+    #[cold]
+    fn bad(stage: Stage, error: Error) -> Box<Self> {
+        Box::new(Stays::Bad(stage, error))
     }
 }
 

@@ -2,7 +2,9 @@
 //! into pass as they are.
 
 use aqueduct_api::catalog::ConfiguredFormat;
-use aqueduct_api::{FormatContext, Needs, Part, Result, Side};
+use std::sync::Arc;
+
+use aqueduct_api::{FormatContext, Look, Needs, Part, Result, Side};
 use aqueduct_spec::Pipeline;
 use aqueduct_spec::pipeline::{Formats, Named};
 
@@ -26,6 +28,8 @@ pub enum Read {
     Check(Named<dyn ConfiguredFormat>),
     /// Becomes a value with structure.
     Decode(Named<dyn ConfiguredFormat>),
+    /// The same, but only these fields are looked at, and the others go out as they came in.
+    Look(Named<dyn ConfiguredFormat>, Vec<Arc<str>>),
     /// The source gives it with its structure.
     Given,
 }
@@ -49,17 +53,17 @@ pub fn routes(pipeline: &Pipeline) -> Result<[Route; 3]> {
     let mut needs = Needs::default();
     for transform in &pipeline.transforms {
         let of = transform.configured.build()?.needs();
-        needs = Needs { key: needs.key || of.key, value: needs.value || of.value };
+        needs = Needs { key: needs.key.and(of.key), value: needs.value.and(of.value) };
     }
     let given = pipeline.source.connector.configured.traits().typed;
     Ok([
         route(pipeline, Part::Key, needs.key, false)?,
         route(pipeline, Part::Value, needs.value, given)?,
-        route(pipeline, Part::Headers, false, false)?,
+        route(pipeline, Part::Headers, Look::Nothing, false)?,
     ])
 }
 
-fn route(pipeline: &Pipeline, part: Part, needed: bool, given: bool) -> Result<Route> {
+fn route(pipeline: &Pipeline, part: Part, needed: Look, given: bool) -> Result<Route> {
     let (reads, writes) = (format(&pipeline.source.formats, part), format(&pipeline.sink.formats, part));
     let pass_or_check = |reads: &Named<dyn ConfiguredFormat>| match reads.configured.traits().unchecked {
         true => Read::Pass,
@@ -70,8 +74,16 @@ fn route(pipeline: &Pipeline, part: Part, needed: bool, given: bool) -> Result<R
             (Read::Given, Write::Encode(writes.clone()))
         }
         (None, _) => (Read::Pass, Write::Pass),
-        (Some(reads), _) if needed => {
-            (Read::Decode(reads.clone()), Write::Encode(writes.unwrap_or(reads).clone()))
+        (Some(reads), writes) if needed != Look::Nothing => {
+            let writes = writes.unwrap_or(reads);
+            let declared = reads.configured.traits().declared || writes.configured.traits().declared;
+            let read = match needed {
+                Look::Fields(fields) if reads.kind == writes.kind && !declared => {
+                    Read::Look(reads.clone(), fields)
+                }
+                _ => Read::Decode(reads.clone()),
+            };
+            (read, Write::Encode(writes.clone()))
         }
         (Some(reads), None) => (pass_or_check(reads), Write::Pass),
         (Some(reads), Some(writes)) if writes.kind == "bytes" => (pass_or_check(reads), Write::Pass),
@@ -126,6 +138,10 @@ impl Route {
             }
             Read::Decode(format) => {
                 Some(("decode", format!("{part} as {}", format.configured.describe(Side::Source))))
+            }
+            Read::Look(format, fields) => {
+                let (as_what, fields) = (format.configured.describe(Side::Source), fields.join("`, `"));
+                Some(("decode", format!("{part} as {as_what}; only `{fields}` is needed of it")))
             }
         };
         let write = match &self.write {

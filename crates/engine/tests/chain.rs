@@ -14,7 +14,8 @@ use aqueduct_api::catalog::{
 use aqueduct_api::schema::{Kind, Schema};
 use aqueduct_api::{
     Catalog, Decoder, Encoded, Encoder, Error, ErrorKind, FormatContext, FormatTraits, Headers, Needs,
-    Origin, Payload, Piece, Problem, Record, Result, SchemaBuilder, Sink, Source, Transform, Typed, Value,
+    Onward, Origin, Payload, Piece, Problem, Record, Result, SchemaBuilder, Sink, Source, Transform, Typed,
+    Value,
 };
 use aqueduct_engine::Stage;
 use aqueduct_engine::chain::Chain;
@@ -76,7 +77,7 @@ impl SinkConnector for End {
 
 static TRIES: AtomicU64 = AtomicU64::new(0);
 
-/// A number as text in, and out behind the topic it goes to. Reading waits for a registry twice; a number is written
+/// A number as text in, and out behind the topic it goes to. Reading a 9 waits for a registry twice; a number is written
 /// only after it was prepared, 13 never, and 14 not at all.
 struct Numbers(Option<i64>);
 
@@ -97,14 +98,21 @@ impl FormatKind for Numbers {
 
 #[async_trait]
 impl Decoder for Numbers {
-    fn prepares(&self) -> bool {
-        true
+    fn is_ready(&self, piece: Piece<'_>) -> bool {
+        &piece.bytes[..] != b"9" || self.0.is_some()
     }
     async fn prepare(&mut self, pieces: &[Piece<'_>]) -> Result<()> {
-        assert!(!pieces.is_empty());
+        assert_eq!(
+            (pieces.len(), &pieces[0].bytes[..]),
+            (1, &b"9"[..]),
+            "from the one that waits, without the tombstone"
+        );
         match TRIES.fetch_add(1, Relaxed) {
             0 | 1 => Err(Error::transient("the registry is away")),
-            _ => Ok(()),
+            _ => {
+                self.0 = Some(9);
+                Ok(())
+            }
         }
     }
     fn decode(&mut self, piece: Piece<'_>) -> Result<Typed> {
@@ -225,11 +233,11 @@ impl Transform for Structures {
     fn needs(&self) -> Needs {
         Needs::default()
     }
-    fn apply(&mut self, mut record: Record) -> Result<Option<Record>> {
+    fn apply(&mut self, record: &mut Record) -> Result<Onward> {
         let mut schema = SchemaBuilder::default();
         let root = schema.add(Kind::Long);
         record.key = Payload::Typed(Typed::new(schema.finish(root), "".into(), Value::Long(1)));
-        Ok(Some(record))
+        Ok(Onward::Yes)
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_api::{
-    Batch, Condition, Error, ErrorKind, Headers, Needs, Offsets, Origin, Payload, Polled, Record, Result,
-    Sink, Source, Transform, Written,
+    Batch, Condition, Error, ErrorKind, Headers, Needs, Offsets, Onward, Origin, Payload, Polled, Record,
+    Result, Sink, Source, Transform, Written,
 };
 use aqueduct_engine::chain::Chain;
 use aqueduct_engine::{Ends, Limits, Policy, Setting, Status, Stopper, run_task};
@@ -84,8 +84,8 @@ impl Transform for EveryFifth {
         Needs::default()
     }
 
-    fn apply(&mut self, record: Record) -> Result<Option<Record>> {
-        if record.origin.offset % 5 == 4 { Err(Error::bad_record("it is a fifth")) } else { Ok(Some(record)) }
+    fn apply(&mut self, record: &mut Record) -> Result<Onward> {
+        if record.origin.offset % 5 == 4 { Err(Error::bad_record("it is a fifth")) } else { Ok(Onward::Yes) }
     }
 }
 

@@ -79,7 +79,7 @@ impl Config {
             UnknownFields::Error => avro::UnknownFields::Error,
             UnknownFields::Drop => avro::UnknownFields::Drop,
         };
-        Schemas { unknown }
+        Schemas { unknown, looked_at: None }
     }
 
     /// The file that says how bare payloads are written.
@@ -177,12 +177,18 @@ impl FormatKind for Avro {
 /// Avro behind a frame.
 struct Schemas {
     unknown: avro::UnknownFields,
+    /// The fields that somebody looks at, where the others may pass as they are.
+    looked_at: Option<Box<[Arc<str>]>>,
 }
 
 impl Language for Schemas {
     const KIND: SchemaKind = SchemaKind::Avro;
     type Reader = Reader;
     type Writer = Writer;
+
+    fn look_at(&mut self, fields: &[Arc<str>]) {
+        self.looked_at = Some(fields.into());
+    }
 
     fn schema(&self, text: &SchemaText) -> Result<Arc<Schema>> {
         let mut references = Vec::new();
@@ -210,7 +216,10 @@ impl Language for Schemas {
         let writer = self.schema(writer)?;
         match reader {
             None if is_bytes(&writer) => Ok(Reader::Bytes(writer)),
-            None => Ok(Reader::Rows(avro::Decoder::new(&writer))),
+            None => Ok(Reader::Rows(match &self.looked_at {
+                Some(fields) => avro::Decoder::looking_at(&writer, fields),
+                None => avro::Decoder::new(&writer),
+            })),
             Some(reader) => avro::Decoder::resolving(&writer, reader).map(Reader::Rows).map_err(bad),
         }
     }

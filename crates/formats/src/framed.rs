@@ -37,6 +37,11 @@ pub(crate) trait Language: Send + Sync + 'static {
     /// Writes values of one schema as another one says.
     type Writer: Send + Sync;
 
+    /// See [`aqueduct_api::Decoder::look_at`].
+    fn look_at(&mut self, fields: &[Arc<str>]) {
+        let _ = fields;
+    }
+
     /// The schema that a text says.
     fn schema(&self, text: &SchemaText) -> Result<Arc<Schema>>;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_api::{
-    Batch, BatchId, Durable, Error, Headers, Needs, OffsetStore, Offsets, Origin, Partition, Payload, Polled,
-    Record, Rejected, Result, Sink, Source, Transform, Written,
+    Batch, BatchId, Durable, Error, Headers, Needs, OffsetStore, Offsets, Onward, Origin, Partition, Payload,
+    Polled, Record, Rejected, Result, Sink, Source, Transform, Written,
 };
 use async_trait::async_trait;
 use tokio::sync::Notify;
@@ -171,12 +171,12 @@ impl Transform for WorldTransform {
         Needs::default()
     }
 
-    fn apply(&mut self, record: Record) -> Result<Option<Record>> {
-        let (index, offset) = coordinates(&record);
+    fn apply(&mut self, record: &mut Record) -> Result<Onward> {
+        let (index, offset) = coordinates(record);
         match fate(index, offset) {
-            Fate::Dropped => Ok(None),
+            Fate::Dropped => Ok(Onward::No),
             Fate::BadTransform => Err(Error::bad_record("refused by the transform")),
-            Fate::Passes | Fate::Rejected => Ok(Some(record)),
+            Fate::Passes | Fate::Rejected => Ok(Onward::Yes),
         }
     }
 }

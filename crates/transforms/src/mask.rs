@@ -2,8 +2,10 @@
 
 use aqueduct_api::catalog::TransformKind;
 use aqueduct_api::schema::{Kind, Logical};
-use aqueduct_api::value::Blob;
-use aqueduct_api::{Error, Needs, Payload, Problem, Record, Result, Transform, Value};
+use aqueduct_api::value::{Blob, Text};
+use std::sync::Arc;
+
+use aqueduct_api::{Error, Look, Needs, Onward, Payload, Problem, Record, Result, Transform, Value};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -12,7 +14,8 @@ use crate::field::{Path, Spot};
 /// The transform `mask`.
 pub struct Mask {
     fields: Vec<(String, Path)>,
-    with: Option<String>,
+    /// What stands in the place of text.
+    with: Arc<str>,
     on_missing: OnMissing,
 }
 
@@ -60,18 +63,22 @@ impl TransformKind for Mask {
 
     fn build(config: &Config) -> Result<Box<dyn Transform>> {
         let fields = config.fields.iter().filter_map(|field| Some((field.clone(), Path::parse(field)?)));
-        let mask =
-            Mask { fields: fields.collect(), with: config.with.clone(), on_missing: config.on_missing };
+        let mask = Mask {
+            fields: fields.collect(),
+            with: config.with.as_deref().unwrap_or_default().into(),
+            on_missing: config.on_missing,
+        };
         Ok(Box::new(mask))
     }
 }
 
 impl Transform for Mask {
     fn needs(&self) -> Needs {
-        Needs { key: false, value: true }
+        let fields = self.fields.iter().map(|(_, path)| path.first()).collect();
+        Needs { key: Look::Nothing, value: Look::Fields(fields) }
     }
 
-    fn apply(&mut self, mut record: Record) -> Result<Option<Record>> {
+    fn apply(&mut self, record: &mut Record) -> Result<Onward> {
         match &mut record.value {
             // A tombstone says nothing that could be read.
             Payload::Absent => {}
@@ -80,10 +87,10 @@ impl Transform for Mask {
                     .remedy("name the format of the value at the source"));
             }
             Payload::Typed(typed) => {
-                for (name, path) in &self.fields {
+                for (name, path) in self.fields.iter_mut() {
                     let found = path
-                        .visit(typed, &mut |spot| empty(spot, self.with.as_deref()))
-                        .map_err(|error| error.with("field", name))?;
+                        .visit(typed, &mut |spot| empty(spot, &self.with))
+                        .map_err(|error| error.with("field", &*name))?;
                     if !found && self.on_missing == OnMissing::Error {
                         return Err(Error::bad_record(format!("the value has no field `{name}` to mask"))
                             .remedy("correct the name, or add `on_missing: ignore`"));
@@ -91,12 +98,12 @@ impl Transform for Mask {
                 }
             }
         }
-        Ok(Some(record))
+        Ok(Onward::Yes)
     }
 }
 
 /// Puts in the place of a value one that says nothing, of the same type.
-fn empty(spot: Spot<'_>, with: Option<&str>) -> Result<()> {
+fn empty(spot: Spot<'_>, with: &Arc<str>) -> Result<()> {
     let of = spot.schema.get(spot.of);
     *spot.value = match (&*spot.value, &of.kind) {
         (Value::Null | Value::Absent, _) => return Ok(()),
@@ -109,7 +116,7 @@ fn empty(spot: Spot<'_>, with: Option<&str>) -> Result<()> {
         (Value::Text(_), _) if of.logical == Some(Logical::Uuid) => {
             Value::from("00000000-0000-0000-0000-000000000000")
         }
-        (Value::Text(_), _) => Value::from(with.unwrap_or_default()),
+        (Value::Text(_), _) => Value::Text(Text::Own(Arc::clone(with))),
         (Value::Bytes(_), Kind::Fixed { bytes, .. }) => Value::Bytes(Blob::Own(vec![0; *bytes].into())),
         (Value::Bytes(_), _) if matches!(of.logical, Some(Logical::Decimal { .. })) => {
             Value::from(&[0_u8][..])
@@ -121,7 +128,7 @@ fn empty(spot: Spot<'_>, with: Option<&str>) -> Result<()> {
             return Err(Error::bad_record("one of a list of symbols cannot be emptied")
                 .remedy("leave the field out with another transform, or mask the text at its source"));
         }
-        (Value::Record(_) | Value::Union(_), _) => {
+        (Value::Record(_) | Value::Union(_) | Value::Unread(_), _) => {
             return Err(Error::bad_record("a record cannot be emptied").remedy("name its fields instead"));
         }
     };
@@ -163,7 +170,7 @@ mod tests {
         let fields = fields.iter().map(|name| (*name).to_owned()).collect();
         let config = Config { fields, with: with.map(str::to_owned), on_missing: OnMissing::Error };
         assert_eq!(Mask::check(&config), []);
-        let record = Record {
+        let mut record = Record {
             topic: "t".into(),
             origin: Origin::default(),
             key: Payload::Absent,
@@ -171,7 +178,7 @@ mod tests {
             headers: Headers::default(),
             timestamp_us: None,
         };
-        let record = Mask::build(&config)?.apply(record)?.ok_or_else(|| Error::fatal("it was dropped"))?;
+        assert_eq!(Mask::build(&config)?.apply(&mut record)?, Onward::Yes);
         record.value.typed().cloned().ok_or_else(|| Error::fatal("it has no structure"))
     }
 

@@ -77,11 +77,6 @@ impl Outbox {
             })?;
         Ok(Self { reporting, judge, ending })
     }
-
-    /// The producer itself.
-    pub(crate) fn producer(&self) -> &BaseProducer<Reports> {
-        &self.reporting.producer
-    }
 }
 
 impl Drop for Outbox {

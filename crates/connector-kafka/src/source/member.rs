@@ -17,10 +17,10 @@ use super::halts::Halts;
 use super::handoff::{Commit, Ending, Handoff, name_of};
 use super::remembered::remember;
 use super::start::{Known, Placed, place};
-use crate::batch_queue::{self, BatchQueue};
 use crate::client::{Deed, Trouble, Troubles, code_of};
 use crate::config::{OnLostOffsets, Start};
 use crate::diagnosis::GROUP_HAS_MEMBERS;
+use crate::native::batch_queue::{self, BatchQueue};
 
 /// How long the last commit of what is given up may take.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(5);

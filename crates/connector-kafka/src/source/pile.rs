@@ -4,7 +4,7 @@
 use aqueduct_api::{Headers, Packer, Records};
 use bytes::Bytes;
 
-use crate::batch_queue::Message;
+use crate::native::batch_queue::Message;
 
 /// The bounds of a batch.
 #[derive(Clone, Copy)]

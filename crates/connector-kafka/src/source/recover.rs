@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use super::halts::{Halt, Stage, TRY_AGAIN, Why};
 use super::handoff::name_of;
 use super::member::{GroupConsumer, Member};
-use crate::batch_queue;
 use crate::client::{ASK_TIMEOUT, Trouble, is_passing};
 use crate::config::OnLostOffsets;
 use crate::diagnosis::{BATCH_DAMAGED, Diagnosis, OFFSET_BEYOND_END, OFFSET_DELETED, OFFSETS_FORGOTTEN};
+use crate::native::batch_queue;
 use crate::questions::{self, Found, Place};
 
 /// Until a question that the cluster did not answer is asked again.

@@ -19,10 +19,10 @@ use super::member::{GroupConsumer, Member};
 use super::pile::{Bounds, Pile};
 use super::recover::Moved;
 use super::settings::{Reading, list_of};
-use crate::batch_queue::{BatchQueue, Message, Room};
 use crate::client::{LOOK_AGAIN, Trouble, is_passing, no_topic};
 use crate::config::{Start, TopicSelection};
 use crate::diagnosis::PARTITION_MISSING;
+use crate::native::batch_queue::{BatchQueue, Message, Room};
 
 /// How long the event thread waits for an event before it looks for other work.
 const EVENT_WAIT: Duration = Duration::from_millis(100);

@@ -49,6 +49,11 @@ impl PartFormats {
             Read::Pass | Read::Given => Reading::Pass,
             Read::Check(format) => Reading::Check(format.configured.decoder(&source()?)?),
             Read::Decode(format) => Reading::Decode(format.configured.decoder(&source()?)?),
+            Read::Look(format, fields) => {
+                let mut decoder = format.configured.decoder(&source()?)?;
+                decoder.look_at(fields);
+                Reading::Decode(decoder)
+            }
         };
         let write = match &route.write {
             Write::Pass => Writing::Pass,
@@ -65,20 +70,21 @@ impl PartFormats {
         matches!((&self.read, &self.write), (Reading::Pass, Writing::Pass))
     }
 
-    /// Whether a whole batch has to be shown to the decoder first.
-    pub(super) fn prepares(&self) -> bool {
+    /// Whether the part of this record can be read.
+    pub(super) fn is_ready(&self, record: &Record) -> bool {
         match &self.read {
-            Reading::Pass => false,
-            Reading::Check(decoder) | Reading::Decode(decoder) => decoder.prepares(),
+            Reading::Pass => true,
+            Reading::Check(decoder) | Reading::Decode(decoder) => {
+                piece_of(record, self.part).is_none_or(|piece| decoder.is_ready(piece))
+            }
         }
     }
 
-    pub(super) async fn prepare_batch(&mut self, records: &[Record]) -> Result<()> {
+    /// Gets what is missing to read this part of these records.
+    pub(super) async fn prepare_reading(&mut self, records: &[Record]) -> Result<()> {
         let (Reading::Check(decoder) | Reading::Decode(decoder)) = &mut self.read else { return Ok(()) };
-        let part = self.part;
-        let piece = |record: &Record| piece_of(record, part).is_some();
-        let records: Vec<&Record> = records.iter().filter(|record| piece(record)).collect();
-        let pieces: Vec<Piece<'_>> = records.iter().filter_map(|record| piece_of(record, part)).collect();
+        let pieces: Vec<Piece<'_>> =
+            records.iter().filter_map(|record| piece_of(record, self.part)).collect();
         decoder.prepare(&pieces).await
     }
 
@@ -129,7 +135,7 @@ impl PartFormats {
     }
 
     /// Gets what `write` was missing.
-    pub(super) async fn prepare(
+    pub(super) async fn prepare_writing(
         &mut self,
         topic: &Arc<str>,
         record: &Record,

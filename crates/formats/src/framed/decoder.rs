@@ -18,7 +18,7 @@ const ASKED_AT_ONCE_MAX: usize = 16;
 
 /// The decoder of a language.
 pub(crate) struct Framed<L: Language> {
-    language: Arc<L>,
+    language: L,
     registry: Arc<dyn Registry>,
     part: Part,
     framing: Framing,
@@ -46,7 +46,6 @@ enum Known<R> {
 
 impl<L: Language> Framed<L> {
     pub(crate) fn new(language: L, registry: Arc<dyn Registry>, part: Part, framing: Framing) -> Self {
-        let language = Arc::new(language);
         Self { language, registry, part, framing, readers: HashMap::new(), last: None }
     }
 
@@ -70,6 +69,21 @@ impl<L: Language> Framed<L> {
         }
     }
 
+    /// Whether the reader of the record before fits.
+    fn fits(&self, id: SchemaId, topic: &Arc<str>) -> bool {
+        let of = |key: &Key| key.id == id && key.topic.as_ref().is_none_or(|of| of == topic);
+        self.last.as_ref().is_some_and(|(key, _)| of(key))
+    }
+
+    /// Whether somebody has asked for it, and lately where it was refused.
+    fn knows(&self, key: &Key) -> bool {
+        match self.readers.get(key) {
+            Some(Known::Refused { at, .. }) => at.elapsed() < REFUSED_FOR,
+            Some(_) => true,
+            None => false,
+        }
+    }
+
     /// Those that nobody has asked for, or not lately.
     fn unknown(&self, pieces: &[Piece<'_>]) -> Vec<Key> {
         let mut unknown: Vec<Key> = Vec::new();
@@ -81,12 +95,7 @@ impl<L: Language> Framed<L> {
             }
             before = Some(id);
             let key = self.key(id, piece.topic);
-            let known = match self.readers.get(&key) {
-                Some(Known::Refused { at, .. }) => at.elapsed() < REFUSED_FOR,
-                Some(_) => true,
-                None => false,
-            };
-            if !known && !unknown.contains(&key) {
+            if !self.knows(&key) && !unknown.contains(&key) {
                 unknown.push(key);
             }
         }
@@ -124,8 +133,13 @@ impl<L: Language> Framed<L> {
 
 #[async_trait]
 impl<L: Language> Decoder for Framed<L> {
-    fn prepares(&self) -> bool {
-        true
+    fn look_at(&mut self, fields: &[Arc<str>]) {
+        self.language.look_at(fields);
+    }
+
+    fn is_ready(&self, piece: Piece<'_>) -> bool {
+        let Ok((id, _)) = frame::read(piece, self.part) else { return true };
+        self.fits(id, piece.topic) || self.knows(&self.key(id, piece.topic))
     }
 
     async fn prepare(&mut self, pieces: &[Piece<'_>]) -> Result<()> {
@@ -162,8 +176,7 @@ impl<L: Language> Decoder for Framed<L> {
 
     fn decode(&mut self, piece: Piece<'_>) -> Result<Typed> {
         let (id, start) = frame::read(piece, self.part)?;
-        let fits = |key: &Key| key.id == id && key.topic.as_ref().is_none_or(|topic| topic == piece.topic);
-        if !self.last.as_ref().is_some_and(|(key, _)| fits(key)) {
+        if !self.fits(id, piece.topic) {
             self.lend(id, piece.topic)?;
         }
         let Some((_, reader)) = &mut self.last else {

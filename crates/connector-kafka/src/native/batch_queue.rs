@@ -1,7 +1,4 @@
-//! The one file with unsafe code: records by the hundred from a queue of librdkafka, and the four calls
-//! beside it that the wrapper does not have. Pointers of the library stay inside; what comes out borrows from
-//! what owns them.
-#![allow(unsafe_code)]
+//! Records by the hundred from a queue of librdkafka, and the four calls beside it that the wrapper does not have.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;

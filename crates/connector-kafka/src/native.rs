@@ -1,0 +1,6 @@
+//! The calls into librdkafka that its wrapper does not have, or makes dear: the one folder with unsafe code. Pointers of the
+//! library stay inside; what comes out borrows from what owns them.
+#![allow(unsafe_code)]
+
+pub(crate) mod batch_queue;
+pub(crate) mod topic;
