@@ -8,9 +8,9 @@ use bytes::Bytes;
 
 use crate::schema::{Schema, TypeId};
 
-/// A value with its schema and the bytes it was decoded from.
+/// A value with its schema and the bytes it was decoded from. A copy of it is a count, until one of the two is changed.
 #[derive(Clone)]
-pub struct Typed(Box<Inner>);
+pub struct Typed(Arc<Inner>);
 
 #[derive(Clone)]
 struct Inner {
@@ -146,7 +146,7 @@ impl From<&[u8]> for Value {
 impl Typed {
     /// A value of the schema's root type; its spans stand in `payload`.
     pub fn new(schema: Arc<Schema>, payload: Bytes, root: Value) -> Self {
-        Self(Box::new(Inner { schema, payload, root }))
+        Self(Arc::new(Inner { schema, payload, root }))
     }
 
     /// Its schema.
@@ -166,12 +166,12 @@ impl Typed {
 
     /// The value, to be changed within its schema.
     pub fn value_mut(&mut self) -> &mut Value {
-        &mut self.0.root
+        &mut Arc::make_mut(&mut self.0).root
     }
 
     /// The value to be changed within its schema, with that schema and with what its spans stand in.
     pub fn parts_mut(&mut self) -> (&Arc<Schema>, &[u8], &mut Value) {
-        let Inner { schema, payload, root } = &mut *self.0;
+        let Inner { schema, payload, root } = Arc::make_mut(&mut self.0);
         (schema, payload, root)
     }
 

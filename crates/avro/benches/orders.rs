@@ -22,7 +22,7 @@ use tokio::runtime::{Builder, Runtime};
 
 /// As the binary has it.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const RECORDS: usize = 100_000;
 const SLICE: usize = 2_000;

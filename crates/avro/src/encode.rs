@@ -9,6 +9,7 @@ use aqueduct_api::{Typed, Value};
 use crate::adopt::adopt;
 use crate::plan::{Fields, Plan, Promotion, Step, StepId};
 use crate::resolve::resolve;
+use crate::write::write;
 use aqueduct_api::Fault;
 
 pub use crate::resolve::UnknownFields;
@@ -76,7 +77,8 @@ impl Encoder {
         {
             return Ok(way.clone());
         }
-        let way = if *schema == self.plan.schema {
+        // Types may be numbered otherwise and still say the same.
+        let way = if *schema == self.plan.schema || write(schema) == write(&self.plan.schema) {
             Way::Same
         } else {
             Way::Through(Arc::new(resolve(schema, &self.plan.schema, self.unknown)?))

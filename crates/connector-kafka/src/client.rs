@@ -32,9 +32,9 @@ use crate::diagnosis::{NO_BROKER, TOPIC_MISSING};
 /// Memory that librdkafka may fill with records ahead of the engine (it counts uncompressed bytes, over all
 /// partitions).
 const PREFETCH_KIBIBYTES: &str = "16384";
-/// The same as records: each costs some 350 bytes beside its payload, which the bound in bytes does not
-/// count.
-const PREFETCH_RECORDS: &str = "10000";
+/// The same as records, for each partition: a small one costs half a kilobyte beside its payload, which the bound in bytes
+/// does not count.
+const PREFETCH_RECORDS: &str = "30000";
 /// One answer of a broker, compressed; it comes on top of what is prefetched already.
 const FETCH_BYTES_MAX: &str = "2097152";
 /// The share of one partition in it, so that one that is behind does not fill the whole of it.
@@ -63,8 +63,6 @@ pub(crate) fn consumer_config(
     client.set("queued.max.messages.kbytes", PREFETCH_KIBIBYTES);
     client.set("queued.min.messages", PREFETCH_RECORDS);
     client.set("fetch.max.bytes", FETCH_BYTES_MAX);
-    // A small record costs the library half a kilobyte beside its bytes.
-    client.set("queued.min.messages", "30000");
     client.set("max.partition.fetch.bytes", PARTITION_FETCH_BYTES_MAX);
     // Also how often new topics of a pattern are looked for.
     client.set(REFRESH, "30000");

@@ -12,7 +12,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// As the binary has it.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const RECORDS: usize = 200_000;
 const ROUNDS: usize = 7;

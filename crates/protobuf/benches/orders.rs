@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 /// As the binary has it.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const RECORDS: usize = 300_000;
 const ROUNDS: usize = 5;

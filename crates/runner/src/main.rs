@@ -1,6 +1,7 @@
 //! The binary `aqueduct`: reads the command line, starts the runtime, answers with an exit code.
 
 mod admin;
+mod allocator;
 mod catalog;
 mod commands;
 mod live;
@@ -13,10 +14,6 @@ mod supervise;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-/// Records are many small allocations; the system's allocator costs a third of the throughput.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const EXIT_CODES: &str = "\
 Exit codes:
