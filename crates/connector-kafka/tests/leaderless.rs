@@ -21,6 +21,15 @@ async fn until_says(condition: &Condition, expected: Option<&str>) {
     }
 }
 
+/// Until the group has an offset for the only partition of a topic.
+async fn until_committed(kafka: &Kafka, group: &str, topic: &str) {
+    let deadline = Instant::now() + ends::PATIENCE;
+    while ends::committed(kafka, group, topic, 1).await == [None] {
+        assert!(Instant::now() < deadline, "{group} has no offset of {topic}");
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// Ten records to each of the topics, past the ends under test.
 async fn fill(brokers: &str, topics: &[&str], first: usize) {
     for topic in topics {
@@ -70,8 +79,14 @@ async fn a_partition_without_leader_is_named_at_both_ends_and_holds_up_no_other(
     let says = format!("partition 0 of topic `{lost}` has no leader; bring one of its brokers back");
     until_says(&condition, Some(&says)).await;
     until_says(&reader.condition, Some(&says)).await;
+    // Nor does it hold up one who has read nothing yet, and has to ask where to begin.
+    let late = json!({ "topics": [lost, other], "start": "latest" });
+    let mut late = open_source(&brokers, "late", late).await;
+    until_says(&late.condition, Some(&says)).await;
     // The other one is read on.
     fill(&brokers, &[&other], 10).await;
+    let (records, _) = late.read(10).await;
+    assert!(records.iter().all(|it| *it.topic == *other), "one that nobody leads has records");
     let (records, _) = reader.read(10).await;
     assert_eq!(records.iter().map(|it| &*it.topic).collect::<BTreeSet<_>>(), BTreeSet::from([&*other]));
     assert_eq!(reader.condition.reason(), Some(says.clone()), "it still stands");
@@ -82,4 +97,22 @@ async fn a_partition_without_leader_is_named_at_both_ends_and_holds_up_no_other(
     assert!(records.iter().all(|it| *it.topic == *lost), "what it had read was not read again");
     until_says(&reader.condition, None).await;
     until_says(&condition, None).await;
+    goes_on_where_it_was_led_again(&kafka, &mut late, &brokers, &lost).await;
+}
+
+/// Where it begins was asked when there was a leader again, behind the ten that had waited or before them.
+async fn goes_on_where_it_was_led_again(kafka: &Kafka, late: &mut ends::Reader, brokers: &str, lost: &str) {
+    until_says(&late.condition, None).await;
+    until_committed(kafka, "late", lost).await;
+    fill(brokers, &[lost], 20).await;
+    let values = |records: &[aqueduct_api::Record]| -> Vec<String> {
+        records.iter().map(|it| String::from_utf8_lossy(it.value.bytes().unwrap()).into_owned()).collect()
+    };
+    let mut read = Vec::new();
+    while !read.contains(&"29".to_owned()) {
+        let (records, _) = late.read(1).await;
+        assert!(records.iter().all(|it| *it.topic == *lost));
+        read.extend(values(&records));
+    }
+    assert_eq!(read[read.len() - 10..], (20..30).map(|n| n.to_string()).collect::<Vec<_>>());
 }

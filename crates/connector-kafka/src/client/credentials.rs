@@ -65,7 +65,12 @@ impl Credentials {
             Some(Sasl::Oauthbearer(oauth)) => {
                 ("sasl.oauthbearer.client_secret", Some(&oauth.client_secret), oauth.ca.as_ref())
             }
-            Some(Sasl::Kerberos(_)) | None => ("", None, None),
+            // The system's `kinit` reads it, and nobody hears what that says.
+            Some(Sasl::Kerberos(kerberos)) => {
+                read_bytes("sasl.kerberos.keytab", &kerberos.keytab)?;
+                ("", None, None)
+            }
+            None => ("", None, None),
         };
         read.password = secret_of(at, password)?;
         read.token_ca = text_of("sasl.oauthbearer.ca", token_ca)?;
@@ -250,21 +255,41 @@ fn secret_of(at: &'static str, password: Option<&Password>) -> Result<Option<Sec
 }
 
 fn read(at: &'static str, path: &Path) -> Result<String, Wrong> {
-    let bytes = std::fs::read(path).map_err(|error| {
+    let says = || NOT_PEM.told(&[("file", &path.display()), ("what", &"text")]);
+    String::from_utf8(read_bytes(at, path)?).map_err(|_| (at, says()))
+}
+
+fn read_bytes(at: &'static str, path: &Path) -> Result<Vec<u8>, Wrong> {
+    std::fs::read(path).map_err(|error| {
         let cause = match error.kind() {
             std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
             std::io::ErrorKind::PermissionDenied => "this process may not".to_owned(),
             _ => error.to_string(),
         };
         (at, FILE_UNREADABLE.told(&[("file", &path.display()), ("cause", &cause)]))
-    })?;
-    let says = || NOT_PEM.told(&[("file", &path.display()), ("what", &"text")]);
-    String::from_utf8(bytes).map_err(|_| (at, says()))
+    })
 }
 
 fn name_of(pem: &Pem) -> String {
     match pem {
         Pem::File(path) => path.display().to_string(),
         Pem::Text(_) => "the text given here".to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keytab_that_is_not_there_is_told_before_any_broker_is_asked() {
+        let sasl = serde_json::json!({ "kerberos": { "principal": "a@B", "keytab": "/no/such.keytab" } });
+        let connection: Connection =
+            serde_json::from_value(serde_json::json!({ "brokers": "a:1", "sasl": sasl })).unwrap();
+        let problems = check(&connection);
+        let told: Vec<(&str, &str)> = problems.iter().map(|it| (&*it.path, &*it.says)).collect();
+        let says = "cannot read /no/such.keytab: there is no such file";
+        assert_eq!(told, [("connection.sasl.kerberos.keytab", says)]);
     }
 }

@@ -13,7 +13,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use tokio::time::Instant;
 
-use super::halts::Halts;
+use super::halts::{Halts, Why};
 use super::handoff::{Commit, Ending, Handoff, name_of};
 use super::remembered::remember;
 use super::start::{Known, Placed, place};
@@ -168,11 +168,16 @@ impl Member {
         };
         let queue = self.queue();
         let mut positions = TopicPartitionList::with_capacity(placed.len());
+        let mut unplaced = TopicPartitionList::new();
         self.handoff.pause();
         for Placed { topic, partition, offset, committed, commit_now } in &placed {
             let Some(queue) = &queue else { continue };
             let mut element = positions.add_partition(topic, *partition);
-            if let Err(error) = element.set_offset(*offset) {
+            if offset.is_none() {
+                self.halts.halt(topic, *partition, 0, Why::Unplaced);
+                unplaced.add_partition(topic, *partition);
+            }
+            if let Err(error) = element.set_offset(offset.unwrap_or(Offset::Beginning)) {
                 self.handoff
                     .fail(Error::fatal("no offset to start from").with("topic", topic).caused_by(error));
             }
@@ -186,7 +191,9 @@ impl Member {
         let result = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(&positions),
             _ => consumer.assign(&positions),
-        };
+        }
+        // Not before somebody says where they begin; the halt drops what comes all the same.
+        .and_then(|()| if unplaced.count() > 0 { consumer.pause(&unplaced) } else { Ok(()) });
         if let Err(error) = result {
             self.handoff.fail(
                 Error::fatal("cannot take over partitions").with("group", &self.group).caused_by(error),

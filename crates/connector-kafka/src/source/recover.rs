@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use super::halts::{Halt, Stage, TRY_AGAIN, Why};
 use super::handoff::name_of;
 use super::member::{GroupConsumer, Member};
-use crate::client::{ASK_TIMEOUT, Trouble, is_passing};
-use crate::config::OnLostOffsets;
+use crate::client::{ASK_TIMEOUT, LOOK_AGAIN, Trouble, is_passing};
+use crate::config::{OnLostOffsets, Start};
 use crate::diagnosis::{BATCH_DAMAGED, Diagnosis, OFFSET_BEYOND_END, OFFSET_DELETED, OFFSETS_FORGOTTEN};
 use crate::native::batch_queue;
 use crate::questions::{self, Found, Place};
@@ -55,6 +55,11 @@ impl Member {
                     Ok(Moved::Rejoin) => moved = Moved::Rejoin,
                     Err(error) => self.part_with(error),
                 },
+                Why::Unplaced => {
+                    if self.place_late(consumer, &halt) == Moved::Rejoin {
+                        moved = Moved::Rejoin;
+                    }
+                }
                 Why::Damaged(_) => self.damaged(consumer, &halt),
             }
         }
@@ -85,7 +90,8 @@ impl Member {
 
     /// One sentence for all batches that cannot be read.
     fn show_halts(&self) {
-        let damaged: Vec<Halt> = self.halts.all().into_iter().filter(|halt| halt.why != Why::Lost).collect();
+        let is_damaged = |halt: &Halt| matches!(halt.why, Why::Damaged(_));
+        let damaged: Vec<Halt> = self.halts.all().into_iter().filter(is_damaged).collect();
         let Some(first) = damaged.first() else { return self.troubles.clear(Trouble::Partitions) };
         let Why::Damaged(reason) = &first.why else { return };
         let says = BATCH_DAMAGED.error(
@@ -120,6 +126,33 @@ impl Member {
         if let Err(error) = done {
             tracing::debug!(%error, halt.topic, halt.partition, "a partition cannot be paused or resumed");
         }
+    }
+
+    /// A partition that nobody led when it was assigned begins where `start` says, once somebody does.
+    fn place_late(&self, consumer: &GroupConsumer, halt: &Halt) -> Moved {
+        let (topic, partition) = (halt.topic.as_str(), halt.partition);
+        let ask =
+            |place| questions::list_offsets(consumer.client(), &[(topic, partition, place)], LOOK_AGAIN);
+        let since = match self.start {
+            Start::Timestamp(moment) => ask(Place::Since(moment.unix_ms.max(0))),
+            _ => ask(Place::End),
+        };
+        let offset = match since.map(|found| found.first().and_then(|found| found.offset)) {
+            // No record is that late.
+            Ok(None) => ask(Place::End).map(|found| found.first().and_then(|found| found.offset)),
+            offset => offset,
+        };
+        let Ok(Some(offset)) = offset else {
+            self.halts.later(halt, Stage::New, ASK_AGAIN);
+            return Moved::Done;
+        };
+        let moved = self.take_up(consumer, halt, offset, true);
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, partition);
+        if let Err(error) = consumer.resume(&list) {
+            tracing::debug!(%error, topic, partition, "a partition cannot be resumed");
+        }
+        moved
     }
 
     fn lost(&self, consumer: &GroupConsumer, halt: &Halt) -> Result<Moved> {
@@ -269,7 +302,7 @@ impl Member {
         let committed = self.handoff.committed_of(&name);
         self.handoff.pause();
         self.handoff.forget(std::slice::from_ref(&name));
-        if halt.why == Why::Lost {
+        if !matches!(halt.why, Why::Damaged(_)) {
             self.halts.forget(std::slice::from_ref(&name));
         }
         let ours = consumer.assignment().is_ok_and(|list| list.find_partition(topic, partition).is_some());

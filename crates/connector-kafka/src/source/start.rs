@@ -21,8 +21,8 @@ use crate::diagnosis::OFFSET_NONE;
 pub(crate) struct Placed {
     pub(crate) topic: String,
     pub(crate) partition: i32,
-    /// Where to fetch from.
-    pub(crate) offset: Offset,
+    /// Where to fetch from; nowhere yet while nobody leads the partition.
+    pub(crate) offset: Option<Offset>,
     /// What the group has.
     pub(crate) committed: Option<i64>,
     /// Resolved by a question that may be answered differently next time, so it is committed at once: a crash
@@ -73,7 +73,7 @@ pub(crate) fn place(
         let name = name_of(&topic, partition);
         if let Some(offset) = offset {
             remember(&member.brokers, &member.group, name, offset);
-            let (offset, committed) = (Offset::Offset(offset), Some(offset));
+            let (offset, committed) = (Some(Offset::Offset(offset)), Some(offset));
             placed.push(Placed { topic, partition, offset, committed, commit_now: None });
             continue;
         }
@@ -87,7 +87,7 @@ pub(crate) fn place(
                 }
             };
             let Some(at) = offset else { continue };
-            let (offset, commit_now) = (Offset::Offset(at), Some(at));
+            let (offset, commit_now) = (Some(Offset::Offset(at)), Some(at));
             placed.push(Placed { topic, partition, offset, committed: None, commit_now });
             continue;
         }
@@ -97,7 +97,7 @@ pub(crate) fn place(
                 drop(fresh.add_partition(&topic, partition).set_offset(Offset::End));
             }
             Start::Earliest | Start::Latest => {
-                let offset = Offset::Beginning;
+                let offset = Some(Offset::Beginning);
                 placed.push(Placed { topic, partition, offset, committed: None, commit_now: None });
             }
             Start::Timestamp(moment) => {
@@ -150,24 +150,35 @@ fn stored(
     Ok(Some(all))
 }
 
-/// Offsets for times and for ends. A time that no record has reached yet is the end.
+/// Offsets for times and for ends. A time that no record has reached yet is the end. What nobody leads holds up no other.
 fn resolve(member: &Member, consumer: &GroupConsumer, list: TopicPartitionList) -> Result<Vec<Placed>> {
-    let mut placed = Vec::new();
+    let (mut placed, mut unplaced) = (Vec::new(), Vec::new());
     let mut list = list;
     for _ in 0..2 {
         if list.count() == 0 {
             break;
         }
-        let ask = |list| consumer.offsets_for_times(list, ASK_TIMEOUT);
+        let ask = |list| {
+            let (led, unled) = led(consumer, list)?;
+            unplaced = unled;
+            if led.count() == 0 { Ok(led) } else { consumer.offsets_for_times(led, ASK_TIMEOUT) }
+        };
         let Some(answer) = insist(member, consumer, &list, "the offsets to start from", ask)? else {
             break;
         };
+        placed.extend(unplaced.drain(..).map(|(topic, partition)| Placed {
+            topic,
+            partition,
+            offset: None,
+            committed: None,
+            commit_now: None,
+        }));
         list = TopicPartitionList::new();
         for element in answer.elements() {
             let (topic, partition) = (element.topic().to_owned(), element.partition());
             match element.offset() {
                 Offset::Offset(at) => {
-                    let (offset, commit_now) = (Offset::Offset(at), Some(at));
+                    let (offset, commit_now) = (Some(Offset::Offset(at)), Some(at));
                     placed.push(Placed { topic, partition, offset, committed: None, commit_now });
                 }
                 _ => drop(list.add_partition(&topic, partition).set_offset(Offset::End)),
@@ -182,6 +193,31 @@ fn resolve(member: &Member, consumer: &GroupConsumer, list: TopicPartitionList) 
     Ok(placed)
 }
 
+/// Those that somebody leads, and those that nobody does: a question to all of them would not be answered for any.
+fn led(
+    consumer: &GroupConsumer,
+    list: TopicPartitionList,
+) -> KafkaResult<(TopicPartitionList, Vec<(String, i32)>)> {
+    let one = list.elements().first().map(|first| first.topic().to_owned());
+    let one = one.filter(|topic| list.elements().iter().all(|element| element.topic() == topic));
+    let cluster = consumer.fetch_metadata(one.as_deref(), ASK_TIMEOUT)?;
+    let (mut led, mut unled) = (TopicPartitionList::new(), Vec::new());
+    for element in list.elements() {
+        let (topic, partition) = (element.topic(), element.partition());
+        let topics = cluster.topics().iter().filter(|known| known.name() == topic);
+        let leader = topics
+            .flat_map(|known| known.partitions())
+            .find(|known| known.id() == partition)
+            .map(|known| known.leader());
+        match leader {
+            // Of a partition that the cluster does not name yet, its answer says more.
+            Some(0..) | None => led.add_partition_offset(topic, partition, element.offset())?,
+            Some(_) => unled.push((topic.to_owned(), partition)),
+        }
+    }
+    Ok((led, unled))
+}
+
 /// Asks until there is an answer for each partition; `None` when the source ends or loses its assignment
 /// meanwhile.
 fn insist(
@@ -189,7 +225,7 @@ fn insist(
     consumer: &GroupConsumer,
     list: &TopicPartitionList,
     what: &str,
-    ask: impl Fn(TopicPartitionList) -> KafkaResult<TopicPartitionList>,
+    mut ask: impl FnMut(TopicPartitionList) -> KafkaResult<TopicPartitionList>,
 ) -> Result<Option<TopicPartitionList>> {
     while member.handoff.ending().is_none() && !consumer.assignment_lost() {
         let code = match ask(list.clone()) {
