@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aqueduct_api::{Condition, ErrorKind, Offsets};
 use aqueduct_tests::Kafka;
-use ends::{assert_all_in_order, create, fill, open_sink, open_source, record, text};
+use ends::{assert_all_in_order, create, fill, fresh, open_sink, open_source, text};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -46,7 +46,7 @@ async fn both_ends_wait_for_a_broker_that_is_away() {
     const BATCHES: usize = 1_000;
     let writing = tokio::spawn(async move {
         for batch in 0..BATCHES {
-            let records = (0..100).map(|n| record("t", Some("k"), &format!("{}", batch * 100 + n))).collect();
+            let records = (0..100).map(|n| fresh("t", Some("k"), &format!("{}", batch * 100 + n))).collect();
             writer.write(records).await.unwrap();
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -125,14 +125,14 @@ async fn a_lone_broker_that_stood_still_for_long_is_found_again() {
     create(&kafka, "stood-still", 1, &[]).await;
     let mut reader = open_source(&kafka.brokers(), "stood-still", json!({ "topics": ["stood-still"] })).await;
     let mut writer = open_sink(&kafka.brokers(), json!({ "topic": "stood-still" })).await;
-    writer.write(vec![record("t", None, "1")]).await.unwrap();
+    writer.write(vec![fresh("t", None, "1")]).await.unwrap();
     writer.flush().await.unwrap();
     reader.read(1).await;
     for round in 0..3 {
         kafka.freeze_broker(0);
         reader.nothing(Duration::from_secs(12)).await;
         kafka.thaw_broker(0);
-        writer.write(vec![record("t", None, &round.to_string())]).await.unwrap();
+        writer.write(vec![fresh("t", None, &round.to_string())]).await.unwrap();
         tokio::time::timeout(ends::PATIENCE, writer.flush()).await.unwrap().unwrap();
         reader.read(1).await;
     }
@@ -149,7 +149,7 @@ async fn another_cluster_behind_the_same_address_stops_both_ends() {
     create(&kafka, "replaced", 1, &[]).await;
     let mut reader = open_source(&brokers, "replaced", json!({ "topics": ["replaced"] })).await;
     let mut writer = open_sink(&brokers, json!({ "topic": "replaced" })).await;
-    writer.write(vec![record("t", None, "1")]).await.unwrap();
+    writer.write(vec![fresh("t", None, "1")]).await.unwrap();
     writer.flush().await.unwrap();
     reader.read(1).await;
     kafka.kill();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_tests::Kafka;
-use ends::{open_sink, record};
+use ends::{fresh, open_sink};
 use serde_json::json;
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep, timeout};
@@ -28,7 +28,7 @@ async fn order_and_uniqueness_survive_kills_of_leaders() {
         for batch in 0..BATCHES {
             let one = |n| {
                 let number: usize = batch * RECORDS + n;
-                record("t", Some(&format!("key-{}", number % KEYS)), &number.to_string())
+                fresh("t", Some(&format!("key-{}", number % KEYS)), &number.to_string())
             };
             timeout(ends::PATIENCE, writer.write((0..RECORDS).map(one).collect())).await.unwrap().unwrap();
             sleep(Duration::from_millis(20)).await;
@@ -67,14 +67,14 @@ async fn missing_replicas_are_waited_for() {
         kafka.create_topic_with("careful", 1, &[("min.insync.replicas", "3"), ("retention.ms", "-1")])
     });
     let mut writer = open_sink(&kafka.brokers(), json!({ "topic": "careful" })).await;
-    writer.write(vec![record("t", None, "0")]).await.unwrap();
+    writer.write(vec![fresh("t", None, "0")]).await.unwrap();
     writer.flush().await.unwrap();
     let follower = (block_in_place(|| kafka.leader("careful", 0)).unwrap() + 1) % 3;
     block_in_place(|| kafka.kill_broker(follower));
     // Until the cluster has seen it, a record would be acknowledged never, and refused from then on.
     let condition = writer.condition.clone();
     let writing = tokio::spawn(async move {
-        writer.write((1..101).map(|n| record("t", None, &n.to_string())).collect()).await.unwrap();
+        writer.write((1..101).map(|n| fresh("t", None, &n.to_string())).collect()).await.unwrap();
         timeout(ends::PATIENCE * 2, writer.flush()).await.unwrap().unwrap();
         assert!(writer.rejected.is_empty());
         writer
@@ -106,13 +106,13 @@ async fn silence_without_a_visible_reason_is_told() {
     let leader = block_in_place(|| kafka.leader("silent", 0)).unwrap();
     let brokers = format!("127.0.0.1:{}", kafka.port_of(leader, 0));
     let mut writer = open_sink(&brokers, json!({ "topic": "silent" })).await;
-    writer.write(vec![record("t", None, "0")]).await.unwrap();
+    writer.write(vec![fresh("t", None, "0")]).await.unwrap();
     writer.flush().await.unwrap();
     let follower = (leader + 1) % 3;
     kafka.freeze_broker(follower);
     let condition = writer.condition.clone();
     let writing = tokio::spawn(async move {
-        writer.write((1..101).map(|n| record("t", None, &n.to_string())).collect()).await.unwrap();
+        writer.write((1..101).map(|n| fresh("t", None, &n.to_string())).collect()).await.unwrap();
         timeout(ends::PATIENCE * 2, writer.flush()).await.unwrap().unwrap();
         writer
     });

@@ -11,8 +11,9 @@ use rdkafka::bindings::rd_kafka_resp_err_t as Code;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
-/// See the file's header. It keeps its producer alive: the library's topics must go first.
-pub(crate) struct Topic<C: ProducerContext + 'static> {
+/// See the file's header. It keeps its producer alive: the library's topics must go first. What a record carries is a number, so
+/// that its report takes nothing for a pointer.
+pub(crate) struct Topic<C: ProducerContext<DeliveryOpaque = usize> + 'static> {
     name: String,
     topic: *mut rd::rd_kafka_topic_t,
     producer: Arc<BaseProducer<C>>,
@@ -31,11 +32,11 @@ const HEADERS: usize = 6;
 const PARTS: usize = 7;
 
 // SAFETY: handles of librdkafka's topics are locked inside; any thread may use one.
-unsafe impl<C: ProducerContext> Send for Topic<C> {}
+unsafe impl<C: ProducerContext<DeliveryOpaque = usize>> Send for Topic<C> {}
 // SAFETY: nothing can be done with it by a shared reference.
-unsafe impl<C: ProducerContext> Sync for Topic<C> {}
+unsafe impl<C: ProducerContext<DeliveryOpaque = usize>> Sync for Topic<C> {}
 
-impl<C: ProducerContext> Topic<C> {
+impl<C: ProducerContext<DeliveryOpaque = usize>> Topic<C> {
     /// The topic of that name; whether it exists is not asked.
     ///
     /// # Errors
@@ -110,7 +111,7 @@ impl<C: ProducerContext> Topic<C> {
     }
 }
 
-impl<C: ProducerContext> Drop for Topic<C> {
+impl<C: ProducerContext<DeliveryOpaque = usize>> Drop for Topic<C> {
     fn drop(&mut self) {
         // SAFETY: made in `new`, given back once, before the producer.
         unsafe { rd::rd_kafka_topic_destroy(self.topic) };

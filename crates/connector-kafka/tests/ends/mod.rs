@@ -317,6 +317,12 @@ pub fn record(topic: &str, key: Option<&str>, value: &str) -> Record {
     }
 }
 
+/// A record of now. A broker that starts again forgets a producer whose last record is older than
+/// `producer.id.expiration.ms`, a day, and takes its batch a second time.
+pub fn fresh(topic: &str, key: Option<&str>, value: &str) -> Record {
+    Record { timestamp_us: None, ..record(topic, key, value) }
+}
+
 pub fn text(payload: &Payload) -> String {
     String::from_utf8(payload.bytes().unwrap().to_vec()).unwrap()
 }
