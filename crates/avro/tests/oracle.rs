@@ -99,20 +99,25 @@ fn a_schema_resolves_into_itself() {
     });
 }
 
+/// Changes a byte, cuts the rest off, or puts one in.
+fn damage(dice: &mut Dice, bytes: &mut Vec<u8>) {
+    if !bytes.is_empty() {
+        let at = dice.below(bytes.len());
+        match dice.below(3) {
+            0 => bytes[at] = dice.next() as u8,
+            1 => bytes.truncate(at),
+            _ => bytes.insert(at, 0xff),
+        }
+    }
+}
+
 #[test]
 fn damaged_bytes_are_an_error_or_a_value_and_nothing_else() {
     each(|seed, _, schema, typed| {
         let mut dice = Dice(seed ^ 0xdead);
         let mut bytes = encode(schema, typed);
         for _ in 0..4 {
-            if !bytes.is_empty() {
-                let at = dice.below(bytes.len());
-                match dice.below(3) {
-                    0 => bytes[at] = dice.next() as u8,
-                    1 => bytes.truncate(at),
-                    _ => bytes.insert(at, 0xff),
-                }
-            }
+            damage(&mut dice, &mut bytes);
             if let Ok(read) = Decoder::new(schema).decode(&Bytes::from(bytes.clone()), 0) {
                 let again = encode(schema, &read);
                 let second = Decoder::new(schema).decode(&Bytes::from(again), 0).unwrap();
@@ -175,14 +180,7 @@ fn damage_is_found_in_fields_that_nobody_looks_at_too() {
         let mut bytes = encode(schema, typed);
         let looking = Decoder::looking_at(schema, &some_fields(&mut dice, schema));
         for _ in 0..4 {
-            if !bytes.is_empty() {
-                let at = dice.below(bytes.len());
-                match dice.below(3) {
-                    0 => bytes[at] = dice.next() as u8,
-                    1 => bytes.truncate(at),
-                    _ => bytes.insert(at, 0xff),
-                }
-            }
+            damage(&mut dice, &mut bytes);
             let damaged = Bytes::from(bytes.clone());
             let fault =
                 |decoder: &Decoder| decoder.decode(&damaged, 0).map_err(|fault| fault.to_string()).err();

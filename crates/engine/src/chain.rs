@@ -153,8 +153,11 @@ impl Chain {
         loop {
             let again = match *stays {
                 Stays::Bad(stage, error) if error.kind() == ErrorKind::BadRecord => {
-                    let bad = records.each().nth(index).map(|record| Bad { record, stage, error });
-                    passing.bad.extend(bad);
+                    // What was made of it is not it (invariant 1).
+                    let Some(record) = records.each().nth(index) else {
+                        return Err(Error::fatal("a record that is to be set aside is not in its batch"));
+                    };
+                    passing.bad.push(Bad { record, stage, error });
                     return Ok(());
                 }
                 Stays::Bad(_, error) => return Err(error),
