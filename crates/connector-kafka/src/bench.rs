@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::native::batch_queue::{BatchQueue, Room};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const RECORDS_PER_CALL: usize = 1_000;
+const RECORDS_PER_CALL: usize = 256;
 
 /// What a loop read.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

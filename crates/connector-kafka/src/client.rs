@@ -35,10 +35,10 @@ const PREFETCH_KIBIBYTES: &str = "16384";
 /// The same as records, for each partition: a small one costs half a kilobyte beside its payload, which the bound in bytes
 /// does not count.
 const PREFETCH_RECORDS: &str = "30000";
-/// One answer of a broker, compressed; it comes on top of what is prefetched already.
+/// One answer of a broker, compressed; it comes on top of what is prefetched already. The share of one partition in it
+/// stays at the library's megabyte: a batch that is larger than the share comes only when it is the first of an answer
+/// (KIP-74), and a producer in a hurry makes batches of up to a megabyte.
 const FETCH_BYTES_MAX: &str = "2097152";
-/// The share of one partition in it, so that one that is behind does not fill the whole of it.
-const PARTITION_FETCH_BYTES_MAX: &str = "262144";
 /// Memory for records that the broker has not acknowledged yet.
 const UNACKNOWLEDGED_KIBIBYTES: &str = "32768";
 /// The same as records: each costs some 200 bytes beside its payload.
@@ -63,7 +63,6 @@ pub(crate) fn consumer_config(
     client.set("queued.max.messages.kbytes", PREFETCH_KIBIBYTES);
     client.set("queued.min.messages", PREFETCH_RECORDS);
     client.set("fetch.max.bytes", FETCH_BYTES_MAX);
-    client.set("max.partition.fetch.bytes", PARTITION_FETCH_BYTES_MAX);
     // Also how often new topics of a pattern are looked for.
     client.set(REFRESH, "30000");
     overlay(&mut client, &[&config.connection.client, &config.client]);

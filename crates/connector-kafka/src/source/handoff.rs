@@ -2,6 +2,8 @@
 //! that wait for a poll, and how far offsets are committed. A state machine behind one lock; it calls no
 //! library.
 
+mod commits;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,10 +12,13 @@ use aqueduct_api::{Error, Offsets, Partition, Records};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Batches that wait for a poll; beyond that the data thread waits.
+pub(crate) use self::commits::Commit;
+
+/// Batches that wait for a poll; beyond that the data thread waits until half of them are taken.
 const BATCHES_READY_MAX: usize = 4;
-/// After a commit that failed.
-const COMMIT_RETRY: Duration = Duration::from_millis(500);
+/// That many wait before the poll is told, unless no more is there to be read: each time it is woken is a switch of
+/// threads, or of two, which costs more than to pass a batch on.
+const BATCHES_TOLD: usize = 3;
 
 /// See the file's header.
 #[derive(Default)]
@@ -116,19 +121,6 @@ enum Handover {
     LetGo,
 }
 
-/// An offset to commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Commit {
-    name: Partition,
-    ownership: u64,
-    /// The topic.
-    pub(crate) topic: String,
-    /// The partition.
-    pub(crate) partition: i32,
-    /// The next offset to read.
-    pub(crate) offset: i64,
-}
-
 impl Owned {
     /// The next offset to give out, as far as it is known.
     pub(crate) fn next(&self) -> Option<i64> {
@@ -165,7 +157,9 @@ impl Handoff {
         if let Some(owned) = state.owned.get_mut(&batch.from.name) {
             owned.given = Some(batch.next);
         }
-        self.changed.notify_all();
+        if state.batches.len() == BATCHES_READY_MAX / 2 {
+            self.changed.notify_all();
+        }
         Some(Given::Batch(batch))
     }
 
@@ -204,6 +198,7 @@ impl Handoff {
     pub(crate) fn begin_read(&self) -> bool {
         let mut state = self.state();
         while state.paused && state.ending.is_none() {
+            self.tell();
             state = self.wait(state);
         }
         state.reading = state.ending.is_none();
@@ -225,7 +220,8 @@ impl Handoff {
     }
 
     /// Gives a batch to the next poll, and waits for room. What was read under an ownership that is over is
-    /// dropped: nothing of it was released, so whoever owns the partition now reads it again.
+    /// dropped: nothing of it was released, so whoever owns the partition now reads it again. A poll that waits is
+    /// told when there are some; before the thread waits for records, it has to `tell`.
     pub(crate) fn push(&self, batch: Batch) {
         let mut state = self.state();
         while state.batches.len() >= BATCHES_READY_MAX && state.ending.is_none() && state.holds(&batch.from) {
@@ -233,9 +229,16 @@ impl Handoff {
         }
         if state.ending.is_none() && state.holds(&batch.from) {
             state.batches.push_back(batch);
-            drop(state);
-            self.ready.notify_one();
+            if state.batches.len() >= BATCHES_TOLD {
+                drop(state);
+                self.tell();
+            }
         }
+    }
+
+    /// Tells a poll that waits of what was pushed.
+    pub(crate) fn tell(&self) {
+        self.ready.notify_one();
     }
 }
 
@@ -336,45 +339,6 @@ impl Handoff {
             state.owned.remove(name);
         }
     }
-
-    /// What is released and not committed, unless a commit is under way or has just failed.
-    pub(crate) fn next_commit(&self) -> Option<Vec<Commit>> {
-        let mut state = self.state();
-        let early = state.commit_again_at.is_some_and(|at| Instant::now() < at);
-        if early || !state.committing.is_empty() || state.ending == Some(Ending::Abandon) {
-            return None;
-        }
-        let pending = |(name, owned): (&Partition, &Owned)| {
-            let offset = owned.released.filter(|_| owned.again || owned.released > owned.committed)?;
-            let (topic, partition) = (owned.topic.clone(), owned.partition);
-            Some(Commit { name: name.clone(), ownership: owned.ownership, topic, partition, offset })
-        };
-        let commits: Vec<Commit> = state.owned.iter().filter_map(pending).collect();
-        state.committing.clone_from(&commits);
-        (!commits.is_empty()).then_some(commits)
-    }
-
-    /// The commit is over; one that failed is made again a little later. `failed` says it of each partition.
-    pub(crate) fn committed(&self, failed: impl Fn(&Commit) -> bool) {
-        let mut state = self.state();
-        state.commit_again_at = None;
-        for commit in std::mem::take(&mut state.committing) {
-            if failed(&commit) {
-                state.commit_again_at = Some(Instant::now() + COMMIT_RETRY);
-            } else if let Some(owned) = state.owned.get_mut(&commit.name)
-                && owned.ownership == commit.ownership
-            {
-                owned.committed = owned.committed.max(Some(commit.offset));
-                owned.again = false;
-            }
-        }
-    }
-
-    /// Whether something is released and not committed among the partitions that are leaving, or among all.
-    pub(crate) fn uncommitted(&self, of_all: bool) -> bool {
-        let state = self.state();
-        state.owned.values().any(|owned| (of_all || owned.leaving) && owned.released > owned.committed)
-    }
 }
 
 impl Handoff {
@@ -427,6 +391,25 @@ mod tests {
         let now = read(&handoff).unwrap();
         handoff.push(Batch { from: now, records: Records::default(), next: 6 });
         assert!(matches!(handoff.take(), Some(Given::Batch(batch)) if batch.next == 6));
+    }
+
+    #[tokio::test]
+    async fn a_poll_is_told_when_some_batches_wait_and_when_there_is_no_more() {
+        let handoff = Handoff::default();
+        handoff.own("t", 0, None);
+        let from = read(&handoff).unwrap();
+        let told = async || tokio::time::timeout(Duration::ZERO, handoff.ready.notified()).await.is_ok();
+        for next in 1..=2 {
+            handoff.push(Batch { from: from.clone(), records: Records::default(), next });
+            assert!(!told().await);
+        }
+        handoff.tell();
+        assert!(told().await);
+        handoff.push(Batch { from, records: Records::default(), next: 3 });
+        assert!(told().await);
+        for next in 1..=3 {
+            assert!(matches!(handoff.take(), Some(Given::Batch(batch)) if batch.next == next));
+        }
     }
 
     #[test]

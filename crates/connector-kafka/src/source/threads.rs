@@ -279,8 +279,12 @@ fn read(queue: &BatchQueue<Member>, handoff: &Handoff, bounds: Bounds) {
     let mut room = Room::default();
     // What the largest pile held before: the next is given room for as much.
     let (mut records, mut bytes) = (0, 0);
+    let mut emptied = true;
     while handoff.begin_read() {
-        let piles = take(queue, handoff, &mut room, bounds, (records, bytes));
+        // With batches that the poll has not been told of there is no waiting.
+        let wait_ms = if emptied { DATA_WAIT_MS } else { 0 };
+        let piles;
+        (piles, emptied) = take(queue, handoff, &mut room, wait_ms, bounds, (records, bytes));
         let name = |pile: &Pile| {
             let (topic, partition) = pile.place();
             name_of(topic, partition)
@@ -294,19 +298,24 @@ fn read(queue: &BatchQueue<Member>, handoff: &Handoff, bounds: Bounds) {
                 handoff.push(Batch { from, next: pile.next(), records: pile.finish() });
             }
         }
+        if emptied {
+            handoff.tell();
+        }
     }
 }
 
-/// Waits for a record, and takes it with what is there already, as much as one batch may hold.
+/// Waits for a record, and takes it with what is there already, as much as one batch may hold. Says whether that was
+/// all there is.
 fn take(
     queue: &BatchQueue<Member>,
     handoff: &Handoff,
     room: &mut Room,
+    mut wait_ms: i32,
     bounds: Bounds,
     (records, bytes): (usize, usize),
-) -> Vec<Pile> {
+) -> (Vec<Pile>, bool) {
     let mut piles: Vec<Pile> = Vec::new();
-    let (mut left, mut wait_ms) = (bounds.records_max, DATA_WAIT_MS);
+    let mut left = bounds.records_max;
     while left > 0 {
         let asked = left.min(CALL_RECORDS_MAX);
         let messages = queue.take(room, asked, wait_ms);
@@ -325,12 +334,12 @@ fn take(
             }
         }
         if messages.len() < asked {
-            break;
+            return (piles, true);
         }
         left -= asked;
         wait_ms = 0;
     }
-    piles
+    (piles, false)
 }
 
 /// What a partition reports in place of a record. What it cannot get over stops this partition; what passes by itself is
