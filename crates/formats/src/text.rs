@@ -81,7 +81,9 @@ fn write(out: &mut Vec<u8>, number: impl std::fmt::Display) {
 
 /// The bytes as text, or an error of kind `BadRecord` that names the first byte that is none.
 pub(crate) fn utf8(bytes: &[u8]) -> Result<&str> {
-    std::str::from_utf8(bytes).map_err(|error| {
+    // Several times as fast as the standard library, which alone says where the fault is.
+    let fast = simdutf8::basic::from_utf8(bytes).or_else(|_| std::str::from_utf8(bytes));
+    fast.map_err(|error| {
         let at = error.valid_up_to();
         let byte = bytes.get(at).copied().unwrap_or_default();
         Error::bad_record(format!("byte {} of {}, 0x{byte:02x}, is not UTF-8 text", at + 1, bytes.len()))

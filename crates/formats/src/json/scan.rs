@@ -90,7 +90,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The name of a member as a row has it, and past its colon.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn name_text(&mut self) -> Result<Text> {
         self.quote()?;
         let name = self.text()?;
@@ -193,7 +193,7 @@ impl<'a> Scan<'a> {
     }
 
     /// A string that begins here, as a row has it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn text(&mut self) -> Result<Text> {
         let start = self.at + 1;
         let end = plain_end(self.text.as_bytes(), start);
