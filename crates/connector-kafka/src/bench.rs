@@ -1,5 +1,5 @@
-//! What `aqueduct bench` measures the source against: the fastest loop over librdkafka that does nothing but
-//! count.
+//! What `aqueduct bench` measures the ends against: the fastest loops over librdkafka that do nothing but count, or
+//! copy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,12 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::ToBytes;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
-use crate::native::batch_queue::{BatchQueue, Room};
+use crate::native::batch_queue::{BatchQueue, Message, Room};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const RECORDS_PER_CALL: usize = 256;
@@ -36,6 +37,35 @@ pub struct Counted {
 /// # Errors
 /// When the cluster does not answer or the topic cannot be read.
 pub fn bare_loop(brokers: &str, topic: &str, properties: &[(&str, &str)]) -> Result<Counted> {
+    read(brokers, topic, properties, |_| Ok(()))
+}
+
+/// The same, and gives each record with its key and time to another topic, as safely as the sink does: idempotent, all
+/// acknowledged. Headers are left behind.
+///
+/// # Errors
+/// As above, or when the other topic does not take a record.
+pub fn bare_copy(brokers: &str, from: &str, to: &str) -> Result<Counted> {
+    let client = producing(brokers);
+    let producer: ThreadedProducer<DefaultProducerContext> = client.create().map_err(failed)?;
+    let mut counted = read(brokers, from, &[("check.crcs", "true")], |message| {
+        let mut record = BaseRecord::to(to);
+        (record.key, record.payload) = (message.key(), message.value());
+        record.timestamp = message.timestamp_ms();
+        send(&producer, record)
+    })?;
+    let flushing = Instant::now();
+    producer.flush(5 * PATIENCE).map_err(failed)?;
+    counted.seconds += flushing.elapsed().as_secs_f64();
+    Ok(counted)
+}
+
+fn read(
+    brokers: &str,
+    topic: &str,
+    properties: &[(&str, &str)],
+    mut each: impl FnMut(Message<'_>) -> Result<()>,
+) -> Result<Counted> {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", brokers);
     client.set("group.id", "aqueduct-bench");
@@ -65,6 +95,9 @@ pub fn bare_loop(brokers: &str, topic: &str, properties: &[(&str, &str)]) -> Res
             return Err(Error::transient("the topic was not read to its end in time").with("topic", topic));
         }
         let messages = queue.take(&mut room, RECORDS_PER_CALL, 100);
+        if messages.len() > 0 {
+            begin.get_or_insert_with(Instant::now);
+        }
         for message in messages.iter() {
             if let Some((_, says)) = message.error() {
                 return Err(Error::fatal(says).with("topic", topic));
@@ -72,9 +105,7 @@ pub fn bare_loop(brokers: &str, topic: &str, properties: &[(&str, &str)]) -> Res
             counted.bytes += message.key().map_or(0, <[u8]>::len) as u64;
             counted.bytes += message.value().map_or(0, <[u8]>::len) as u64;
             counted.records += 1;
-        }
-        if counted.records > 0 {
-            begin.get_or_insert_with(Instant::now);
+            each(message)?;
         }
     }
     counted.seconds = begin.map_or(0.0, |begin| begin.elapsed().as_secs_f64());
@@ -87,23 +118,37 @@ pub fn bare_loop(brokers: &str, topic: &str, properties: &[(&str, &str)]) -> Res
 /// # Errors
 /// When the topic exists already, or the cluster does not take it.
 pub async fn fill(brokers: &str, topic: &str, partitions: i32, records: u64) -> Result<()> {
-    let mut client = ClientConfig::new();
-    client.set("bootstrap.servers", brokers);
-    client.set("compression.type", "lz4");
+    make(brokers, topic, partitions).await?;
+    let mut client = producing(brokers);
     client.set("linger.ms", "50");
-    client.set("enable.idempotence", "true");
-    client.set("queue.buffering.max.messages", "100000");
-    let admin: AdminClient<DefaultClientContext> = client.create().map_err(failed)?;
-    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
-    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-    for made in admin.create_topics([&new], &options).await.map_err(failed)? {
-        made.map_err(|(name, code)| Error::fatal(format!("cannot create topic `{name}`: {code}")))?;
-    }
     let topic = topic.to_owned();
     let produce = move || produce(&client, &topic, records);
     tokio::task::spawn_blocking(produce)
         .await
         .map_err(|error| Error::fatal("the producer panicked").caused_by(error))?
+}
+
+/// Makes an empty topic.
+///
+/// # Errors
+/// When it exists already.
+pub async fn make(brokers: &str, topic: &str, partitions: i32) -> Result<()> {
+    let admin: AdminClient<DefaultClientContext> = producing(brokers).create().map_err(failed)?;
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    for made in admin.create_topics([&new], &options).await.map_err(failed)? {
+        made.map_err(|(name, code)| Error::fatal(format!("cannot create topic `{name}`: {code}")))?;
+    }
+    Ok(())
+}
+
+fn producing(brokers: &str) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", brokers);
+    client.set("compression.type", "lz4");
+    client.set("enable.idempotence", "true");
+    client.set("queue.buffering.max.messages", "100000");
+    client
 }
 
 fn produce(client: &ClientConfig, topic: &str, records: u64) -> Result<()> {
@@ -121,17 +166,24 @@ fn produce(client: &ClientConfig, topic: &str, records: u64) -> Result<()> {
             r#"{{"id":{id:>10},"customer":"customer-{customer:05}","amount":"{amount:03}.{cents:02}","currency":"EUR","code":"{seed:016x}"}}"#
         );
         let timestamp = first_ms + i64::try_from(id).unwrap_or(0);
-        let mut record = BaseRecord::to(topic).key(&key).payload(&value).timestamp(timestamp);
-        loop {
-            match producer.send(record) {
-                Ok(()) => break,
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => record = back,
-                Err((error, _)) => return Err(failed(error)),
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        send(&producer, BaseRecord::to(topic).key(&key).payload(&value).timestamp(timestamp))?;
     }
     producer.flush(5 * PATIENCE).map_err(failed)
+}
+
+/// Waits for room.
+fn send<K: ToBytes + ?Sized, V: ToBytes + ?Sized>(
+    producer: &ThreadedProducer<DefaultProducerContext>,
+    mut record: BaseRecord<'_, K, V>,
+) -> Result<()> {
+    loop {
+        match producer.send(record) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => record = back,
+            Err((error, _)) => return Err(failed(error)),
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn failed(error: KafkaError) -> Error {

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use aqueduct_api::{Catalog, Error, Problem};
+use aqueduct_connector_kafka::bench;
 use aqueduct_devserver::Registry;
 use aqueduct_engine::{Setting, Status, Stopper};
 use aqueduct_spec::Pipeline;
@@ -27,6 +28,8 @@ const ROUNDS: u32 = 3;
 /// What happens between two topics.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
+    /// Bytes, by librdkafka alone.
+    Bare,
     Untouched,
     OneFieldChanged,
     ToJson,
@@ -44,6 +47,7 @@ pub(super) fn between_topics(brokers: &str, records: u64, catalog: &Catalog) -> 
     let from = format!("{run}-from");
     bench.run(bench.generate(&from)?)?.print("generate -> Kafka, Avro");
     let ways = [
+        (Way::Bare, "bare loop over librdkafka that copies"),
         (Way::Untouched, "Kafka -> Kafka, Avro untouched"),
         (Way::OneFieldChanged, "Kafka -> Kafka, Avro, one field changed"),
         (Way::ToJson, "Kafka -> Kafka, Avro to JSON"),
@@ -52,7 +56,10 @@ pub(super) fn between_topics(brokers: &str, records: u64, catalog: &Catalog) -> 
     for round in 0..ROUNDS {
         for ((way, _), best) in ways.iter().zip(&mut best) {
             let to = format!("{run}-{}-{round}", *way as u8);
-            let measured = bench.run(bench.copy(&from, &to, *way)?)?;
+            let measured = match way {
+                Way::Bare => bench.bare(&from, &to)?,
+                _ => bench.run(bench.copy(&from, &to, *way)?)?,
+            };
             if best.as_ref().is_none_or(|best| measured.cpu_seconds < best.cpu_seconds) {
                 *best = Some(measured);
             }
@@ -98,7 +105,7 @@ impl Bench<'_> {
         self.pipeline("copy", ("kafka", source), ("kafka", sink), |pipeline, this| {
             pipeline.source.formats.value = Some(this.format("avro")?);
             match way {
-                Way::Untouched => {}
+                Way::Bare | Way::Untouched => {}
                 Way::ToJson => pipeline.sink.formats.value = Some(this.format("json")?),
                 Way::OneFieldChanged => {
                     let mask = this.catalog.transforms.get("mask").ok_or_else(|| absent("mask"))?;
@@ -131,6 +138,16 @@ impl Bench<'_> {
     fn format(&self, name: &str) -> Result<Named<dyn aqueduct_api::catalog::ConfiguredFormat>, Vec<Problem>> {
         let entry = self.catalog.formats.get(name).ok_or_else(|| absent("format"))?;
         Ok(Named { kind: entry.name, configured: entry.configure(Value::Null)? })
+    }
+
+    fn bare(&self, from: &str, to: &str) -> Result<Measured, String> {
+        let run = || {
+            self.runtime.block_on(bench::make(self.brokers, to, PARTITIONS))?;
+            let begin = Begin::now();
+            let counted = bench::bare_copy(self.brokers, from, to)?;
+            Ok(Measured { seconds: counted.seconds, ..begin.ended(counted.records) })
+        };
+        run().map_err(|error: Error| error.to_string())
     }
 
     /// From the first record that is written, when the topic has been made, to the last.
