@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use aqueduct_tests::{
-    Aqueduct, Folder, Kafka, Prometheus, S3, Script, checker, documents, free_ports, request, until,
+    Aqueduct, Folder, Kafka, Prometheus, S3, SchemaRegistry, Script, checker, documents, free_ports, request,
+    until,
 };
 use serde_json::Value;
 
@@ -214,7 +215,7 @@ fn pipelines_here(listen: u16) -> Folder {
 
 #[test]
 fn the_compose_installation_runs_and_is_measured() {
-    let (kafka, s3, listen) = (Kafka::start(), S3::start(), free_ports(1));
+    let (kafka, s3, registry, listen) = (Kafka::start(), S3::start(), SchemaRegistry::start(), free_ports(1));
     s3.create_bucket("lake");
     let services = services();
     let brokers = kafka.brokers();
@@ -230,6 +231,7 @@ fn the_compose_installation_runs_and_is_measured() {
     let mut environment = environment(&services["aqueduct"]);
     for (name, value) in [
         ("KAFKA_BROKERS", brokers.clone()),
+        ("KAFKA_SCHEMA_REGISTRY", registry.url()),
         ("LAKE_ENDPOINT", format!("http://127.0.0.1:{}", s3.port)),
         ("AWS_ACCESS_KEY_ID", "test".into()),
         ("AWS_SECRET_ACCESS_KEY", "testtest".into()),
@@ -244,6 +246,9 @@ fn the_compose_installation_runs_and_is_measured() {
         assert_eq!(aqueduct.exited(), None);
         s3.bucket("lake").join("shop.orders").exists().then_some(())
     });
+    let subject =
+        || request(registry.port, "GET", "/apis/ccompat/v7/subjects/shop.orders-value/versions/latest", "");
+    assert!(subject().is_ok_and(|(status, schema)| status == 200 && schema.contains("card_number")));
     until("it is ready", Duration::from_secs(10), || {
         request(listen, "GET", "/readyz", "").ok().filter(|(status, _)| *status == 200)
     });
