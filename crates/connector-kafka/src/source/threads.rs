@@ -279,12 +279,11 @@ fn read(queue: &BatchQueue<Member>, handoff: &Handoff, bounds: Bounds) {
     let mut room = Room::default();
     // What the largest pile held before: the next is given room for as much.
     let (mut records, mut bytes) = (0, 0);
-    let mut emptied = true;
+    // Batches that the poll has not been told of: until it is, there is no waiting.
+    let mut untold = false;
     while handoff.begin_read() {
-        // With batches that the poll has not been told of there is no waiting.
-        let wait_ms = if emptied { DATA_WAIT_MS } else { 0 };
-        let piles;
-        (piles, emptied) = take(queue, handoff, &mut room, wait_ms, bounds, (records, bytes));
+        let wait_ms = if untold { 0 } else { DATA_WAIT_MS };
+        let (piles, emptied) = take(queue, handoff, &mut room, wait_ms, bounds, (records, bytes));
         let name = |pile: &Pile| {
             let (topic, partition) = pile.place();
             name_of(topic, partition)
@@ -296,10 +295,12 @@ fn read(queue: &BatchQueue<Member>, handoff: &Handoff, bounds: Bounds) {
         for (pile, from) in piles.into_iter().zip(owners) {
             if let Some(from) = from {
                 handoff.push(Batch { from, next: pile.next(), records: pile.finish() });
+                untold = true;
             }
         }
-        if emptied {
+        if untold && emptied {
             handoff.tell();
+            untold = false;
         }
     }
 }
