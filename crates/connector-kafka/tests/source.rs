@@ -47,6 +47,18 @@ async fn starts_where_it_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_poll_that_waits_is_told_of_a_single_record() {
+    let kafka = broker();
+    create(&kafka, "single", 1, &[]).await;
+    fill(&kafka, "single", 0..1, 1_000).await;
+    let mut reader = open_source(&kafka.brokers(), "single", json!({ "topics": ["single"] })).await;
+    reader.read(1).await;
+    let poll = reader.source.poll(Duration::from_secs(20));
+    let (polled, ()) = tokio::join!(poll, fill(&kafka, "single", 1..2, 1_000));
+    assert!(matches!(polled.unwrap(), Polled::Batch { records, .. } if records.len() == 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn latest_is_committed_before_anything_is_settled() {
     let kafka = broker();
     create(&kafka, "latest", 2, &[]).await;
