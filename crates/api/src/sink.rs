@@ -6,7 +6,9 @@ use async_trait::async_trait;
 
 use crate::batch::{Batch, BatchId};
 use crate::error::{Error, Result};
+use crate::offsets::Offsets;
 use crate::record::Record;
+use crate::source::Proof;
 
 /// Takes batches in order and says which of all it took are durable.
 ///
@@ -29,6 +31,27 @@ pub trait Sink: Send {
     /// of files keeps a batch open while it skips records of an object that an earlier run finished): they are not
     /// waited for, their offsets stay, and they are read again after a restart.
     async fn flush(&mut self) -> Result<Written>;
+
+    /// The same sink as one that keeps the offsets with its data, if it was opened as such a one.
+    fn transactional(&mut self) -> Option<&mut dyn Transactional> {
+        None
+    }
+}
+
+/// A sink that makes data and offsets durable in one transaction (invariant 10). What it reports as durable between two
+/// commits is no more than ready: it counts when it is committed.
+#[async_trait]
+pub trait Transactional: Send {
+    /// Called once, before the source is opened: takes the epoch, so that whoever wrote here before is fenced off and what
+    /// he left open is undone. Answers the offsets that are kept here, which win over those of the source; `None` when the
+    /// source itself knows where to look.
+    async fn stored(&mut self) -> Result<Option<Offsets>>;
+
+    /// Commits what was written since the last commit together with these offsets, or neither. It is called after `flush`;
+    /// `proof` is what the source could show for its partitions before these offsets were made out. An error of kind
+    /// `Transient` means that the transaction was undone, and is written again with the next `flush`; any other one ends
+    /// this sink.
+    async fn commit(&mut self, offsets: &Offsets, proof: Option<Proof>) -> Result<()>;
 }
 
 /// The answer of a sink.

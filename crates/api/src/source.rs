@@ -1,5 +1,7 @@
 //! What a source is to the engine.
 
+use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -36,11 +38,27 @@ pub trait Source: Send {
         Vec::new()
     }
 
+    /// What a sink that keeps the offsets can ask for proof, where the partitions may go to somebody else: an owner that was
+    /// frozen does not know of it.
+    fn ownership(&self) -> Option<Arc<dyn Ownership>> {
+        None
+    }
+
     /// Leaves in good order after the last release: a consumer group is left, a socket closed.
     async fn close(&mut self) -> Result<()> {
         Ok(())
     }
 }
+
+/// Knows whether a source still owns what it has given out.
+pub trait Ownership: Send + Sync {
+    /// What shows it at this moment: the sink's server refuses it as soon as partitions have changed hands. An error when
+    /// they have been lost already.
+    fn proof(&self) -> Result<Proof>;
+}
+
+/// What shows ownership. Only the sink of the same system can read it.
+pub type Proof = Box<dyn Any + Send>;
 
 /// The answer to a poll.
 #[derive(Debug)]

@@ -109,6 +109,7 @@ fn through_the_sink(config: Config) -> Duration {
             pipeline: "b".into(),
             task: 0,
             lane: 0,
+            transactional: false,
             condition: Condition::default(),
             news: Default::default(),
         };

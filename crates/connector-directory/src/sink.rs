@@ -34,6 +34,7 @@ impl SinkConnector for Folder {
             repeats: Repeats::Absorbed(
                 "files are named by their first offset and say their last, so a replay skips them",
             ),
+            transactions: Err("what it has is known by the names of its files"),
             value_format: config.format.value_format(),
         }
     }

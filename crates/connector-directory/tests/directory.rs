@@ -70,6 +70,7 @@ fn context(condition: &Condition) -> SinkContext {
         pipeline: "orders-to-folder".into(),
         task: 0,
         lane: 0,
+        transactional: false,
         condition: condition.clone(),
         news: Default::default(),
     }
@@ -343,7 +344,8 @@ async fn a_probe_says_whether_files_can_be_written() {
         let config =
             json!({ "folder": folder, "path": "{topic}/{partition}-{start_offset}", "format": "lines" });
         let config: Config = serde_json::from_value(config).unwrap();
-        let context = ProbeContext { pipeline: "p".into(), patience: Duration::from_secs(5) };
+        let context =
+            ProbeContext { pipeline: "p".into(), transactional: false, patience: Duration::from_secs(5) };
         let findings = Folder::probe(Arc::new(config), context).await;
         findings.into_iter().map(|finding| format!("{:?}: {finding}", finding.verdict)).collect::<Vec<_>>()
     };

@@ -27,6 +27,7 @@ impl SinkConnector for Nothing {
             lanes: 1,
             batch_records_max: None,
             repeats: Repeats::Absorbed("nothing is kept"),
+            transactions: Err("nothing is kept"),
             value_format: None,
         }
     }

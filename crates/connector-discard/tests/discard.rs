@@ -12,6 +12,7 @@ async fn what_it_takes_is_settled_at_once() {
         pipeline: "p".into(),
         task: 0,
         lane: 0,
+        transactional: false,
         condition: Condition::default(),
         news: Default::default(),
     };

@@ -28,7 +28,13 @@ impl SinkConnector for Lines {
     }
 
     fn traits(_: &SinkConfig) -> SinkTraits {
-        SinkTraits { lanes: 1, batch_records_max: None, repeats: Repeats::Visible, value_format: None }
+        SinkTraits {
+            lanes: 1,
+            batch_records_max: None,
+            repeats: Repeats::Visible,
+            transactions: Err("a line once written stands there, whether its offset was stored or not"),
+            value_format: None,
+        }
     }
 
     fn describe(config: &SinkConfig) -> String {

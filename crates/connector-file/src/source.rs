@@ -39,6 +39,7 @@ impl SourceConnector for Lines {
             tasks_max: Some(1),
             finite: !config.follow,
             typed: false,
+            transactions: Err("no sink keeps the offsets of a file yet"),
         }
     }
 

@@ -37,6 +37,7 @@ async fn run(batch_records_max: usize, discard: bool) -> f64 {
         task: 0,
         tasks: 1,
         has_store: true,
+        kept_by_sink: false,
         resume: Default::default(),
         batch_records_max,
         batch_bytes_max: usize::MAX,
@@ -50,6 +51,7 @@ async fn run(batch_records_max: usize, discard: bool) -> f64 {
         pipeline: "bench".into(),
         task: 0,
         lane: 0,
+        transactional: false,
         condition: Condition::default(),
         news: Default::default(),
     };

@@ -34,6 +34,7 @@ impl SourceConnector for Orders {
             tasks_max: Some(config.partitions as usize),
             finite: config.count.is_some(),
             typed: true,
+            transactions: Err("no sink keeps the offsets of made-up records"),
         }
     }
 

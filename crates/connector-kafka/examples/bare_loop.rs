@@ -60,6 +60,7 @@ async fn through_source(brokers: &str, topic: &str, round: usize) -> Result<Coun
         task: 0,
         tasks: 1,
         has_store: false,
+        kept_by_sink: false,
         resume: Default::default(),
         batch_records_max: 1_000,
         batch_bytes_max: 1 << 20,

@@ -52,10 +52,17 @@ impl SourceConnector for Topics {
                 tasks_max: None,
                 finite: false,
                 typed: false,
+                transactions: Err("it cannot"),
             };
         }
         let tasks_max = Some(config.partitions.values().map(Vec::len).sum());
-        SourceTraits { keeps_offsets: KeepsOffsets::UnlessStored, tasks_max, finite: false, typed: false }
+        SourceTraits {
+            keeps_offsets: KeepsOffsets::UnlessStored,
+            tasks_max,
+            finite: false,
+            typed: false,
+            transactions: Err("it cannot"),
+        }
     }
 
     fn describe(config: &SourceConfig, pipeline: &str) -> String {
@@ -100,7 +107,13 @@ impl SinkConnector for Topics {
     }
 
     fn traits(_: &SinkConfig) -> SinkTraits {
-        SinkTraits { lanes: 1, batch_records_max: None, repeats: Repeats::Visible, value_format: None }
+        SinkTraits {
+            lanes: 1,
+            batch_records_max: None,
+            repeats: Repeats::Visible,
+            transactions: Err("it cannot"),
+            value_format: None,
+        }
     }
 
     fn topic(config: &SinkConfig) -> Option<Topic> {

@@ -258,7 +258,8 @@ async fn certificates_of_brokers_out_of_their_time_or_place() {
 
 /// What `check --connect` finds, one line each, with the remedy behind a semicolon.
 async fn probed(end: &str, config: Value) -> Vec<String> {
-    let context = ProbeContext { pipeline: "probed".into(), patience: Duration::from_secs(10) };
+    let context =
+        ProbeContext { pipeline: "probed".into(), transactional: false, patience: Duration::from_secs(10) };
     let findings = match end {
         "source" => {
             let source = Catalog::default().source::<Topics>().sources["kafka"].configure(config).unwrap();

@@ -35,6 +35,7 @@ impl SinkConnector for Objects {
             repeats: Repeats::Absorbed(
                 "objects are named by their first offset and say their last, so a replay skips them",
             ),
+            transactions: Err("what it has is known by the names of its objects"),
             value_format: config.format.value_format(),
         }
     }

@@ -56,6 +56,7 @@ async fn stays_small_with_six_partitions_at_full_speed() {
         pipeline: "p".into(),
         task: 0,
         lane: 0,
+        transactional: false,
         condition: Condition::default(),
         news: Default::default(),
     };

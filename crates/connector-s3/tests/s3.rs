@@ -41,6 +41,7 @@ async fn try_open(config: &Arc<Config>, condition: &Condition) -> Result<Box<dyn
         pipeline: "orders-to-lake".into(),
         task: 0,
         lane: 0,
+        transactional: false,
         condition: condition.clone(),
         news: Default::default(),
     };
@@ -398,7 +399,8 @@ async fn waits_for_a_server_that_is_away() {
 async fn a_probe_tries_what_the_server_claims() {
     let server = Server::start("probe").await;
     let probe = async |config: &Arc<Config>| {
-        let context = ProbeContext { pipeline: "p".into(), patience: Duration::from_secs(5) };
+        let context =
+            ProbeContext { pipeline: "p".into(), transactional: false, patience: Duration::from_secs(5) };
         let findings = Objects::probe(Arc::clone(config), context).await;
         findings.into_iter().map(|finding| format!("{:?}: {finding}", finding.verdict)).collect::<Vec<_>>()
     };

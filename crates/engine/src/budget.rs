@@ -23,6 +23,8 @@ pub struct Limits {
     pub batches_unsettled_max: usize,
     /// How often offsets are stored while data flows.
     pub commit_interval: Duration,
+    /// How long a transaction may stay open, where the sink keeps the offsets: what it adds to the latency at most.
+    pub transaction_interval: Duration,
     /// How long a revoked partition may be drained.
     pub drain_timeout: Duration,
     /// How long stopping may take.
@@ -38,6 +40,7 @@ impl Default for Limits {
             bytes_in_flight_max: 32 << 20,
             batches_unsettled_max: 50_000,
             commit_interval: Duration::from_secs(1),
+            transaction_interval: Duration::from_millis(200),
             drain_timeout: Duration::from_secs(20),
             stop_timeout: Duration::from_secs(30),
         }
@@ -78,6 +81,12 @@ impl Budget {
         planted(Bug::NoPermit)
             || self.batches.load(Ordering::Acquire) < self.batches_max
                 && self.bytes.load(Ordering::Acquire) < self.bytes_max
+    }
+
+    /// Whether half of it is taken, in batches or in bytes.
+    pub fn is_half_used(&self) -> bool {
+        let (batches, bytes) = self.in_use();
+        batches * 2 >= self.batches_max || bytes >= self.bytes_max / 2
     }
 
     /// Waits for room. Only one station waits, so no wake-up is lost on another.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use aqueduct_api::catalog::Repeats;
 use aqueduct_api::config::Size;
-use aqueduct_spec::{OnBadRecord, Pipeline};
+use aqueduct_spec::{Delivery, OnBadRecord, Pipeline};
 
 use crate::budget::Limits;
 use crate::route::routes;
@@ -75,6 +75,9 @@ fn bad_records(pipeline: &Pipeline) -> String {
 fn offsets(pipeline: &Pipeline) -> String {
     let traits = pipeline.source.connector.configured.traits();
     let needed = traits.keeps_offsets.needs_store(pipeline.offset_store.is_some());
+    if pipeline.delivery.is_transactional() {
+        return format!("committed by the sink `{}`, together with the data", pipeline.sink.connector.kind);
+    }
     match &pipeline.offset_store {
         _ if !needed => format!("kept by {} itself", pipeline.source.connector.kind),
         Some(store) => format!("kept in the offset store `{}`", store.kind),
@@ -85,13 +88,17 @@ fn offsets(pipeline: &Pipeline) -> String {
 }
 
 fn delivery(pipeline: &Pipeline) -> String {
-    let why = match pipeline.sink.connector.configured.traits().repeats {
-        Repeats::Visible => "after a crash, records whose offsets were not stored yet are written again",
-        Repeats::Absorbed(how) => {
-            return format!("at least once, and what a crash repeats is absorbed: {how}");
+    match (pipeline.delivery, pipeline.sink.connector.configured.traits().repeats) {
+        (Delivery::ExactlyOnce { transactional: true }, _) => {
+            "exactly once: data and offsets are committed in one transaction, seen by those who read committed records"
+                .to_owned()
         }
-    };
-    format!("at least once: {why}")
+        (Delivery::ExactlyOnce { .. }, Repeats::Absorbed(how)) => format!("exactly once: {how}"),
+        (_, Repeats::Absorbed(how)) => format!("at least once, and what a crash repeats is absorbed: {how}"),
+        (_, Repeats::Visible) => {
+            "at least once: after a crash, records whose offsets were not stored yet are written again".to_owned()
+        }
+    }
 }
 
 fn memory(pipeline: &Pipeline, limits: &Limits) -> String {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use aqueduct_api::catalog::{SinkContext, SourceContext};
-use aqueduct_api::{Condition, Error, OffsetStore, Result, Sink, Source};
+use aqueduct_api::{Condition, Error, OffsetStore, Offsets, Result, Sink, Source};
 use aqueduct_ledger::planted::{Bug, planted};
 use aqueduct_spec::{OnBadRecord, Pipeline};
 use futures_util::future::try_join_all;
@@ -21,6 +21,7 @@ use crate::stations::Work;
 use crate::stations::commit::Commit;
 use crate::stations::poll::Poll;
 use crate::stations::process::Process;
+use crate::stations::transaction::Transaction;
 use crate::stations::write::Write;
 use crate::status::{Phase, Status, TaskCounts};
 use crate::stop::Stop;
@@ -85,11 +86,13 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
     };
     let source_condition = Condition::default();
     let [_, value, _] = routes(pipeline)?;
-    let context = SourceContext {
+    let transactional = pipeline.delivery.is_transactional();
+    let mut context = SourceContext {
         pipeline: Arc::clone(&pipeline.name),
         task,
         tasks: pipeline.tasks,
         has_store: setting.store.is_some(),
+        kept_by_sink: transactional,
         resume,
         batch_records_max: limits.batch_records_max.min(traits.batch_records_max.unwrap_or(usize::MAX)),
         batch_bytes_max: limits.batch_bytes_max,
@@ -110,10 +113,17 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
         // Sinks first: nothing is read before there is a place for it.
         let mut sinks = Vec::new();
         for lane in 0..traits.lanes {
-            let context = sink_context(pipeline, task, lane, &sink_condition);
+            let context =
+                SinkContext { transactional, ..sink_context(pipeline, task, lane, &sink_condition) };
             let news = Arc::clone(&context.news);
             sinks.push((pipeline.sink.connector.configured.open(context).await?, news));
         }
+        // Whoever wrote here before is fenced off now, and not after the source has asked where to resume (invariant 10).
+        let kept = match sinks.as_mut_slice() {
+            [(sink, _)] if transactional => stored(sink.as_mut()).await?,
+            _ => None,
+        };
+        context.resume = kept.clone().unwrap_or(context.resume);
         let policy = match &pipeline.errors.on_bad_record {
             OnBadRecord::Stop => Policy::Stop,
             OnBadRecord::Skip => Policy::Skip,
@@ -122,7 +132,11 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
                 Policy::DeadLetter(letter.sink.configured.open(context).await?)
             }
         };
-        let source = pipeline.source.connector.configured.open(context).await?;
+        let mut source = pipeline.source.connector.configured.open(context).await?;
+        if let Some(kept) = kept.filter(|kept| !kept.is_empty()) {
+            // A crash may have fallen between the commit and the release (invariant 5).
+            source.release(&kept).await?;
+        }
         Ok::<_, Error>((sinks, policy, source))
     };
     let (sinks, policy, source) = tokio::select! {
@@ -133,9 +147,20 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
     Ok(Ends { source, source_condition, chain, sinks, sink_condition, policy })
 }
 
+/// What the sink keeps, once it answers.
+async fn stored(sink: &mut dyn Sink) -> Result<Option<Offsets>> {
+    match sink.transactional() {
+        Some(sink) => sink.stored().await,
+        None => {
+            Err(Error::fatal("the sink was asked to keep the offsets, and does not")
+                .remedy("please report it"))
+        }
+    }
+}
+
 fn sink_context(pipeline: &Pipeline, task: usize, lane: usize, condition: &Condition) -> SinkContext {
     let (pipeline, condition) = (Arc::clone(&pipeline.name), condition.clone());
-    SinkContext { pipeline, task, lane, condition, news: Arc::default() }
+    SinkContext { pipeline, task, lane, transactional: false, condition, news: Arc::default() }
 }
 
 /// Runs the stations of one task over ends that are open.
@@ -171,7 +196,17 @@ pub async fn run_task(
     let (read, reads) = mpsc::channel(STATION_QUEUE_MAX);
     let (release, releases) = mpsc::channel(STATION_QUEUE_MAX);
     let (drain, drains) = mpsc::channel(1);
-    let lane = |sink| lane(sink, &condition, &set_aside, status, &flushing);
+    // A transaction is that of one writer.
+    let transactional = match ends.sinks.as_mut_slice() {
+        [(sink, _)] => sink.transactional().is_some(),
+        _ => false,
+    };
+    let ownership = ends.source.ownership();
+    let transaction = || {
+        transactional
+            .then(|| Transaction::new(&book, &budget, limits.transaction_interval, ownership.clone()))
+    };
+    let lane = |sink| lane(sink, &condition, &set_aside, status, &flushing, transaction());
     let (lanes, writes): (Vec<_>, Vec<_>) = ends.sinks.into_iter().map(lane).unzip();
     let poll = Poll {
         source: ends.source,
@@ -186,7 +221,14 @@ pub async fn run_task(
         flushing: Arc::clone(&flushing),
         condition: ends.source_condition,
     };
-    let process = Process { chain: ends.chain, input: reads, lanes, set_aside, status: Arc::clone(status) };
+    let process = Process {
+        chain: ends.chain,
+        input: reads,
+        lanes,
+        set_aside,
+        status: Arc::clone(status),
+        transactional,
+    };
     let commit = Commit {
         pipeline: Arc::clone(pipeline),
         store: store.clone(),
@@ -210,6 +252,7 @@ fn lane(
     set_aside: &Arc<SetAside>,
     status: &Arc<Status>,
     flushing: &Arc<AtomicBool>,
+    transaction: Option<Transaction>,
 ) -> (mpsc::Sender<Work>, Write) {
     let (lane, input) = mpsc::channel(STATION_QUEUE_MAX);
     let write = Write {
@@ -221,6 +264,7 @@ fn lane(
         status: Arc::clone(status),
         condition: condition.clone(),
         flushing: Arc::clone(flushing),
+        transaction,
     };
     (lane, write)
 }

@@ -3,6 +3,7 @@
 pub(crate) mod commit;
 pub(crate) mod poll;
 pub(crate) mod process;
+pub(crate) mod transaction;
 pub(crate) mod write;
 
 use std::sync::Arc;
@@ -18,12 +19,16 @@ pub(crate) enum Read {
     Batch { records: Records, receipt: Receipt, permit: Permit },
     /// All that was read before is to become durable soon.
     Flush,
+    /// Positions that moved without records.
+    Passed { receipt: Receipt },
 }
 
 /// What a lane is given.
 pub(crate) enum Work {
     /// Records of the keys of this lane.
     Batch { batch: Arc<Batch>, receipt: Receipt },
+    /// Nothing of this batch is left to write, and its offsets still have to be committed with the others.
+    Passed { receipt: Receipt },
     /// See [`Read::Flush`].
     Flush,
 }

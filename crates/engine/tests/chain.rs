@@ -40,7 +40,13 @@ impl SourceConnector for End {
         Vec::new()
     }
     fn traits(_: &Nothing) -> SourceTraits {
-        SourceTraits { keeps_offsets: KeepsOffsets::Always, tasks_max: None, finite: true, typed: false }
+        SourceTraits {
+            keeps_offsets: KeepsOffsets::Always,
+            tasks_max: None,
+            finite: true,
+            typed: false,
+            transactions: Err("it cannot"),
+        }
     }
     fn describe(_: &Nothing, _: &str) -> String {
         "end".into()
@@ -59,7 +65,13 @@ impl SinkConnector for End {
         Vec::new()
     }
     fn traits(_: &Nothing) -> SinkTraits {
-        SinkTraits { lanes: 1, batch_records_max: None, repeats: Repeats::Visible, value_format: None }
+        SinkTraits {
+            lanes: 1,
+            batch_records_max: None,
+            repeats: Repeats::Visible,
+            transactions: Err("it cannot"),
+            value_format: None,
+        }
     }
     fn describe(_: &Nothing) -> String {
         "end".into()

@@ -64,6 +64,30 @@ impl Ledger {
         }
     }
 
+    /// How far offsets would move if these batches were settled too, for a sink that commits them together with its data.
+    /// `None` when a partition of them was given up meanwhile: then nothing of these batches may be committed (invariant 9).
+    pub fn moved_by(&self, batches: &HashSet<BatchId>) -> Option<Offsets> {
+        let mut partitions = HashSet::new();
+        for batch in batches {
+            for partition in self.open.get(batch).into_iter().flatten() {
+                let queue = self.queues.get(partition);
+                let here =
+                    queue.is_some_and(|queue| queue.binary_search_by_key(batch, |it| it.batch).is_ok());
+                if !here && !planted(Bug::GivenUpButCommitted) {
+                    return None;
+                }
+                partitions.insert(partition);
+            }
+        }
+        let mut moved = self.committable.clone();
+        for partition in partitions {
+            let queue = self.queues.get(partition).into_iter().flatten();
+            let done = queue.take_while(|entry| entry.settled || batches.contains(&entry.batch));
+            moved.extend(done.last().map(|it| (Partition::clone(partition), Position::clone(&it.resume_at))));
+        }
+        Some(moved)
+    }
+
     /// The positions that moved since the last call.
     pub fn take_committable(&mut self) -> Offsets {
         std::mem::take(&mut self.committable)

@@ -38,6 +38,16 @@ pub enum Bug {
     RevokedWithoutDrain,
     /// What is settled after a revoke still moves offsets (invariant 9).
     AcknowledgedAfterRevoke,
+    /// A transaction holds records of partitions that were given up (invariant 10).
+    GivenUpButCommitted,
+    /// A transactional sink is told to commit without the offsets of what it wrote (invariant 10).
+    CommittedWithoutOffsets,
+    /// What a transform drops settles outside of the transaction (invariant 10).
+    DroppedOutsideTransaction,
+    /// A batch settles when a transactional sink reports it, before the commit (invariant 10).
+    SettledBeforeCommit,
+    /// The epoch is not taken before the source is opened (invariant 10).
+    EpochNotTaken,
 }
 
 impl Bug {

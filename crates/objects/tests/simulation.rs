@@ -181,6 +181,7 @@ impl World {
             pipeline: "p".into(),
             task: 0,
             lane: 0,
+            transactional: false,
             condition: Condition::default(),
             news: Default::default(),
         };

@@ -286,7 +286,11 @@ async fn logs_have_paths_and_no_secrets() {
 async fn a_probe_says_what_is_missing() {
     let probe = async |stub: &Stub| {
         let config = serde_json::from_value(json!({ "url": stub.url() })).unwrap();
-        let context = ProbeContext { pipeline: "orders".into(), patience: Duration::from_secs(5) };
+        let context = ProbeContext {
+            pipeline: "orders".into(),
+            transactional: false,
+            patience: Duration::from_secs(5),
+        };
         let found = SchemaRegistry::probe(Arc::new(config), context).await;
         found.iter().map(|finding| format!("{:?}: {}", finding.verdict, finding.says)).collect::<Vec<_>>()
     };

@@ -34,7 +34,8 @@ fn order(fields: &[(&str, Value)]) -> SchemaText {
 }
 
 async fn findings(raw: Value) -> Vec<Finding> {
-    let context = ProbeContext { pipeline: "orders".into(), patience: Duration::from_secs(10) };
+    let context =
+        ProbeContext { pipeline: "orders".into(), transactional: false, patience: Duration::from_secs(10) };
     Kind::probe(Arc::new(config(raw)), context).await
 }
 

@@ -257,7 +257,8 @@ async fn attempt(
     stop: &Stop,
 ) -> Result<()> {
     let keeps_offsets = member.pipeline.source.connector.configured.traits().keeps_offsets;
-    if store.is_none() && keeps_offsets.needs_store(member.pipeline.offset_store.is_some()) {
+    let needed = keeps_offsets.needs_store(member.pipeline.offset_store.is_some());
+    if store.is_none() && needed && !member.pipeline.delivery.is_transactional() {
         *store = Some(open_store(&member.pipeline, catalog).await?);
     }
     let setting = Setting {

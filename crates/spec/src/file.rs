@@ -9,10 +9,10 @@ use crate::check::{Check, Spot};
 use crate::ends::{Block, Reading, SINK, SOURCE, STORE, TRANSFORM};
 use crate::head::Head;
 use crate::mismatch;
-use crate::pipeline::{Formats, Named, Pipeline, SinkBlock, SourceBlock};
+use crate::pipeline::{Delivery, Formats, Named, Pipeline, SinkBlock, SourceBlock};
 use crate::report::Place;
 use crate::tree::{Entry, Kind, Node};
-use crate::{dead_letter, dev, interpolate, mask};
+use crate::{dead_letter, delivery, dev, interpolate, mask};
 
 const NAME_CHARS_MAX: usize = 100;
 
@@ -58,6 +58,12 @@ impl Reading<'_> {
         if let (Some(head), Some((source, _))) = (&head, &source) {
             self.tasks(&root, head.tasks, source);
         }
+        let delivery = match (&head, &source, &sink) {
+            (Some(head), Some((source, _)), Some(sink)) => {
+                delivery::resolve(self, &root, head.delivery, source, &sink.named)
+            }
+            _ => Delivery::default(),
+        };
         let (Some(head), Some((mut source, source_raw)), Some(sink), Some(errors), true) =
             (head, source, sink, errors, self.report.count() == before)
         else {
@@ -73,7 +79,7 @@ impl Reading<'_> {
             transforms,
             sink: SinkBlock { connector: sink.named, formats: of_sink },
             errors,
-            delivery: head.delivery.into(),
+            delivery,
             tasks: head.tasks.into(),
             stop_timeout: head.stop_timeout.0,
             offset_store: store,
@@ -96,14 +102,6 @@ impl Reading<'_> {
                 let value = Node::new(entry.at, Kind::Broken);
                 entries.push(Entry { key: "sink".into(), at: entry.at, value });
             }
-        }
-        if let Some(delivery) = root.get_mut("delivery")
-            && delivery.as_text() == Some("exactly_once")
-        {
-            let says = "exactly once is not available yet for any pair of ends";
-            let remedy = "leave `delivery` out: nothing is lost, and after a crash a record may come again";
-            self.report.say(delivery.at, "delivery", says).remedy(remedy);
-            delivery.kind = Kind::Broken;
         }
     }
 

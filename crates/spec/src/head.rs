@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::pipeline::{Delivery, Health, State};
+use crate::pipeline::{Health, State};
 
 /// One document of a pipeline file.
 #[derive(Deserialize, JsonSchema)]
@@ -99,12 +99,9 @@ pub(crate) enum DeliveryHead {
     /// Nothing is lost; after a crash a record may come again.
     #[default]
     AtLeastOnce,
-}
-
-impl From<DeliveryHead> for Delivery {
-    fn from(DeliveryHead::AtLeastOnce: DeliveryHead) -> Self {
-        Delivery::AtLeastOnce
-    }
+    /// Nothing comes twice either: the sink keeps the offsets in the transaction of the data, or recognises what a crash
+    /// repeats. A pair of ends that cannot do that is refused.
+    ExactlyOnce,
 }
 
 /// `dev:`

@@ -3,6 +3,7 @@
 
 mod check;
 mod dead_letter;
+mod delivery;
 mod dev;
 mod diagnostic;
 mod editor;

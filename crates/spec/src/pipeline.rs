@@ -149,6 +149,18 @@ pub enum Delivery {
     /// Nothing is lost; after a crash a record may come again.
     #[default]
     AtLeastOnce,
+    /// Nothing is lost and nothing comes twice.
+    ExactlyOnce {
+        /// The sink commits data and offsets together; else it recognises what a crash repeats.
+        transactional: bool,
+    },
+}
+
+impl Delivery {
+    /// Whether the sink keeps the offsets.
+    pub fn is_transactional(self) -> bool {
+        self == Delivery::ExactlyOnce { transactional: true }
+    }
 }
 
 /// `runtime:` of `aqueduct.yaml`.

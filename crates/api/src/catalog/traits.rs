@@ -19,7 +19,9 @@ pub struct SourceContext {
     pub tasks: usize,
     /// An offset store keeps the offsets of this source.
     pub has_store: bool,
-    /// What the offset store has; empty for a source that keeps its own.
+    /// The sink commits the offsets of this source together with its data: the source stores none itself.
+    pub kept_by_sink: bool,
+    /// What the offset store or the sink has; empty for a source that keeps its own.
     pub resume: Offsets,
     /// No batch may have more records than this.
     pub batch_records_max: usize,
@@ -42,6 +44,8 @@ pub struct SinkContext {
     pub task: usize,
     /// Which of the lanes of this task, from 0.
     pub lane: usize,
+    /// It has to keep the offsets ([`crate::Sink::transactional`]); only asked of one that has said it can.
+    pub transactional: bool,
     /// Where to say that it is waiting.
     pub condition: Condition,
     /// To be notified when there is something to report: the sink is asked with its next `tick`, which comes at once then.
@@ -54,6 +58,8 @@ pub struct SinkContext {
 pub struct ProbeContext {
     /// The pipeline's name.
     pub pipeline: Arc<str>,
+    /// The sink is to keep the offsets.
+    pub transactional: bool,
     /// How long a question may go without an answer.
     pub patience: Duration,
 }
@@ -69,6 +75,9 @@ pub struct SourceTraits {
     pub finite: bool,
     /// It can give its values with their structure instead of as bytes, when [`SourceContext::typed`] asks for it.
     pub typed: bool,
+    /// The system that can commit its offsets in one transaction with data that is written there: `kafka at a:9092`; or why
+    /// there is none.
+    pub transactions: Result<String, &'static str>,
 }
 
 /// Who keeps the offsets of a source.
@@ -102,6 +111,8 @@ pub struct SinkTraits {
     pub batch_records_max: Option<usize>,
     /// What a record that is written twice looks like there.
     pub repeats: Repeats,
+    /// The system in which it can commit data and offsets in one transaction, as a source names it; or why there is none.
+    pub transactions: Result<String, &'static str>,
     /// The format in which it takes values that have structure, where the file names none; that of the source, unless
     /// the sink has a preference.
     pub value_format: Option<&'static str>,

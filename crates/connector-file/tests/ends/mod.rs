@@ -27,6 +27,7 @@ pub(crate) async fn source_of(
         task: 0,
         tasks: 1,
         has_store: true,
+        kept_by_sink: false,
         resume,
         batch_records_max,
         batch_bytes_max: 1 << 20,
@@ -44,6 +45,7 @@ pub(crate) async fn sink(path: &Path, pipeline: &str) -> Result<Box<dyn Sink>> {
         pipeline: pipeline.into(),
         task: 0,
         lane: 0,
+        transactional: false,
         condition: Condition::default(),
         news: Default::default(),
     };

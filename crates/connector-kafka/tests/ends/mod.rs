@@ -188,6 +188,7 @@ pub async fn open_source_with(
         task: 0,
         tasks: 1,
         has_store: false,
+        kept_by_sink: false,
         resume: Offsets::new(),
         batch_records_max,
         batch_bytes_max: 1 << 20,
@@ -273,6 +274,7 @@ pub async fn open_sink(brokers: &str, config: Value) -> Writer {
         pipeline: "writer".into(),
         task: 0,
         lane: 0,
+        transactional: false,
         condition: condition.clone(),
         news: Default::default(),
     };

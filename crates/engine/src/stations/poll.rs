@@ -107,8 +107,7 @@ impl Poll {
         let sent_first = planted(Bug::SentBeforeOpened);
         let receipt = if sent_first { self.book.receipt(batch) } else { self.book.open(batch, resume_at) };
         if records.is_empty() {
-            receipt.settle();
-            return Ok(());
+            return self.send(Read::Passed { receipt }).await;
         }
         let payload = records.payload_bytes() as u64;
         self.status.read(resume_at, records.len() as u64, payload, records.last_timestamp_us());

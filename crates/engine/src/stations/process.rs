@@ -21,6 +21,8 @@ pub(crate) struct Process {
     pub(crate) lanes: Vec<mpsc::Sender<Work>>,
     pub(crate) set_aside: Arc<SetAside>,
     pub(crate) status: Arc<Status>,
+    /// The sink keeps the offsets: nothing settles before it has them.
+    pub(crate) transactional: bool,
 }
 
 impl Process {
@@ -29,6 +31,7 @@ impl Process {
         while let Some(read) = self.input.recv().await {
             match read {
                 Read::Batch { records, receipt, permit } => self.process(records, receipt, permit).await?,
+                Read::Passed { receipt } => self.settle(receipt).await?,
                 Read::Flush => {
                     for lane in &self.lanes {
                         lane.send(Work::Flush).await.map_err(|_| gone())?;
@@ -49,14 +52,27 @@ impl Process {
                 std::mem::forget(receipt);
                 return Ok(());
             }
-            receipt.settle();
-            return Ok(());
+            return self.settle(receipt).await;
         }
         if let [lane] = self.lanes.as_slice() {
             let batch = Batch::new(receipt.batch(), passed.kept, Some(Arc::new(permit)));
             return lane.send(Work::Batch { batch, receipt }).await.map_err(|_| gone());
         }
         self.share_out(passed.kept.into_vec(), receipt, permit).await
+    }
+
+    /// Nothing is left of the batch. A sink that keeps the offsets takes its positions into the next transaction
+    /// (invariant 10).
+    async fn settle(&mut self, receipt: Receipt) -> Result<()> {
+        match self.lanes.as_slice() {
+            [lane] if self.transactional && !planted(Bug::DroppedOutsideTransaction) => {
+                lane.send(Work::Passed { receipt }).await.map_err(|_| gone())
+            }
+            _ => {
+                receipt.settle();
+                Ok(())
+            }
+        }
     }
 
     /// Each lane gets its records, in order, and a share of the receipt (invariant 7).

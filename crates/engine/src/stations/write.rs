@@ -8,10 +8,11 @@ use std::time::Duration;
 use aqueduct_api::{Batch, Condition, Durable, Error, ErrorKind, Result, Sink, Written};
 use aqueduct_ledger::planted::{Bug, planted};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
 
 use super::Work;
+use super::transaction::Transaction;
 use crate::receipt::Receipt;
 use crate::retry::Backoff;
 use crate::set_aside::{Bad, SetAside, Stage};
@@ -31,12 +32,14 @@ pub(crate) struct Write {
     pub(crate) status: Arc<Status>,
     pub(crate) condition: Condition,
     pub(crate) flushing: Arc<AtomicBool>,
+    /// Where the sink keeps the offsets: what it has and has not committed.
+    pub(crate) transaction: Option<Transaction>,
 }
 
 /// A batch that the sink has taken.
 pub(crate) struct Taken {
-    receipt: Receipt,
-    records: u64,
+    pub(crate) receipt: Receipt,
+    pub(crate) records: u64,
 }
 
 impl Write {
@@ -45,13 +48,16 @@ impl Write {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let due = self.transaction.as_ref().and_then(Transaction::due);
             tokio::select! {
                 biased;
+                () = at(due), if due.is_some() => self.flush().await?,
                 _ = tick.tick() => self.tick().await?,
                 // Without it the budget would be given back by the tick alone, so many bytes each.
                 () = self.news.notified() => self.tick().await?,
                 work = self.input.recv() => match work {
                     Some(Work::Batch { batch, receipt }) => self.write(batch, receipt).await?,
+                    Some(Work::Passed { receipt }) => self.land(Taken { receipt, records: 0 }),
                     Some(Work::Flush) => {
                         self.flushing.store(false, Ordering::Release);
                         self.flush().await?;
@@ -79,6 +85,9 @@ impl Write {
                     drop(batch);
                     self.report(written).await?;
                     self.recovered();
+                    if self.transaction.as_mut().is_some_and(Transaction::took) {
+                        self.flush().await?;
+                    }
                 }
                 Err(_) if planted(Bug::LostReceiptSettles) || planted(Bug::BatchForgotten) => {}
                 Err(error) => {
@@ -109,19 +118,22 @@ impl Write {
 
     async fn flush(&mut self) -> Result<()> {
         let mut backoff = Backoff::of_write(0);
-        loop {
-            match self.sink.flush().await {
-                Ok(written) => {
-                    self.report(written).await?;
-                    self.recovered();
-                    break;
-                }
-                Err(error) => self.pause(error, &mut backoff).await?,
-            }
+        while let Err(error) = self.make_durable().await {
+            self.pause(error, &mut backoff).await?;
         }
+        self.recovered();
         // What the sink keeps open now will not settle soon: neither a revoke nor a stop waits for it.
         self.open.iter().for_each(|taken| taken.receipt.hold());
         Ok(())
+    }
+
+    async fn make_durable(&mut self) -> Result<()> {
+        let written = self.sink.flush().await?;
+        self.report(written).await?;
+        match &mut self.transaction {
+            None => Ok(()),
+            Some(transaction) => transaction.commit(self.sink.as_mut(), &self.status).await,
+        }
     }
 
     /// Sets aside what was refused, and only then settles what is durable (invariant 1).
@@ -132,20 +144,32 @@ impl Write {
             self.set_aside.put(bad.collect()).await?;
         }
         match written.durable {
-            Durable::All => self.open.drain(..).for_each(|taken| settle(&self.status, taken)),
-            Durable::Batches(_) if planted(Bug::CommittedBeforeDurable) => {
-                self.open.drain(..).for_each(|taken| settle(&self.status, taken));
-            }
+            Durable::All => self.land_all(),
+            Durable::Batches(_) if planted(Bug::CommittedBeforeDurable) => self.land_all(),
             Durable::Batches(ids) => {
                 for id in ids {
                     let at = self.open.binary_search_by_key(&id, |taken| taken.receipt.batch());
                     if let Some(taken) = at.ok().and_then(|at| self.open.remove(at)) {
-                        settle(&self.status, taken);
+                        self.land(taken);
                     }
                 }
             }
         }
         Ok(())
+    }
+
+    fn land_all(&mut self) {
+        for taken in std::mem::take(&mut self.open) {
+            self.land(taken);
+        }
+    }
+
+    /// A batch is durable, or as good as that where only the commit is missing.
+    fn land(&mut self, taken: Taken) {
+        match &mut self.transaction {
+            Some(transaction) if !planted(Bug::SettledBeforeCommit) => transaction.add(taken),
+            _ => settle(&self.status, taken),
+        }
     }
 
     async fn pause(&mut self, error: Error, backoff: &mut Backoff) -> Result<()> {
@@ -171,7 +195,13 @@ impl Write {
     }
 }
 
-fn settle(status: &Status, taken: Taken) {
+async fn at(moment: Option<Instant>) {
+    if let Some(moment) = moment {
+        tokio::time::sleep_until(moment).await;
+    }
+}
+
+pub(super) fn settle(status: &Status, taken: Taken) {
     status.records_written.fetch_add(taken.records, Ordering::Relaxed);
     taken.receipt.settle();
 }

@@ -60,7 +60,7 @@ async fn ask(pipelines: &[Pipeline], patience: Duration) -> Vec<(String, Vec<Fin
     let mut asked = JoinSet::new();
     let mut ends = Vec::new();
     for pipeline in pipelines {
-        let asking = || ProbeContext { pipeline: pipeline.name.clone(), patience };
+        let asking = || ProbeContext { pipeline: pipeline.name.clone(), transactional: false, patience };
         let mut sinks = vec![("sink", pipeline.sink.connector.clone())];
         if let OnBadRecord::DeadLetter(letter) = &pipeline.errors.on_bad_record {
             sinks.push(("errors.on_bad_record.dead_letter", letter.sink.clone()));
@@ -81,7 +81,8 @@ async fn ask(pipelines: &[Pipeline], patience: Duration) -> Vec<(String, Vec<Fin
             });
         }
         for (path, sink) in sinks {
-            let (index, context) = (ends.len(), asking());
+            let transactional = path == "sink" && pipeline.delivery.is_transactional();
+            let (index, context) = (ends.len(), ProbeContext { transactional, ..asking() });
             let path = if path == "sink" { format!("sink.{}", sink.kind) } else { path.to_owned() };
             ends.push((format!("{}, {path}", pipeline.name), Vec::new()));
             asked.spawn(async move { (index, in_time(sink.configured.probe(context), patience).await) });

@@ -220,7 +220,13 @@ impl SourceConnector for Kafka {
         problems
     }
     fn traits(_: &KafkaSource) -> SourceTraits {
-        SourceTraits { keeps_offsets: KeepsOffsets::Always, tasks_max: None, finite: false, typed: false }
+        SourceTraits {
+            keeps_offsets: KeepsOffsets::Always,
+            tasks_max: None,
+            finite: false,
+            typed: false,
+            transactions: Err("it cannot"),
+        }
     }
     fn describe(_: &KafkaSource, pipeline: &str) -> String {
         format!("kafka for {pipeline}")

@@ -58,6 +58,7 @@ macro_rules! sink {
                     lanes: 1,
                     batch_records_max: None,
                     repeats: Repeats::Visible,
+                    transactions: Err("it cannot"),
                     value_format: None,
                 }
             }
@@ -227,6 +228,7 @@ macro_rules! source {
                     tasks_max: Some(1),
                     finite: true,
                     typed: false,
+                    transactions: Err("it cannot"),
                 }
             }
             fn describe(_: &$config, _: &str) -> String {

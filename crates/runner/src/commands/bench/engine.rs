@@ -39,6 +39,7 @@ async fn poll_alone(pipeline: &Pipeline) -> aqueduct_api::Result<Measured> {
         task: 0,
         tasks: 1,
         has_store: false,
+        kept_by_sink: false,
         resume: Default::default(),
         batch_records_max: limits.batch_records_max,
         batch_bytes_max: limits.batch_bytes_max,

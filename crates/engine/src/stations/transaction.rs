@@ -1,0 +1,85 @@
+//! Exactly once, at the end of station 7: the sink commits what it was given together with the offsets behind it, and only
+//! then does the ledger hear that batches are settled (invariant 10).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aqueduct_api::{BatchId, Error, Ownership, Result, Sink};
+use aqueduct_ledger::planted::{Bug, planted};
+use tokio::time::Instant;
+
+use super::write::{Taken, settle};
+use crate::budget::Budget;
+use crate::receipt::Book;
+use crate::status::Status;
+
+/// What the transactional sink of a task has and has not committed.
+pub(crate) struct Transaction {
+    book: Arc<Book>,
+    budget: Arc<Budget>,
+    interval: Duration,
+    /// Shows that the source still owns what it gave.
+    ownership: Option<Arc<dyn Ownership>>,
+    /// Ready, and nothing without the commit.
+    ready: Vec<Taken>,
+    /// When the first batch came that is not committed.
+    since: Option<Instant>,
+}
+
+impl Transaction {
+    pub(crate) fn new(
+        book: &Arc<Book>,
+        budget: &Arc<Budget>,
+        interval: Duration,
+        ownership: Option<Arc<dyn Ownership>>,
+    ) -> Self {
+        let (book, budget) = (Arc::clone(book), Arc::clone(budget));
+        Self { book, budget, interval, ownership, ready: Vec::new(), since: None }
+    }
+
+    /// The sink has taken a batch. True when it is time to commit: the sink holds what it has not committed, and the source
+    /// should not have to wait for the room.
+    pub(crate) fn took(&mut self) -> bool {
+        self.since.get_or_insert_with(Instant::now);
+        self.budget.is_half_used()
+    }
+
+    /// A batch is ready to be committed.
+    pub(crate) fn add(&mut self, taken: Taken) {
+        self.since.get_or_insert_with(Instant::now);
+        self.ready.push(taken);
+    }
+
+    /// When the next commit is due.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.since.map(|since| since + self.interval)
+    }
+
+    /// Commits everything that is ready, and settles it.
+    pub(crate) async fn commit(&mut self, sink: &mut dyn Sink, status: &Status) -> Result<()> {
+        if self.ready.is_empty() {
+            self.since = None;
+            return Ok(());
+        }
+        // The proof comes first: if partitions change hands between the two, the server refuses it.
+        let proof = self.ownership.as_ref().map(|ownership| ownership.proof()).transpose()?;
+        let ready: HashSet<BatchId> = self.ready.iter().map(|taken| taken.receipt.batch()).collect();
+        let mut offsets = self.book.ledger().moved_by(&ready).ok_or_else(given_up)?;
+        if planted(Bug::CommittedWithoutOffsets) {
+            offsets.clear();
+        }
+        let sink = sink.transactional().ok_or_else(|| Error::fatal("the sink keeps no offsets any more"))?;
+        sink.commit(&offsets, proof).await?;
+        self.since = None;
+        self.ready.drain(..).for_each(|taken| settle(status, taken));
+        Ok(())
+    }
+}
+
+fn given_up() -> Error {
+    Error::fatal(
+        "partitions were given up before what was read of them could be committed: the transaction is undone",
+    )
+    .remedy("the pipeline starts again from its stored offsets; see what the sink waited for")
+}

@@ -1,0 +1,47 @@
+//! `delivery:`, as far as a pair of ends can keep it: exactly once is never quietly weakened (invariant 10).
+
+use aqueduct_api::catalog::{ConfiguredSink, Repeats};
+
+use crate::ends::Reading;
+use crate::head::DeliveryHead;
+use crate::pipeline::{Delivery, Named, SourceBlock};
+use crate::tree::Node;
+
+/// What the file asks for, in the way in which these ends do it; what they cannot do is reported.
+pub(crate) fn resolve(
+    reading: &mut Reading<'_>,
+    root: &Node,
+    asked: DeliveryHead,
+    source: &SourceBlock,
+    sink: &Named<dyn ConfiguredSink>,
+) -> Delivery {
+    let Some(entry) = root.entry("delivery").filter(|_| matches!(asked, DeliveryHead::ExactlyOnce)) else {
+        return Delivery::AtLeastOnce;
+    };
+    let of_sink = sink.configured.traits();
+    if let Repeats::Absorbed(_) = of_sink.repeats {
+        return Delivery::ExactlyOnce { transactional: false };
+    }
+    let says = match (source.connector.configured.traits().transactions, of_sink.transactions) {
+        (Ok(from), Ok(to)) if from == to => {
+            // The embedded broker of `dev` knows no transactions.
+            return match reading.dev {
+                None => Delivery::ExactlyOnce { transactional: true },
+                Some(_) => Delivery::AtLeastOnce,
+            };
+        }
+        (_, Err(why)) => format!("the sink `{}` cannot write each record exactly once: {why}", sink.kind),
+        (Err(why), Ok(_)) => {
+            format!(
+                "the source `{}` cannot be read exactly once into the sink `{}`: {why}",
+                source.connector.kind, sink.kind
+            )
+        }
+        (Ok(from), Ok(to)) => {
+            format!("no transaction spans {from}, which is read, and {to}, which is written")
+        }
+    };
+    let remedy = "leave `delivery` out: nothing is lost, and after a crash a record may come again";
+    reading.report.say(entry.value.place(entry.at), "delivery", says).remedy(remedy);
+    Delivery::AtLeastOnce
+}
