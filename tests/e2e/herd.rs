@@ -27,6 +27,8 @@ pub(crate) struct Herd {
     pub(crate) sink: String,
     /// Each is a static member of the group.
     named: bool,
+    /// More lines of the file.
+    more: &'static str,
 }
 
 /// What the watcher saw.
@@ -44,7 +46,8 @@ impl Herd {
         kafka.create_topic(TOPIC, PARTITIONS);
         let source = ", session_timeout: 2s".to_owned();
         let (folder, brokers, topics) = (Folder::new("herd"), kafka.brokers(), format!("[{TOPIC}]"));
-        let mut herd = Self { kafka, folder, brokers, topics, source, sink: String::new(), named: false };
+        let mut herd =
+            Self { kafka, folder, brokers, topics, source, sink: String::new(), named: false, more: "" };
         herd.sink = herd.copying_to(COPY);
         herd
     }
@@ -69,6 +72,12 @@ impl Herd {
     /// The same as static members.
     pub(crate) fn named(mut self) -> Self {
         self.named = true;
+        self
+    }
+
+    /// The same with data and offsets in one transaction.
+    pub(crate) fn exactly_once(mut self) -> Self {
+        self.more = "delivery: exactly_once\n";
         self
     }
 
@@ -105,8 +114,8 @@ impl Herd {
         let text = format!(
             "pipeline: {PIPELINE}\n\
              source: {{ kafka: {{ connection: {{ brokers: \"{}\" }}, topics: {}{}{name} }} }}\n\
-             sink: {{ {sink} }}\n",
-            self.brokers, self.topics, self.source
+             sink: {{ {sink} }}\n{}",
+            self.brokers, self.topics, self.source, self.more
         );
         std::fs::write(folder.join("pipeline.yaml"), text).expect("a file");
         Aqueduct::spawn(&folder, &["run", "pipeline.yaml"], &[])

@@ -100,6 +100,28 @@ fn two_replicas_are_replaced_one_by_one_without_a_duplicate() {
     herd.check().assert_exact();
 }
 
+/// The same with transactions: what was on its way to the sink then is never seen by those who read committed records.
+#[test]
+fn a_runner_that_slept_too_long_writes_nothing_late_under_exactly_once() {
+    let herd = Herd::of(Kafka::start()).exactly_once();
+    herd.kafka.produce(&Load { topic: TOPIC.into(), ids: 0..600_000, keys: 997, rate: 0 });
+    let copied = || herd.kafka.progress(PIPELINE, TOPIC).iter().map(|(committed, _)| committed).sum::<i64>();
+    let mut sleeper = herd.run();
+    until("it commits", SOON, || (copied() > 20_000).then_some(()));
+    freeze(&sleeper);
+    let mut other = herd.run();
+    until("the other has gone on with all of them", SOON, || {
+        let ends = herd.kafka.progress(PIPELINE, TOPIC);
+        ends.iter().all(|(committed, end)| *committed > end / 2).then_some(())
+    });
+    thaw(&sleeper);
+    sleeper.says("it will be started again", SOON);
+    herd.until_done(SOON);
+    stop(&mut sleeper);
+    stop(&mut other);
+    herd.check().assert_exact();
+}
+
 /// One falls asleep in the middle of work, and wakes when another has all of its partitions. What was on its way to the
 /// sink then is written late, which no consumer group can prevent; nothing of it is committed.
 #[test]

@@ -196,16 +196,21 @@ fn a_storm_over_a_folder_loses_and_doubles_nothing() {
     storm(&herd, &ALL, 0xD1B5_4A32_D192_ED03, 20).assert_exact();
 }
 
-/// KIP-848: the broker shares the partitions out, and decides about sessions.
-#[test]
-fn a_storm_under_the_protocol_of_the_broker_loses_nothing() {
+/// KIP-848: a broker that decides soon.
+fn broker_decides() -> Kafka {
     let kafka = Kafka::new().set(
         "group.consumer.session.timeout.ms=3000\n\
          group.consumer.min.heartbeat.interval.ms=100\n\
          group.consumer.heartbeat.interval.ms=500",
     );
     kafka.start_again();
-    let herd = Herd::of(kafka).reading(", group_protocol: consumer");
+    kafka
+}
+
+/// KIP-848: the broker shares the partitions out, and decides about sessions.
+#[test]
+fn a_storm_under_the_protocol_of_the_broker_loses_nothing() {
+    let herd = Herd::of(broker_decides()).reading(", group_protocol: consumer");
     assert_nothing_lost(storm(&herd, &ALL, 0xA076_1D64_78BD_642F, 10));
 }
 
@@ -220,4 +225,17 @@ fn a_storm_under_an_eager_assignor_loses_nothing() {
 fn a_storm_of_static_members_loses_nothing() {
     let herd = Herd::of(Kafka::start()).named();
     assert_nothing_lost(storm(&herd, &ALL, 0x8EBC_6AF0_9C88_C6E3, 10));
+}
+
+/// Who was killed or frozen has committed all of a record or nothing, and who wakes up commits no more.
+#[test]
+fn a_storm_under_exactly_once_loses_and_doubles_nothing() {
+    let herd = Herd::of(Kafka::start()).exactly_once();
+    storm(&herd, &ALL, 0x1656_67B1_9E37_79F9, 20).assert_exact();
+}
+
+#[test]
+fn a_storm_of_transactions_under_the_protocol_of_the_broker_loses_and_doubles_nothing() {
+    let herd = Herd::of(broker_decides()).reading(", group_protocol: consumer").exactly_once();
+    storm(&herd, &ALL, 0x85EB_CA77_C2B2_AE63, 10).assert_exact();
 }

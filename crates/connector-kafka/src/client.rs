@@ -20,9 +20,11 @@ use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
 use rdkafka::metadata::Metadata;
+use rdkafka::producer::ProducerContext;
 
-pub(crate) use self::diagnose::{Deed, denial, fatal_denial, login};
+pub(crate) use self::diagnose::{Deed, denial, denied_transactions, fatal_denial, login};
 pub(crate) use self::properties::check as check_properties;
 pub(crate) use self::tokens::Tokens;
 pub(crate) use self::troubles::{Trouble, Troubles};
@@ -47,6 +49,12 @@ const UNACKNOWLEDGED_RECORDS_MAX: &str = "40000";
 const SILENCE_MS_MAX: &str = "10000";
 /// The largest batch that a producer makes of small records; a larger record travels alone.
 const PRODUCER_BATCH_BYTES: &str = "1000000";
+
+/// The property that says for how long the cluster waits for the end of a transaction, in milliseconds.
+const TRANSACTION_TIMEOUT: &str = "transaction.timeout.ms";
+/// Those who read committed records stand still for so long behind what a runner that was killed has left open. It must
+/// be longer than the patience with a silent broker.
+const TRANSACTION_MS_MAX: &str = "15000";
 
 /// The property that says how often the cluster's topics are looked at, in milliseconds.
 pub(crate) const REFRESH: &str = "topic.metadata.refresh.interval.ms";
@@ -87,8 +95,12 @@ pub(crate) fn consumer_config(
     Ok(client)
 }
 
-/// The properties of an idempotent producer.
-pub(crate) fn producer_config(config: &SinkConfig, client_id: &str) -> Result<ClientConfig, Error> {
+/// The properties of an idempotent producer, or of a transactional one.
+pub(crate) fn producer_config(
+    config: &SinkConfig,
+    client_id: &str,
+    transactional_id: Option<&str>,
+) -> Result<ClientConfig, Error> {
     let mut client = common(&config.connection, client_id)?;
     client.set("queue.buffering.max.messages", UNACKNOWLEDGED_RECORDS_MAX);
     client.set("queue.buffering.max.kbytes", UNACKNOWLEDGED_KIBIBYTES);
@@ -105,7 +117,18 @@ pub(crate) fn producer_config(config: &SinkConfig, client_id: &str) -> Result<Cl
     client.set("linger.ms", config.linger.0.as_millis().to_string());
     client.set("enable.idempotence", "true");
     client.set("acks", "all");
-    client.set("message.timeout.ms", "0");
+    match transactional_id {
+        None => {
+            client.set("message.timeout.ms", "0");
+        }
+        // The library gives up what is not acknowledged when the transaction is over.
+        Some(id) => {
+            client.set("transactional.id", id);
+            if client.get(TRANSACTION_TIMEOUT).is_none() {
+                client.set(TRANSACTION_TIMEOUT, TRANSACTION_MS_MAX);
+            }
+        }
+    }
     client.set("partitioner", "murmur2_random");
     // A topic is made as `on_missing_topic` says, never by chance of a broker's settings.
     client.set("allow.auto.create.topics", "false");
@@ -134,6 +157,12 @@ impl Caller {
 }
 
 impl ConsumerContext for Caller {}
+
+impl ProducerContext for Caller {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}
 
 impl ClientContext for Caller {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;

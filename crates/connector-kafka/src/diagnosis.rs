@@ -6,6 +6,7 @@ mod writing;
 
 mod connecting;
 mod reading;
+mod transactions;
 
 use std::fmt::{self, Display};
 
@@ -13,6 +14,7 @@ use aqueduct_api::{Error, ErrorKind, Finding, Problem};
 
 pub(crate) use self::connecting::*;
 pub(crate) use self::reading::*;
+pub(crate) use self::transactions::*;
 
 pub(crate) use self::writing::*;
 
@@ -58,6 +60,9 @@ pub const ALL: &[&Diagnosis] = &[
     &NOT_ENOUGH_REPLICAS,
     &NOT_ACKNOWLEDGED,
     &THROTTLED,
+    &TRANSACTION_UNDONE,
+    &PARTITIONS_LOST,
+    &PRODUCER_FENCED,
     &OFFSET_DELETED,
     &OFFSET_BEYOND_END,
     &OFFSETS_FORGOTTEN,
@@ -96,6 +101,7 @@ pub const ALL: &[&Diagnosis] = &[
     &TOPIC_DENIED,
     &GROUP_DENIED,
     &CLUSTER_DENIED,
+    &TRANSACTIONAL_ID_DENIED,
 ];
 
 /// A topic that is not there.

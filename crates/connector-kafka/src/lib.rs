@@ -26,7 +26,7 @@ pub use config::{
     Start, Tls, TopicSelection,
 };
 
-/// `kafka`: topics, read as a member of a consumer group and written by an idempotent producer.
+/// `kafka`: topics, read as a member of a consumer group and written by an idempotent or a transactional producer.
 pub struct Topics;
 
 #[async_trait]
@@ -46,23 +46,12 @@ impl SourceConnector for Topics {
     }
 
     fn traits(config: &SourceConfig) -> SourceTraits {
-        if !config.is_assigned() {
-            return SourceTraits {
-                keeps_offsets: KeepsOffsets::Always,
-                tasks_max: None,
-                finite: false,
-                typed: false,
-                transactions: Err("it cannot"),
-            };
-        }
-        let tasks_max = Some(config.partitions.values().map(Vec::len).sum());
-        SourceTraits {
-            keeps_offsets: KeepsOffsets::UnlessStored,
-            tasks_max,
-            finite: false,
-            typed: false,
-            transactions: Err("it cannot"),
-        }
+        let (keeps_offsets, tasks_max) = match config.is_assigned() {
+            false => (KeepsOffsets::Always, None),
+            true => (KeepsOffsets::UnlessStored, Some(config.partitions.values().map(Vec::len).sum())),
+        };
+        let transactions = config.transactions();
+        SourceTraits { keeps_offsets, tasks_max, finite: false, typed: false, transactions }
     }
 
     fn describe(config: &SourceConfig, pipeline: &str) -> String {
@@ -106,12 +95,12 @@ impl SinkConnector for Topics {
         problems
     }
 
-    fn traits(_: &SinkConfig) -> SinkTraits {
+    fn traits(config: &SinkConfig) -> SinkTraits {
         SinkTraits {
             lanes: 1,
             batch_records_max: None,
             repeats: Repeats::Visible,
-            transactions: Err("it cannot"),
+            transactions: Ok(config.connection.brokers.system()),
             value_format: None,
         }
     }
@@ -125,11 +114,14 @@ impl SinkConnector for Topics {
     }
 
     async fn open(config: Arc<SinkConfig>, context: SinkContext) -> Result<Box<dyn Sink>> {
+        if context.transactional {
+            return Ok(Box::new(sink::open_transactional(config, &context)?));
+        }
         Ok(Box::new(sink::open(config, &context)?))
     }
 
     async fn probe(config: Arc<SinkConfig>, context: ProbeContext) -> Vec<Finding> {
-        let ask = move || probe::sink(&config, &context.pipeline, context.patience);
+        let ask = move || probe::sink(&config, &context);
         tokio::task::spawn_blocking(ask).await.unwrap_or_default()
     }
 }

@@ -4,3 +4,4 @@
 
 pub(crate) mod batch_queue;
 pub(crate) mod topic;
+pub(crate) mod transactions;

@@ -5,19 +5,23 @@ mod reach;
 
 use std::time::Duration;
 
-use aqueduct_api::Finding;
+use aqueduct_api::catalog::ProbeContext;
+use aqueduct_api::{Finding, Verdict};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
+use rdkafka::producer::{Producer, ThreadedProducer};
 use tokio::time::Instant;
 
 use self::reach::{Visitor, brokers, certificate};
 use crate::client::{
-    Deed, consumer_config, credentials, denial, is_passing, near_topics, no_topic, producer_config,
+    Caller, Deed, consumer_config, credentials, denial, denied_transactions, is_passing, near_topics,
+    no_topic, producer_config,
 };
 use crate::config::{Connection, OnMissingTopic, SinkConfig, SourceConfig, TopicSelection};
 use crate::diagnosis::NO_BROKER;
+use crate::native::transactions::{self, Step};
 use crate::questions::rights::{self, Described, Topic};
 
 /// So many topics of a pattern are looked at one by one.
@@ -52,15 +56,22 @@ pub(crate) fn source(config: &SourceConfig, pipeline: &str, patience: Duration) 
 }
 
 /// Asks for a sink.
-pub(crate) fn sink(config: &SinkConfig, pipeline: &str, patience: Duration) -> Vec<Finding> {
+pub(crate) fn sink(config: &SinkConfig, context: &ProbeContext) -> Vec<Finding> {
+    let (pipeline, patience) = (&*context.pipeline, context.patience);
     let topics = match config.topic.constant() {
         Some(name) => Topics::Named(vec![name.to_owned()]),
         None => Topics::Template(config.topic.as_str()),
     };
     let creates = matches!(config.on_missing_topic, Some(OnMissingTopic::Create(_)));
     let wanted = Wanted { operation: "Write", topics, group: None, creates };
-    let client = producer_config(config, &format!("aqueduct-check-{pipeline}"));
-    cluster(&config.connection, client, &wanted, patience)
+    let client_id = format!("aqueduct-check-{pipeline}");
+    let client = producer_config(config, &client_id, None);
+    let mut findings = cluster(&config.connection, client, &wanted, patience);
+    // Where something is wrong already, a transaction would only say so again.
+    if context.transactional && findings.iter().all(|finding| finding.verdict != Verdict::Bad) {
+        findings.push(transactional_id(config, pipeline, &client_id, patience));
+    }
+    findings
 }
 
 fn cluster(
@@ -244,6 +255,34 @@ fn group(
         Err(code) => Finding::bad(
             format!("consumer group `{name}` cannot be described: {code}"),
             "see the brokers' logs",
+        ),
+    }
+}
+
+/// Whether a transactional id of this pipeline may be used: one is taken as a runner would take it.
+fn transactional_id(config: &SinkConfig, pipeline: &str, client_id: &str, patience: Duration) -> Finding {
+    let prefix = config.transactional_ids(pipeline);
+    let id = format!("{prefix}check");
+    let client = match producer_config(config, client_id, Some(&id)) {
+        Ok(client) => client,
+        Err(error) => return error.into(),
+    };
+    let producer: ThreadedProducer<Caller> = match client.create_with_context(Caller::new(&config.connection))
+    {
+        Ok(producer) => producer,
+        Err(error) => {
+            return Finding::bad(format!("the Kafka client refuses its settings: {error}"), "see `client`");
+        }
+    };
+    let timeout_ms = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
+    match transactions::init(producer.client(), timeout_ms) {
+        Step::Done => Finding::good(format!("transactional ids that begin with `{prefix}` may be used")),
+        Step::Over(RDKafkaErrorCode::TransactionalIdAuthorizationFailed, _) => {
+            denied_transactions(&config.connection, &id, &prefix).into()
+        }
+        Step::Again(says) | Step::Undo(says) | Step::Over(_, says) => Finding::bad(
+            format!("no transaction can be begun: {says}"),
+            "see the state of the topic `__transaction_state` and the brokers' logs",
         ),
     }
 }

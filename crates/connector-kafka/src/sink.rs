@@ -4,6 +4,7 @@
 mod deliveries;
 mod producer;
 mod topics;
+mod transaction;
 mod watch;
 
 use std::collections::HashSet;
@@ -20,6 +21,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use self::deliveries::{Answer, Deliveries, Pass, ticket};
 use self::producer::{Outbox, Reports};
 use self::topics::Topics;
+use self::transaction::TransactionSink;
 use crate::client::{Trouble, code_of};
 use crate::config::{SinkConfig, is_topic_name};
 use crate::diagnosis::TOPIC_NAME;
@@ -45,8 +47,22 @@ pub(crate) struct TopicsSink {
 
 /// Makes the producer; it connects in the background, and a broker that is away is waited for.
 pub(crate) fn open(config: Arc<SinkConfig>, context: &SinkContext) -> Result<TopicsSink> {
+    open_as(config, context, None)
+}
+
+/// The same with a producer of transactions.
+pub(crate) fn open_transactional(config: Arc<SinkConfig>, context: &SinkContext) -> Result<TransactionSink> {
+    let id = transaction::id(&config, context);
+    Ok(TransactionSink::new(open_as(config, context, Some(&id))?))
+}
+
+fn open_as(
+    config: Arc<SinkConfig>,
+    context: &SinkContext,
+    transactional_id: Option<&str>,
+) -> Result<TopicsSink> {
     let deliveries = Arc::new(Deliveries::new(&context.news));
-    let outbox = Outbox::open(&config, context, deliveries.clone())?;
+    let outbox = Outbox::open(&config, context, deliveries.clone(), transactional_id)?;
     let topics = Topics::new(config.clone());
     Ok(TopicsSink { config, outbox, deliveries, topics, to: None, held_for: HELD_MIN, topic: String::new() })
 }

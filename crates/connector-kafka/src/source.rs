@@ -4,6 +4,7 @@ mod halts;
 mod handoff;
 mod leaders;
 mod member;
+mod membership;
 mod pile;
 mod recover;
 mod remembered;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use aqueduct_api::catalog::SourceContext;
 use aqueduct_api::source::Lag;
-use aqueduct_api::{Error, Offsets, Partition, Polled, Result, Source};
+use aqueduct_api::{Error, Offsets, Ownership, Partition, Polled, Records, Result, Source};
 use async_trait::async_trait;
 use rdkafka::consumer::Consumer;
 use tokio::sync::oneshot::{self, error::TryRecvError};
@@ -26,8 +27,9 @@ use self::halts::Halts;
 pub(crate) use self::handoff::name_of;
 use self::handoff::{Batch, Ending, Given, Handoff, Signal};
 use self::member::{GroupConsumer, Keeping, Member};
+use self::membership::Membership;
 use self::pile::Bounds;
-use self::remembered::recall;
+use self::remembered::{recall, remember};
 use self::settings::Reading;
 use crate::client::{REFRESH, Troubles, consumer_config};
 use crate::config::SourceConfig;
@@ -43,6 +45,8 @@ pub(crate) struct TopicsSource {
     /// Weak: the event thread ends the consumer.
     consumer: Weak<GroupConsumer>,
     ended: Option<oneshot::Receiver<()>>,
+    /// The sink commits, in its transactions.
+    in_transactions: bool,
     /// The cluster and the group that keep the offsets, unless a store does.
     kept_by: Option<(String, String)>,
     /// What was ours until the end.
@@ -75,6 +79,7 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
         unknown: Default::default(),
     };
     let halts = member.halts.clone();
+    let in_transactions = member.keeping == Keeping::InTransactions;
     let kept_by = member.keeps().then(|| (member.brokers.clone(), member.group.clone()));
     let consumer: GroupConsumer = client
         .create_with_context(member)
@@ -85,7 +90,15 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
     let reading = Reading::of(config, context);
     let ended = threads::start(consumer, reading, Duration::from_millis(refresh_ms), bounds)
         .map_err(|error| Error::transient("cannot start the threads of the Kafka source").caused_by(error))?;
-    Ok(TopicsSource { handoff, halts, consumer: weak, ended: Some(ended), kept_by, left: Vec::new() })
+    Ok(TopicsSource {
+        handoff,
+        halts,
+        consumer: weak,
+        ended: Some(ended),
+        in_transactions,
+        kept_by,
+        left: Vec::new(),
+    })
 }
 
 #[async_trait]
@@ -106,6 +119,10 @@ impl Source for TopicsSource {
                 Some(Given::Signal(Signal::Revoked(partitions))) => {
                     return Ok(Polled::Revoked { partitions });
                 }
+                Some(Given::Signal(Signal::Begins(name, offset))) => {
+                    let resume_at = Offsets::from([(name, offset.to_string().into())]);
+                    return Ok(Polled::Batch { records: Records::default(), resume_at });
+                }
                 Some(Given::Signal(Signal::Failed(error))) => return Err(error),
                 None => {}
             }
@@ -123,7 +140,13 @@ impl Source for TopicsSource {
     /// not.
     async fn release(&mut self, offsets: &Offsets) -> Result<()> {
         self.handoff.release(offsets)?;
-        if let Some(consumer) = self.consumer.upgrade() {
+        if self.in_transactions {
+            self.handoff.committed_elsewhere();
+            if let Some((brokers, group)) = &self.kept_by {
+                let moved = offsets.iter().filter_map(|(name, at)| Some((name, at.parse().ok()?)));
+                moved.for_each(|(name, at)| remember(brokers, group, name.clone(), at));
+            }
+        } else if let Some(consumer) = self.consumer.upgrade() {
             consumer.context().commit(&consumer);
         }
         Ok(())
@@ -137,6 +160,10 @@ impl Source for TopicsSource {
             Some((partition, offset.to_string().into()))
         });
         Some(kept.collect())
+    }
+
+    fn ownership(&self) -> Option<Arc<dyn Ownership>> {
+        Some(Arc::new(Membership::of(&self.consumer)))
     }
 
     fn lag(&self) -> Vec<Lag> {

@@ -1,5 +1,6 @@
 //! What a test puts into a cluster, and what it reads from it past the runner.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -158,32 +159,40 @@ impl Kafka {
         self.scan(topic, |message| (message.partition(), time(message)))
     }
 
+    /// Reads what is committed, once no transaction is open.
     fn scan<T>(&self, topic: &str, look: impl Fn(&BorrowedMessage<'_>) -> T) -> Vec<T> {
-        let consumer: BaseConsumer<DefaultConsumerContext> =
-            self.client(&[("group.id", "outside-reader"), ("enable.auto.commit", "false")]);
+        let client = |isolation| -> BaseConsumer<DefaultConsumerContext> {
+            self.client(&[
+                ("group.id", "outside-reader"),
+                ("enable.auto.commit", "false"),
+                ("enable.partition.eof", "true"),
+                ("isolation.level", isolation),
+            ])
+        };
+        let (consumer, all) = (client("read_committed"), client("read_uncommitted"));
         let partitions = self.partitions(&consumer, topic);
-        let (mut seen, mut left) = (Vec::new(), 0);
+        let mut seen: Vec<Vec<T>> = partitions.iter().map(|_| Vec::new()).collect();
         let mut assignment = TopicPartitionList::new();
         for partition in &partitions {
-            let ends = || consumer.fetch_watermarks(topic, *partition, TIMEOUT).ok();
-            let (low, high) = server::until("the broker tells where a partition ends", TIMEOUT, ends);
-            seen.push((Vec::new(), high));
-            if low < high {
-                assignment.add_partition_offset(topic, *partition, Offset::Offset(low)).expect("an offset");
-                left += 1;
-            }
+            let low = server::until("what is written is committed or undone", TIMEOUT, || {
+                let (low, end) = all.fetch_watermarks(topic, *partition, TIMEOUT).ok()?;
+                (consumer.fetch_watermarks(topic, *partition, TIMEOUT).ok()?.1 >= end).then_some(low)
+            });
+            assignment.add_partition_offset(topic, *partition, Offset::Offset(low)).expect("an offset");
         }
         consumer.assign(&assignment).expect("an assignment");
-        while left > 0 {
-            let message = consumer.poll(TIMEOUT).expect("a record within 30 s").expect("a record");
-            let partition = partitions.iter().position(|id| *id == message.partition());
-            let Some((records, high)) = partition.and_then(|index| seen.get_mut(index)) else { continue };
-            if message.offset() < *high {
-                records.push(look(&message));
-                left -= usize::from(message.offset() + 1 == *high);
+        let mut left: BTreeSet<i32> = partitions.iter().copied().collect();
+        while !left.is_empty() {
+            match consumer.poll(TIMEOUT).expect("a record or the end within 30 s") {
+                Ok(message) => {
+                    let at = partitions.iter().position(|id| *id == message.partition());
+                    seen[at.expect("an assigned partition")].push(look(&message));
+                }
+                Err(KafkaError::PartitionEOF(partition)) => drop(left.remove(&partition)),
+                Err(error) => panic!("topic {topic} cannot be read: {error}"),
             }
         }
-        seen.into_iter().flat_map(|(records, _)| records).collect()
+        seen.into_iter().flatten().collect()
     }
 
     /// Records of a topic that a group has not committed yet.

@@ -6,7 +6,7 @@ use super::credentials::Principal;
 use crate::config::Connection;
 use crate::diagnosis::{
     CLUSTER_DENIED, GROUP_DENIED, LOGIN_REFUSED, MECHANISM_UNSUPPORTED, SASL_UNEXPECTED, TOKEN_MISSING,
-    TOPIC_DENIED, Told,
+    TOPIC_DENIED, TRANSACTIONAL_ID_DENIED, Told,
 };
 
 /// A login that failed, as the error callback tells it; `None` for everything else.
@@ -82,6 +82,18 @@ pub(crate) fn denial(
         ("group", &deed.group.unwrap_or("NAME")),
     ];
     Some(entry.told(&values))
+}
+
+/// A transactional id that may not be used.
+pub(crate) fn denied_transactions(connection: &Connection, transactional_id: &str, prefix: &str) -> Told {
+    let Principal { words, grantee } = Principal::of(connection);
+    TRANSACTIONAL_ID_DENIED.told(&[
+        ("brokers", &connection.brokers.0),
+        ("principal", &words),
+        ("grantee", &grantee),
+        ("transactional_id", &transactional_id),
+        ("prefix", &prefix),
+    ])
 }
 
 /// Why the library gives up for good, where it is a right: `Fatal error: Broker: Cluster authorization failed: Failed to

@@ -13,7 +13,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::Instant;
 
 use super::credentials::{self, Credentials, Fingerprint};
-use super::diagnose::{Deed, cluster_change, denial, login};
+use super::diagnose::{Deed, cluster_change, denial, denied_transactions, login};
 use super::knock::Way;
 use super::{LOOK_AGAIN, Tokens, code_of, exchange, is_connection};
 use crate::config::{Connection, Sasl};
@@ -125,6 +125,11 @@ impl Troubles {
     /// The error for a right that is missing, with what has to be granted; `None` for every other code.
     pub(crate) fn denied(&self, code: RDKafkaErrorCode, reason: &str, deed: Deed<'_>) -> Option<Error> {
         denial(&self.connection, code, reason, deed).map(|told| told.error(ErrorKind::Fatal))
+    }
+
+    /// The error for a transactional id that may not be used.
+    pub(crate) fn denied_transactions(&self, transactional_id: &str, prefix: &str) -> Error {
+        denied_transactions(&self.connection, transactional_id, prefix).error(ErrorKind::Fatal)
     }
 
     /// A line of the library's log; an error when it tells of something that ends the client.

@@ -176,6 +176,13 @@ impl Brokers {
     pub(crate) fn each(&self) -> impl Iterator<Item = &str> {
         self.0.split(',').map(str::trim)
     }
+
+    /// The cluster, the same for every order in which its brokers are named.
+    pub(crate) fn system(&self) -> String {
+        let mut brokers: Vec<&str> = self.each().collect();
+        brokers.sort_unstable();
+        format!("kafka at {}", brokers.join(","))
+    }
 }
 
 impl Properties {

@@ -25,6 +25,10 @@ pub struct SinkConfig {
     /// How long a record may wait for others to share its request.
     #[serde(default = "default_linger")]
     pub linger: Duration,
+    /// With `delivery: exactly_once`: what stands before the name of the pipeline in its transactional ids, for ACLs. Each
+    /// runner and task adds something of its own behind it.
+    #[serde(default)]
+    pub transactional_id_prefix: String,
     /// Any property of librdkafka, for this producer.
     #[serde(default)]
     pub client: Properties,
@@ -101,6 +105,11 @@ impl SinkConfig {
         let usual =
             if self.topic.constant().is_some() { OnMissingTopic::Wait } else { OnMissingTopic::SetAside };
         self.on_missing_topic.clone().unwrap_or(usual)
+    }
+
+    /// What all transactional ids of the pipeline begin with.
+    pub(crate) fn transactional_ids(&self, pipeline: &str) -> String {
+        format!("{}{pipeline}-", self.transactional_id_prefix)
     }
 
     /// What parsing alone cannot see.

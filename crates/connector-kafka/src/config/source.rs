@@ -196,6 +196,21 @@ impl SourceConfig {
         problems
     }
 
+    /// The system whose transactions can take the offsets along; or why there is none.
+    pub(crate) fn transactions(&self) -> Result<String, &'static str> {
+        if self.is_assigned() {
+            return Err(
+                "`partitions` are read without joining a group, and nothing but its generation fences off an owner that was frozen",
+            );
+        }
+        match self.isolation {
+            Isolation::ReadCommitted => Ok(self.connection.brokers.system()),
+            Isolation::ReadUncommitted => Err(
+                "`isolation: read_uncommitted` also reads what is undone later, and what is in the transaction of another runner",
+            ),
+        }
+    }
+
     /// No group is joined: the partitions are named one by one.
     pub(crate) fn is_assigned(&self) -> bool {
         !self.partitions.is_empty()

@@ -36,6 +36,8 @@ struct State {
     again: bool,
     /// Why it has to be sent again with care.
     doubt: Doubt,
+    /// Some record of a transaction did not pass.
+    marred: bool,
     /// Answers so far.
     answers: u64,
     /// When a batch was last answered in full, or came while none was open.
@@ -61,6 +63,15 @@ pub(crate) struct Doubt {
     pub(crate) suspects: usize,
 }
 
+/// Why a transaction did not pass.
+#[derive(Default)]
+pub(crate) struct Blame {
+    /// A topic takes none at the moment.
+    pub(crate) held: Option<Error>,
+    /// Refused in company, by the number of their batch and index: one of them is to blame, or all.
+    pub(crate) suspects: Vec<(usize, usize)>,
+}
+
 /// One batch that goes through the producer again.
 pub(crate) struct Pass {
     pub(crate) number: usize,
@@ -83,6 +94,8 @@ pub(crate) enum Answer {
     Suspected,
     /// Its topic takes none at the moment: it has to wait, and so has what follows it.
     Later(Error),
+    /// Its transaction is beyond repair, and it goes again in another one.
+    Undone,
     /// Nothing further passes.
     Failed(Error),
 }
@@ -134,6 +147,8 @@ impl Deliveries {
         open.unanswered -= 1;
         let whole = open.unanswered == 0;
         let mut news = whole;
+        // One that was never sent leaves a transaction as it is.
+        let passed = matches!(answer, Answer::Stored | Answer::Rejected(_));
         match answer {
             Answer::Stored => {}
             Answer::Rejected(error) => open.rejected.push((index, error)),
@@ -154,12 +169,14 @@ impl Deliveries {
                 state.doubt.held.get_or_insert(error);
                 news = true;
             }
+            Answer::Undone => news = true,
             Answer::Failed(error) => {
                 state.failure.get_or_insert(error);
                 news = true;
             }
         }
         state.answers += 1;
+        state.marred |= !passed;
         if whole {
             state.moved = Some(Instant::now());
         }
@@ -262,6 +279,42 @@ impl Deliveries {
             passes.push(Pass { number: first + at, batch: open.batch.clone(), indices, unsent });
         }
         passes
+    }
+
+    /// Whether some record since the last `clear` did not pass.
+    pub(crate) fn is_marred(&self) -> bool {
+        self.state().marred
+    }
+
+    /// The broker refused a record of the transaction.
+    pub(crate) fn mar(&self) {
+        self.state().marred = true;
+    }
+
+    /// What was refused for good since it was asked last: number of the batch, index, and why.
+    pub(crate) fn take_rejected(&self) -> Vec<(usize, usize, Error)> {
+        let mut state = self.state();
+        let first = state.first;
+        let of = |(at, open): (usize, &mut Open)| {
+            let rejected = std::mem::take(&mut open.rejected);
+            rejected.into_iter().map(move |(index, error)| (first + at, index, error))
+        };
+        state.open.iter_mut().enumerate().flat_map(of).collect()
+    }
+
+    /// Lets go of all batches: answers that come later are for nobody. Says why some did not pass.
+    pub(crate) fn clear(&self) -> Blame {
+        let mut state = self.state();
+        let doubt = std::mem::take(&mut state.doubt);
+        let mut suspects = Vec::new();
+        for open in std::mem::take(&mut state.open) {
+            if doubt.suspects > 0 {
+                suspects.extend(open.unsent.into_iter().map(|index| (state.first, index)));
+            }
+            state.first += 1;
+        }
+        (state.again, state.marred) = (false, false);
+        Blame { held: doubt.held, suspects }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

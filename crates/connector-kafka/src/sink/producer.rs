@@ -20,7 +20,7 @@ use super::topics::not_writable;
 use super::watch::{Throttled, Watch};
 use crate::client::{self, Deed, LOOK_AGAIN, Troubles, code_of, fatal_denial};
 use crate::config::SinkConfig;
-use crate::diagnosis::{RECORD_REFUSED, RECORD_TIME, RECORD_TOO_LARGE};
+use crate::diagnosis::{PRODUCER_FENCED, RECORD_REFUSED, RECORD_TIME, RECORD_TOO_LARGE};
 
 const REPORT_WAIT: Duration = Duration::from_millis(100);
 
@@ -44,13 +44,18 @@ impl Outbox {
         config: &Arc<SinkConfig>,
         context: &SinkContext,
         deliveries: Arc<Deliveries>,
+        transactional_id: Option<&str>,
     ) -> Result<Self> {
         let client_id = format!("aqueduct-{}-{}-{}", context.pipeline, context.task, context.lane);
         let troubles = Arc::new(Troubles::new(context.condition.clone(), &config.connection)?);
-        let client = client::producer_config(config, &client_id)?;
+        let client = client::producer_config(config, &client_id, transactional_id)?;
         let alone_above = client.get("batch.size").and_then(|bytes| bytes.parse().ok()).unwrap_or(usize::MAX);
         let judge = Judge {
             one_topic: config.topic.constant().is_some(),
+            fencing: transactional_id.map(|id| {
+                let prefix = config.transactional_ids(&context.pipeline);
+                Arc::new(Fencing { transactional_id: id.to_owned(), prefix })
+            }),
             troubles: troubles.clone(),
             alone_above,
             alone: Arc::default(),
@@ -131,10 +136,7 @@ impl ClientContext for Reports {
         let failure = match code_of(&error) {
             RDKafkaErrorCode::Fatal => {
                 let denied = fatal_denial(reason).and_then(|code| self.troubles.denied(code, reason, deed));
-                Some(denied.unwrap_or_else(|| {
-                    Error::fatal(format!("the Kafka producer gave up: {reason}"))
-                        .remedy("the pipeline starts again from its stored offsets")
-                }))
+                Some(denied.unwrap_or_else(|| self.judge.over(reason)))
             }
             _ => self.troubles.heard(&error, reason, deed),
         };
@@ -157,7 +159,10 @@ impl ProducerContext for Reports {
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
         let answer = match result {
             Ok(_) => Answer::Stored,
-            Err((error, message)) => self.judge.answer(error, message.topic(), size_of(message)),
+            Err((error, message)) => {
+                self.deliveries.mar();
+                self.judge.answer(error, message.topic(), size_of(message))
+            }
         };
         self.deliveries.answer(ticket, answer);
     }
@@ -170,11 +175,20 @@ fn size_of(message: &BorrowedMessage<'_>) -> usize {
     message.key_len() + message.payload_len() + headers
 }
 
+/// What concerns a transactional producer alone.
+pub(crate) struct Fencing {
+    transactional_id: String,
+    /// What all ids of the pipeline begin with.
+    prefix: String,
+}
+
 /// Knows what a refusal means for the record and for the pipeline.
 #[derive(Clone)]
 pub(crate) struct Judge {
     /// The file names the topic, no record does.
     one_topic: bool,
+    /// Of a transactional producer.
+    fencing: Option<Arc<Fencing>>,
     troubles: Arc<Troubles>,
     /// A record of more bytes travels alone in its request.
     alone_above: usize,
@@ -188,6 +202,21 @@ impl Judge {
         use RDKafkaErrorCode as Code;
         let code = code_of(error);
         match code {
+            Code::PurgeQueue
+            | Code::PurgeInflight
+            | Code::State
+            | Code::Fatal
+            | Code::Fenced
+            | Code::MessageTimedOut
+            | Code::InvalidProducerEpoch
+            | Code::InvalidProducerIdMapping
+            | Code::InvalidTransactionalState
+            | Code::UnknownProducerId
+            | Code::OutOfOrderSequenceNumber
+                if self.fencing.is_some() =>
+            {
+                Answer::Undone
+            }
             // The topic that the file names concerns every record, and a right can be granted. One that a record
             // names does not hold up the others.
             Code::TopicAuthorizationFailed if self.one_topic => {
@@ -226,6 +255,19 @@ impl Judge {
                 )
             }
         }
+    }
+
+    /// The producer is of no use any more, for this reason.
+    pub(crate) fn over(&self, reason: &str) -> Error {
+        let Some(Fencing { transactional_id, prefix }) = self.fencing.as_deref() else {
+            return Error::fatal(format!("the Kafka producer gave up: {reason}"))
+                .remedy("the pipeline starts again from its stored offsets");
+        };
+        if reason.contains("Transactional Id authorization failed") {
+            return self.troubles.denied_transactions(transactional_id, prefix);
+        }
+        let values: [(&str, &dyn Display); 2] = [("transactional_id", transactional_id), ("reason", &reason)];
+        PRODUCER_FENCED.error(ErrorKind::Fatal, &values)
     }
 
     fn is_alone(&self) -> bool {

@@ -42,6 +42,8 @@ struct State {
     /// A call of the data thread is under way.
     reading: bool,
     ending: Option<Ending>,
+    /// Partitions were taken away without a chance to drain them.
+    lost: bool,
     committing: Vec<Commit>,
     commit_again_at: Option<Instant>,
 }
@@ -89,6 +91,8 @@ pub(crate) struct Ownership {
 pub(crate) enum Signal {
     /// These are being given up.
     Revoked(Vec<Partition>),
+    /// This partition begins at this offset, which is to be stored before anything of it is read.
+    Begins(Partition, i64),
     /// The source failed.
     Failed(Error),
 }
@@ -180,6 +184,17 @@ impl Handoff {
         Ok(())
     }
 
+    /// What is released is committed already, by somebody else.
+    pub(crate) fn committed_elsewhere(&self) {
+        let mut state = self.state();
+        state.owned.values_mut().for_each(|owned| owned.committed = owned.released);
+    }
+
+    /// Whether partitions were lost.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.state().lost
+    }
+
     /// A copy of all that is owned.
     pub(crate) fn owned(&self) -> Vec<(Partition, Owned)> {
         self.state().owned.iter().map(|(name, owned)| (name.clone(), owned.clone())).collect()
@@ -255,6 +270,12 @@ impl Handoff {
         self.ready.notify_one();
     }
 
+    /// Partitions were lost, and nothing that was read of them may be committed any more: the source fails with this.
+    pub(crate) fn lose(&self, error: Error) {
+        self.state().lost = true;
+        self.fail(error);
+    }
+
     /// Returns when no call of the data thread is under way, and lets none begin until `resume`.
     pub(crate) fn pause(&self) {
         let mut state = self.state();
@@ -287,10 +308,16 @@ impl Handoff {
         state.owned.insert(name_of(topic, partition), owned);
     }
 
-    /// The group has nothing for this partition yet, and it begins at `offset`: that is committed like a
-    /// release.
-    pub(crate) fn begin_at(&self, topic: &str, partition: i32, offset: i64) {
-        if let Some(owned) = self.state().owned.get_mut(&name_of(topic, partition)) {
+    /// The group has nothing for this partition yet, and it begins at `offset`: that is committed like a release, or
+    /// `given` to the engine first, as a position without records.
+    pub(crate) fn begin_at(&self, topic: &str, partition: i32, offset: i64, given: bool) {
+        let mut state = self.state();
+        let name = name_of(topic, partition);
+        let Some(owned) = state.owned.get_mut(&name) else { return };
+        if given {
+            state.signals.push_back(Signal::Begins(name, offset));
+            self.ready.notify_one();
+        } else {
             owned.released = Some(offset);
             owned.committed = None;
         }

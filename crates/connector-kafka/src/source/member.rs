@@ -19,7 +19,7 @@ use super::remembered::remember;
 use super::start::{Known, Placed, place};
 use crate::client::{Deed, Trouble, Troubles, code_of};
 use crate::config::{OnLostOffsets, Start};
-use crate::diagnosis::GROUP_HAS_MEMBERS;
+use crate::diagnosis::{GROUP_HAS_MEMBERS, PARTITIONS_LOST};
 use crate::native::batch_queue::{self, BatchQueue};
 
 /// How long the last commit of what is given up may take.
@@ -60,6 +60,8 @@ pub(crate) enum Keeping {
     Joined,
     /// In the name of the group, which nobody joins.
     Named,
+    /// By the group, which is joined, and where the transactions of the sink put them.
+    InTransactions,
     /// By an offset store, which had these.
     Elsewhere(Offsets),
 }
@@ -76,7 +78,7 @@ impl Member {
 
     /// Starts a commit of what is released, if there is any and none is under way.
     pub(crate) fn commit(&self, consumer: &GroupConsumer) {
-        if !self.keeps() {
+        if !self.commits() {
             return;
         }
         let Some(commits) = self.handoff.next_commit() else {
@@ -97,7 +99,7 @@ impl Member {
     /// Commits until nothing is left, or until the time is over: what is left then is read again by the next
     /// owner.
     pub(crate) fn commit_last(&self, consumer: &GroupConsumer, of_all: bool) {
-        if !self.keeps() {
+        if !self.commits() {
             return;
         }
         let deadline = Instant::now() + LAST_COMMIT_TIMEOUT;
@@ -147,9 +149,19 @@ impl Member {
         }
     }
 
-    /// Whether offsets are committed.
+    /// Whether the group keeps the offsets, whoever puts them there.
     pub(crate) fn keeps(&self) -> bool {
         !matches!(self.keeping, Keeping::Elsewhere(_))
+    }
+
+    /// Whether this member commits them.
+    fn commits(&self) -> bool {
+        matches!(self.keeping, Keeping::Joined | Keeping::Named)
+    }
+
+    /// What begins at an offset that may be found differently next time: it is stored at once.
+    pub(crate) fn begin_at(&self, topic: &str, partition: i32, offset: i64) {
+        self.handoff.begin_at(topic, partition, offset, self.keeping == Keeping::InTransactions);
     }
 
     /// Where records are forwarded to, as long as the data thread takes them.
@@ -184,7 +196,7 @@ impl Member {
             queue.attach(topic, *partition);
             self.handoff.own(topic, *partition, *committed);
             if let Some(offset) = commit_now {
-                self.handoff.begin_at(topic, *partition, *offset);
+                self.begin_at(topic, *partition, *offset);
             }
         }
         self.handoff.resume();
@@ -219,6 +231,9 @@ impl Member {
             self.handoff.revoke(&names, lost);
             if !lost {
                 self.drain(consumer);
+            } else if self.keeping == Keeping::InTransactions {
+                // What was written of them is in a transaction that must not be committed: others own them now.
+                self.handoff.lose(PARTITIONS_LOST.error(ErrorKind::Fatal, &[("group", &self.group)]));
             }
             self.handoff.pause();
             self.handoff.forget(&names);

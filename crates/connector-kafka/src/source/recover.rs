@@ -313,7 +313,7 @@ impl Member {
             let moved = reposition(consumer, topic, partition, offset, || self.queue());
             self.handoff.own(topic, partition, committed);
             if commit {
-                self.handoff.begin_at(topic, partition, offset);
+                self.begin_at(topic, partition, offset);
             }
             moved
         } else {

@@ -41,6 +41,7 @@ impl Keeping {
         match config.is_assigned() {
             true if context.has_store => Keeping::Elsewhere(context.resume.clone()),
             true => Keeping::Named,
+            false if context.kept_by_sink => Keeping::InTransactions,
             false => Keeping::Joined,
         }
     }

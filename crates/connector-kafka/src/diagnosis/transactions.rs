@@ -1,0 +1,39 @@
+//! The troubles of `delivery: exactly_once`.
+
+use super::{Diagnosis, Reaction};
+
+/// ACLs of a transactional id.
+pub(crate) const TRANSACTIONAL_ID_DENIED: Diagnosis = Diagnosis {
+    id: "transactional-id-denied",
+    says: "{principal} may not use the transactional id `{transactional_id}`",
+    why: "No ACL of the cluster allows it. `delivery: exactly_once` writes in transactions, and each runner and task has an id of its own that begins with `transactional_id_prefix`, by default the name of the pipeline and a dash.",
+    remedy: "grant it: kafka-acls.sh --bootstrap-server {brokers} --add --allow-principal {grantee} --operation Write --operation Describe --transactional-id {prefix} --resource-pattern-type prefixed",
+    reaction: Reaction::Restarts,
+};
+
+/// Somebody else has the id, or the coordinator lost patience.
+pub(crate) const PRODUCER_FENCED: Diagnosis = Diagnosis {
+    id: "producer-fenced",
+    says: "the cluster has fenced off the producer of the transactional id `{transactional_id}`: {reason}",
+    why: "The runner was frozen or cut off for longer than `transaction.timeout.ms` (15 s unless `client` says otherwise), so that the cluster undid its transaction; or another producer uses the same id. What was not committed is not seen by those who read committed records.",
+    remedy: "the pipeline starts again from its committed offsets; if it happens again, see what stops the runner for so long",
+    reaction: Reaction::Restarts,
+};
+
+/// It is undone, and written again.
+pub(crate) const TRANSACTION_UNDONE: Diagnosis = Diagnosis {
+    id: "transaction-undone",
+    says: "a transaction was undone and is written again: {reason}",
+    why: "A rebalance fell between two steps of the transaction, a record in it was refused, or brokers were away for too long. Those who read committed records see none of it; what is written again takes new room in the topic.",
+    remedy: "none is needed, unless it happens all the time",
+    reaction: Reaction::Waits,
+};
+
+/// The group gave the partitions to others.
+pub(crate) const PARTITIONS_LOST: Diagnosis = Diagnosis {
+    id: "partitions-lost",
+    says: "group `{group}` took partitions away while a transaction was open: it is not committed",
+    why: "The runner was frozen or cut off for longer than the session, so that others read its partitions now, from what was committed. Under `delivery: exactly_once` nothing of the open transaction may be seen, so the pipeline starts again.",
+    remedy: "the pipeline starts again from its committed offsets; if it happens again, see what stops the runner for so long, or raise session_timeout",
+    reaction: Reaction::Restarts,
+};

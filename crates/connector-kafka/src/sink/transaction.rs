@@ -1,0 +1,325 @@
+//! The sink of `delivery: exactly_once`: what it is given goes into a transaction, which is committed together with the
+//! offsets of the source's group (KIP-98, KIP-447) or undone and written again. The batches of the open transaction stay
+//! here for that.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
+
+use aqueduct_api::catalog::SinkContext;
+use aqueduct_api::{
+    Batch, BatchId, Error, ErrorKind, Offsets, Proof, Rejected, Result, Sink, Transactional, Written,
+};
+use async_trait::async_trait;
+use rdkafka::client::Client;
+use rdkafka::producer::Producer;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::TopicsSink;
+use super::deliveries::{Answer, Blame, ticket};
+use super::producer::Reports;
+use crate::config::SinkConfig;
+use crate::diagnosis::TRANSACTION_UNDONE;
+use crate::native::transactions::{self, GroupMetadata, Step};
+
+/// How long one call of the library may take before it is made again: as long as that a stop may have to wait.
+const CALL_MS_MAX: i32 = 1_000;
+
+/// What no other process has. A pipeline that starts again in this one takes its own id over, and with it undoes at once
+/// what it had left open.
+static PROCESS: LazyLock<String> = LazyLock::new(|| format!("{:016x}", RandomState::new().hash_one(())));
+
+/// The transactional id of this task. Who may commit is decided by the group's generation and not by the id, so it need not
+/// be the same after a restart.
+pub(super) fn id(config: &SinkConfig, context: &SinkContext) -> String {
+    format!("{}{}-{}", config.transactional_ids(&context.pipeline), *PROCESS, context.task)
+}
+
+/// See the file's header.
+pub(crate) struct TransactionSink {
+    inner: TopicsSink,
+    phase: Phase,
+    /// What the transaction is made of, in order.
+    kept: Vec<Kept>,
+    /// So many of them were reported as ready.
+    ready: usize,
+    /// Which of them a ticket names.
+    numbers: HashMap<usize, usize>,
+}
+
+/// A record, by its place in what is kept and its index there.
+type Suspect = (usize, usize);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No transaction is open, and nothing waits for one.
+    Idle,
+    /// What is kept was given to the producer.
+    Open,
+    /// The transaction has to be undone.
+    Marred,
+    /// It is undone, and what is kept has to be written again.
+    Undone,
+}
+
+struct Kept {
+    batch: Arc<Batch>,
+    /// Records that never pass, by index; the reason until it was told.
+    refused: BTreeMap<usize, Option<Error>>,
+}
+
+impl TransactionSink {
+    pub(super) fn new(inner: TopicsSink) -> Self {
+        Self { inner, phase: Phase::Idle, kept: Vec::new(), ready: 0, numbers: HashMap::new() }
+    }
+
+    /// A call of the library that waits for a broker, on a thread where that harms nobody.
+    async fn call(&self, call: impl FnOnce(&Client<Reports>) -> Step + Send + 'static) -> Result<Step> {
+        let producer = Arc::clone(&self.inner.outbox.reporting.producer);
+        let step = tokio::task::spawn_blocking(move || call(producer.client())).await;
+        let step =
+            step.map_err(|error| Error::fatal("a call of the Kafka client panicked").caused_by(error))?;
+        if let Step::Again(_) = &step {
+            // Somebody has to ask whether any broker answers.
+            self.inner.outbox.reporting.troubles.suspect();
+        }
+        Ok(step)
+    }
+
+    fn over(&self, says: &str) -> Error {
+        self.inner.outbox.judge.over(says)
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        match transactions::begin(self.inner.outbox.reporting.producer.client()) {
+            Step::Done => {
+                self.phase = Phase::Open;
+                Ok(())
+            }
+            Step::Again(says) | Step::Undo(says) => {
+                self.phase = Phase::Marred;
+                Err(undone(&says))
+            }
+            Step::Over(_, says) => Err(self.over(&says)),
+        }
+    }
+
+    /// Gives the producer records of one batch that is kept, but for what is refused.
+    async fn give(&mut self, at: usize, chosen: impl Fn(usize) -> bool) -> Result<()> {
+        let batch = Arc::clone(&self.kept[at].batch);
+        let number = self.inner.deliveries.open(&batch);
+        self.numbers.insert(number, at);
+        for (index, record) in batch.records.iter().enumerate() {
+            let ticket = ticket(number, index);
+            if chosen(index) && !self.kept[at].refused.contains_key(&index) {
+                self.inner.send(record, ticket).await?;
+            } else {
+                self.inner.deliveries.answer(ticket, Answer::Stored);
+            }
+        }
+        self.inner.deliveries.all_given(number);
+        Ok(())
+    }
+
+    async fn answered(&self) -> Result<()> {
+        while !self.inner.deliveries.all_answered() {
+            self.inner.deliveries.news().await?;
+        }
+        self.inner.deliveries.check()
+    }
+
+    /// Notes which records of the transaction, or of a trial, were refused for good.
+    fn note_refused(&mut self) {
+        for (number, index, error) in self.inner.deliveries.take_rejected() {
+            if let Some(kept) = self.numbers.get(&number).and_then(|at| self.kept.get_mut(*at)) {
+                kept.refused.entry(index).or_insert(Some(error));
+            }
+        }
+    }
+
+    /// Undoes what is open; the suspects are known by their place in what is kept.
+    async fn undo(&mut self) -> Result<Blame> {
+        self.phase = Phase::Marred;
+        match self.call(|producer| transactions::abort(producer, CALL_MS_MAX)).await? {
+            Step::Done => {}
+            Step::Again(says) | Step::Undo(says) => return Err(undone(&says)),
+            Step::Over(_, says) => return Err(self.over(&says)),
+        }
+        // The call has waited for the answers of what was sent, and of what was thrown away.
+        self.inner.deliveries.check()?;
+        self.note_refused();
+        let Blame { held, suspects } = self.inner.deliveries.clear();
+        let known = |(number, index)| Some((*self.numbers.get(&number)?, index));
+        let suspects = suspects.into_iter().filter_map(known).collect();
+        self.numbers.clear();
+        self.phase = Phase::Undone;
+        Ok(Blame { held, suspects })
+    }
+
+    /// Finds out why a transaction did not pass, so that the next one may: records that were refused in company are tried
+    /// in ever smaller groups, each in a transaction that is undone.
+    async fn resolve(&mut self) -> Result<()> {
+        let Blame { held, suspects } = self.undo().await?;
+        let mut groups = vec![suspects];
+        if let Some(error) = held {
+            self.inner.hold(&error).await;
+            return Ok(());
+        }
+        while let Some(mut group) = groups.pop().filter(|group| !group.is_empty()) {
+            let half = group.split_off(group.len() / 2);
+            for half in [group, half].into_iter().filter(|half| !half.is_empty()) {
+                groups.extend(Some(self.try_out(&half).await?).filter(|suspects| !suspects.is_empty()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends these records and undoes it; those that were refused again in company come back.
+    async fn try_out(&mut self, group: &[Suspect]) -> Result<Vec<Suspect>> {
+        self.begin()?;
+        self.inner.outbox.judge.alone.store(group.len() == 1, Ordering::Release);
+        for chunk in group.chunk_by(|(one, _), (other, _)| one == other) {
+            let chosen: HashSet<usize> = chunk.iter().map(|(_, index)| *index).collect();
+            self.give(chunk[0].0, |index| chosen.contains(&index)).await?;
+        }
+        let answered = self.answered().await;
+        self.inner.outbox.judge.alone.store(false, Ordering::Release);
+        answered?;
+        Ok(self.undo().await?.suspects)
+    }
+
+    /// Brings what is kept to the state in which only the commit is missing.
+    async fn make_ready(&mut self) -> Result<()> {
+        loop {
+            match self.phase {
+                Phase::Idle => return Ok(()),
+                Phase::Marred => self.resolve().await?,
+                Phase::Undone => {
+                    self.begin()?;
+                    for at in 0..self.kept.len() {
+                        self.give(at, |_| true).await?;
+                    }
+                }
+                Phase::Open => {
+                    while !self.inner.deliveries.all_answered() && !self.inner.deliveries.is_marred() {
+                        self.inner.deliveries.news().await?;
+                    }
+                    self.inner.deliveries.check()?;
+                    if !self.inner.deliveries.is_marred() {
+                        self.note_refused();
+                        self.inner.passed();
+                        return Ok(());
+                    }
+                    tracing::info!(batches = self.kept.len(), "a transaction is undone and written again");
+                    self.phase = Phase::Marred;
+                }
+            }
+        }
+    }
+
+    /// Makes one step of the commit, however long the brokers are away.
+    async fn insist(
+        &mut self,
+        step: impl Fn(&Client<Reports>) -> Step + Clone + Send + 'static,
+    ) -> Result<()> {
+        loop {
+            self.inner.deliveries.check()?;
+            match self.call(step.clone()).await? {
+                Step::Done => return Ok(()),
+                Step::Again(says) => tracing::debug!(says, "a transaction is not committed yet"),
+                Step::Undo(says) => {
+                    self.phase = Phase::Marred;
+                    return Err(undone(&says));
+                }
+                Step::Over(_, says) => return Err(self.over(&says)),
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Sink for TransactionSink {
+    async fn write(&mut self, batch: &Arc<Batch>) -> Result<Written> {
+        if self.phase == Phase::Idle {
+            self.begin()?;
+        }
+        self.kept.push(Kept { batch: Arc::clone(batch), refused: BTreeMap::new() });
+        // What is undone is written again as a whole, with the next flush.
+        if self.phase == Phase::Open
+            && let Err(error) = self.give(self.kept.len() - 1, |_| true).await
+        {
+            self.kept.pop();
+            self.phase = Phase::Marred;
+            return Err(error);
+        }
+        Ok(Written::nothing())
+    }
+
+    async fn flush(&mut self) -> Result<Written> {
+        self.make_ready().await?;
+        let ids: Vec<BatchId> = self.kept[self.ready..].iter().map(|kept| kept.batch.id).collect();
+        self.ready = self.kept.len();
+        let mut rejected = Vec::new();
+        for Kept { batch, refused } in &mut self.kept {
+            for (index, error) in refused {
+                if let (Some(error), Some(record)) = (error.take(), batch.records.get(*index)) {
+                    rejected.push(Rejected { record: record.clone(), error });
+                }
+            }
+        }
+        Ok(Written { rejected, ..Written::batches(ids) })
+    }
+
+    fn transactional(&mut self) -> Option<&mut dyn Transactional> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Transactional for TransactionSink {
+    /// The source's group has the offsets, in the same cluster.
+    async fn stored(&mut self) -> Result<Option<Offsets>> {
+        self.insist(|producer| transactions::init(producer, CALL_MS_MAX)).await?;
+        Ok(None)
+    }
+
+    async fn commit(&mut self, offsets: &Offsets, proof: Option<Proof>) -> Result<()> {
+        let proof = proof.and_then(|proof| proof.downcast::<GroupMetadata>().ok());
+        let metadata = proof.ok_or_else(|| Error::fatal("the source shows no membership of a group"))?;
+        let list = list_of(offsets)?;
+        match self.phase {
+            Phase::Idle => self.begin()?,
+            Phase::Open => {}
+            Phase::Marred | Phase::Undone => return Err(undone("it was marred meanwhile")),
+        }
+        let shared = Arc::new((list, *metadata));
+        self.insist(move |producer| transactions::add_offsets(producer, &shared.0, &shared.1, CALL_MS_MAX))
+            .await?;
+        self.insist(|producer| transactions::commit(producer, CALL_MS_MAX)).await?;
+        self.inner.deliveries.clear();
+        self.kept.clear();
+        self.numbers.clear();
+        (self.ready, self.phase) = (0, Phase::Idle);
+        Ok(())
+    }
+}
+
+/// `topic/3` and the like, as the library takes it.
+fn list_of(offsets: &Offsets) -> Result<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for (name, position) in offsets {
+        let parsed = || {
+            let (topic, partition) = name.rsplit_once('/')?;
+            Some((topic, partition.parse().ok()?, Offset::Offset(position.parse().ok()?)))
+        };
+        let wrong = || Error::fatal("a position is not that of a Kafka partition").with("partition", name);
+        let (topic, partition, offset) = parsed().ok_or_else(wrong)?;
+        list.add_partition_offset(topic, partition, offset).map_err(|error| wrong().caused_by(error))?;
+    }
+    Ok(list)
+}
+
+fn undone(reason: &str) -> Error {
+    TRANSACTION_UNDONE.error(ErrorKind::Transient, &[("reason", &reason)])
+}
