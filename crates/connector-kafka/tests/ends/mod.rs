@@ -180,6 +180,17 @@ pub async fn open_source_with(
     config: Value,
     batch_records_max: usize,
 ) -> Reader {
+    open_source_kept(brokers, pipeline, config, batch_records_max, false).await
+}
+
+/// The same; `kept_by_sink` where a sink commits the offsets.
+pub async fn open_source_kept(
+    brokers: &str,
+    pipeline: &str,
+    config: Value,
+    batch_records_max: usize,
+    kept_by_sink: bool,
+) -> Reader {
     let config = with(json!({ "connection": { "brokers": brokers } }), config);
     let configured = Catalog::default().source::<Topics>().sources["kafka"].configure(config).unwrap();
     let condition = Condition::default();
@@ -188,7 +199,7 @@ pub async fn open_source_with(
         task: 0,
         tasks: 1,
         has_store: false,
-        kept_by_sink: false,
+        kept_by_sink,
         resume: Offsets::new(),
         batch_records_max,
         batch_bytes_max: 1 << 20,
@@ -267,14 +278,19 @@ pub struct Writer {
 }
 
 pub async fn open_sink(brokers: &str, config: Value) -> Writer {
+    open_sink_of(brokers, "writer", config, false).await
+}
+
+/// The same, with transactions or without.
+pub async fn open_sink_of(brokers: &str, pipeline: &str, config: Value, transactional: bool) -> Writer {
     let config = with(json!({ "connection": { "brokers": brokers } }), config);
     let configured = Catalog::default().sink::<Topics>().sinks["kafka"].configure(config).unwrap();
     let condition = Condition::default();
     let context = SinkContext {
-        pipeline: "writer".into(),
+        pipeline: pipeline.into(),
         task: 0,
         lane: 0,
-        transactional: false,
+        transactional,
         condition: condition.clone(),
         news: Default::default(),
     };

@@ -1,0 +1,239 @@
+//! Exactly once: data and offsets are seen together or not at all, whatever happens to a transaction.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod ends;
+
+use std::time::Duration;
+
+use aqueduct_api::catalog::ProbeContext;
+use aqueduct_api::{Catalog, Error, ErrorKind, Offsets, Polled};
+use aqueduct_connector_kafka::Topics;
+use aqueduct_tests::Kafka;
+use ends::{
+    PATIENCE, Reader, Writer, broker, committed, create, fill, open_sink_of, open_source_kept, record, text,
+    with,
+};
+use serde_json::{Value, json};
+use tokio::task::block_in_place;
+use tokio::time::{Instant, timeout};
+
+async fn transactional(brokers: &str, pipeline: &str, config: Value) -> Writer {
+    open_sink_of(brokers, pipeline, with(config, json!({ "compression": "none" })), true).await
+}
+
+async fn source(kafka: &Kafka, group: &str, topic: &str, more: Value) -> Reader {
+    let config = with(json!({ "topics": [topic] }), more);
+    open_source_kept(&kafka.brokers(), group, config, 1_000, true).await
+}
+
+async fn take_over(writer: &mut Writer) -> Result<(), Error> {
+    let stored = timeout(PATIENCE, writer.sink.transactional().unwrap().stored()).await.unwrap()?;
+    assert_eq!(stored, None, "the group has the offsets");
+    Ok(())
+}
+
+/// As the engine commits: with the proof of this moment.
+async fn commit(writer: &mut Writer, reader: &Reader, offsets: &Offsets) -> Result<(), Error> {
+    let ownership = reader.source.ownership().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let proof = loop {
+        match ownership.proof() {
+            Err(error) if error.kind() == ErrorKind::Transient && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            proof => break proof?,
+        }
+    };
+    timeout(PATIENCE, writer.sink.transactional().unwrap().commit(offsets, Some(proof))).await.unwrap()
+}
+
+/// What somebody sees who reads committed records.
+fn seen(kafka: &Kafka, topic: &str) -> Vec<String> {
+    let values = block_in_place(|| kafka.read_values(topic));
+    values.into_iter().map(|(_, _, value)| String::from_utf8(value.unwrap()).unwrap()).collect()
+}
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_and_offsets_are_committed_together() {
+    let kafka = broker();
+    create(&kafka, "both.in", 1, &[]).await;
+    create(&kafka, "both.out", 1, &[]).await;
+    fill(&kafka, "both.in", 0..200, 1_000).await;
+    let mut writer = transactional(&kafka.brokers(), "both", json!({ "topic": "both.out" })).await;
+    take_over(&mut writer).await.unwrap();
+    let mut reader = source(&kafka, "both", "both.in", json!({})).await;
+    let (records, offsets) = reader.read(200).await;
+    writer.write(records[..150].to_vec()).await.unwrap();
+    writer.write(records[150..].to_vec()).await.unwrap();
+    writer.flush().await.unwrap();
+    // It is in the topic by now, and nobody is told.
+    assert_eq!(committed(&kafka, "both", "both.in", 1).await, [None]);
+    commit(&mut writer, &reader, &offsets).await.unwrap();
+    assert_eq!(committed(&kafka, "both", "both.in", 1).await, [Some(200)]);
+    assert_eq!(seen(&kafka, "both.out"), numbers(0..200));
+    // Positions alone are committed as well, and a source that is told of it commits nothing itself.
+    let further = Offsets::from([("both.in/0".into(), "180".into())]);
+    commit(&mut writer, &reader, &further).await.unwrap();
+    reader.source.release(&offsets).await.unwrap();
+    reader.source.close().await.unwrap();
+    assert_eq!(committed(&kafka, "both", "both.in", 1).await, [Some(180)]);
+}
+
+/// One record in the middle of a request is refused, and with it the whole transaction: it is found out which.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_record_is_set_aside_and_the_rest_committed_once() {
+    let kafka = broker();
+    create(&kafka, "poison.in", 1, &[]).await;
+    create(
+        &kafka,
+        "poison.out",
+        1,
+        &[("max.message.bytes", "20000"), ("message.timestamp.after.max.ms", "60000")],
+    )
+    .await;
+    let mut writer = transactional(&kafka.brokers(), "poison", json!({ "topic": "poison.out" })).await;
+    take_over(&mut writer).await.unwrap();
+    let reader = source(&kafka, "poison", "poison.in", json!({})).await;
+    let batch = |range: std::ops::Range<usize>| -> Vec<_> {
+        range.map(|number| record("t", Some("k"), &number.to_string())).collect()
+    };
+    let mut records = batch(0..100);
+    let large = "x".repeat(30_000);
+    records.insert(40, record("t", Some("k"), &large));
+    writer.write(records).await.unwrap();
+    let mut records = batch(100..200);
+    let mut late = record("t", Some("k"), "late");
+    late.timestamp_us = Some(4_000_000_000_000_000);
+    records.insert(70, late);
+    writer.write(records).await.unwrap();
+    timeout(PATIENCE, writer.flush()).await.unwrap().unwrap();
+    let mut refused: Vec<String> = writer.rejected.iter().map(|it| it.error.to_string()).collect();
+    refused.sort();
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    assert!(
+        refused[0].starts_with("the record of 30001 bytes is too large for topic `poison.out`"),
+        "{refused:?}"
+    );
+    assert!(refused[1].starts_with("topic `poison.out` refuses the record for its timestamp"), "{refused:?}");
+    assert_eq!(text(&writer.rejected[0].record.value), large);
+    commit(&mut writer, &reader, &Offsets::from([("poison.in/0".into(), "0".into())])).await.unwrap();
+    assert_eq!(seen(&kafka, "poison.out"), numbers(0..200));
+    // It goes on as if nothing had been.
+    writer.write(batch(200..300)).await.unwrap();
+    writer.flush().await.unwrap();
+    commit(&mut writer, &reader, &Offsets::from([("poison.in/0".into(), "0".into())])).await.unwrap();
+    assert_eq!(seen(&kafka, "poison.out"), numbers(0..300));
+    assert_eq!(writer.rejected.len(), 2);
+}
+
+/// Between the proof and the commit the partitions go to somebody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_for_partitions_that_moved_is_undone() {
+    let kafka = broker();
+    create(&kafka, "moved.in", 1, &[]).await;
+    create(&kafka, "moved.out", 1, &[]).await;
+    fill(&kafka, "moved.in", 0..50, 1_000).await;
+    let mut writer = transactional(&kafka.brokers(), "moved", json!({ "topic": "moved.out" })).await;
+    take_over(&mut writer).await.unwrap();
+    let mut early = source(&kafka, "moved", "moved.in", json!({})).await;
+    let (records, offsets) = early.read(50).await;
+    writer.write(records).await.unwrap();
+    writer.flush().await.unwrap();
+    let old = early.source.ownership().unwrap().proof().unwrap();
+    early.source.close().await.unwrap();
+    let mut late = source(&kafka, "moved", "moved.in", json!({})).await;
+    late.read(50).await;
+    let error = writer.sink.transactional().unwrap().commit(&offsets, Some(old)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Transient);
+    assert!(error.says().starts_with("a transaction was undone and is written again: "), "{error}");
+    assert!(early.source.ownership().unwrap().proof().is_err());
+    assert_eq!(committed(&kafka, "moved", "moved.in", 1).await, [None]);
+    writer.flush().await.unwrap();
+    commit(&mut writer, &late, &offsets).await.unwrap();
+    assert_eq!(seen(&kafka, "moved.out"), numbers(0..50));
+    assert_eq!(committed(&kafka, "moved", "moved.in", 1).await, [Some(50)]);
+}
+
+/// A pipeline that starts again in its process undoes what it had left open, and the earlier one is fenced off.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_earlier_producer_of_the_same_id_is_fenced() {
+    let kafka = broker();
+    create(&kafka, "fenced.in", 1, &[]).await;
+    create(&kafka, "fenced.out", 1, &[]).await;
+    let reader = source(&kafka, "fenced", "fenced.in", json!({})).await;
+    let config = json!({ "topic": "fenced.out" });
+    let mut early = transactional(&kafka.brokers(), "fenced", config.clone()).await;
+    take_over(&mut early).await.unwrap();
+    early.write(vec![record("t", None, "early")]).await.unwrap();
+    early.flush().await.unwrap();
+    let mut late = transactional(&kafka.brokers(), "fenced", config).await;
+    take_over(&mut late).await.unwrap();
+    let nowhere = Offsets::from([("fenced.in/0".into(), "0".into())]);
+    let error = commit(&mut early, &reader, &nowhere).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fatal);
+    let says = "the cluster has fenced off the producer of the transactional id `fenced-";
+    assert!(error.says().starts_with(says), "{error}");
+    late.write(vec![record("t", None, "late")]).await.unwrap();
+    late.flush().await.unwrap();
+    commit(&mut late, &reader, &nowhere).await.unwrap();
+    assert_eq!(seen(&kafka, "fenced.out"), ["late"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transactional_id_needs_a_right() {
+    let kafka = broker();
+    create(&kafka, "ids.out", 1, &[]).await;
+    let tls = json!({ "ca": kafka.certificate("ca.crt"), "certificate": kafka.certificate("client.crt"),
+        "key": kafka.certificate("client.key") });
+    let connection = json!({ "brokers": kafka.tls_brokers(), "tls": tls });
+    let config = json!({ "connection": connection, "topic": "ids.out", "transactional_id_prefix": "team." });
+    block_in_place(|| kafka.allow("User:client", "topic:ids.out", &["Write"]));
+    let mut writer = open_sink_of("", "ids", config.clone(), true).await;
+    let error = take_over(&mut writer).await.unwrap_err();
+    let says = "the user of certificate `CN=client` may not use the transactional id `team.ids-";
+    assert!(error.says().starts_with(says), "{error}");
+    let probed = async || {
+        let sink = Catalog::default().sink::<Topics>().sinks["kafka"].configure(config.clone()).unwrap();
+        let context =
+            ProbeContext { pipeline: "ids".into(), transactional: true, patience: Duration::from_secs(10) };
+        sink.probe(context).await.last().unwrap().to_string()
+    };
+    let found = probed().await;
+    assert!(
+        found.starts_with(says)
+            && found.contains("--transactional-id team.ids- --resource-pattern-type prefixed"),
+        "{found}"
+    );
+    block_in_place(|| kafka.allow("User:client", "transactional-id:team.ids-*", &["Write", "Describe"]));
+    assert_eq!(probed().await, "transactional ids that begin with `team.ids-` may be used");
+    let mut writer = open_sink_of("", "ids", config.clone(), true).await;
+    take_over(&mut writer).await.unwrap();
+}
+
+/// A position that would be found differently next time is stored before anything is read behind it, by the sink.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_partition_begins_is_given_to_the_engine_first() {
+    let kafka = broker();
+    create(&kafka, "begins", 1, &[]).await;
+    fill(&kafka, "begins", 0..7, 1_000).await;
+    let mut reader = source(&kafka, "begins", "begins", json!({ "start": "latest" })).await;
+    let deadline = Instant::now() + PATIENCE;
+    let resume_at = loop {
+        assert!(Instant::now() < deadline);
+        if let Polled::Batch { records, resume_at } =
+            reader.source.poll(Duration::from_millis(100)).await.unwrap()
+        {
+            assert_eq!(records.len(), 0);
+            break resume_at;
+        }
+    };
+    assert_eq!(resume_at, Offsets::from([("begins/0".into(), "7".into())]));
+    assert_eq!(committed(&kafka, "begins", "begins", 1).await, [None]);
+    fill(&kafka, "begins", 7..9, 1_000).await;
+    let (records, _) = reader.read(2).await;
+    assert_eq!(records.iter().map(|record| text(&record.value)).collect::<Vec<_>>(), numbers(7..9));
+}
