@@ -14,7 +14,7 @@ fn nothing_is_lost_repeated_wrongly_or_reordered() {
         Some(seed) => (seed, 1),
         None => (0, number("AQUEDUCT_SEEDS").unwrap_or(2_000)),
     };
-    let (mut lives, mut written) = (0, 0);
+    let (mut lives, mut written, mut fenced) = (0, 0, 0);
     for seed in first..first + count {
         let outcome = simulate(seed);
         assert!(
@@ -24,9 +24,11 @@ fn nothing_is_lost_repeated_wrongly_or_reordered() {
         );
         lives += outcome.lives;
         written += outcome.written;
+        fenced += outcome.fenced;
     }
-    println!("{count} seeds, {lives} lives, {written} records written");
-    assert!(count == 1 || (lives > 2 * count && written > 10 * count), "the simulation hardly did anything");
+    println!("{count} seeds, {lives} lives, {written} records written, {fenced} earlier lives fenced off");
+    let did = lives > 2 * count && written > 10 * count && fenced > count / 20;
+    assert!(count == 1 || did, "the simulation hardly did anything");
 }
 
 #[test]
@@ -67,6 +69,7 @@ fn a_lost_receipt_stops_the_pipeline_and_loses_nothing() {
         let outcome = simulate(seed);
         stops += outcome.errors.iter().filter(|error| error.contains("was lost inside")).count();
         // Later records of the key may be written before the stop: order is broken by the bug itself, data is not lost.
+        // Nor is it written twice where the sink keeps the offsets: that would be of invariant 10.
         let lost = |found: &&String| found.contains("invariant 1") || found.contains("is lost");
         assert_eq!(outcome.violations.iter().find(lost), None, "seed {seed}");
     }

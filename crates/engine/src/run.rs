@@ -58,6 +58,18 @@ pub struct Ends {
     pub policy: Policy,
 }
 
+impl Ends {
+    fn counts(&self, budget: &Arc<Budget>) -> TaskCounts {
+        TaskCounts {
+            budget: Some(Arc::clone(budget)),
+            source: self.source_condition.clone(),
+            sink: self.sink_condition.clone(),
+            formats: self.chain.condition().clone(),
+            stations: Condition::default(),
+        }
+    }
+}
+
 /// Runs all tasks of a pipeline until its source ends, a stop is asked for, or one task fails: then all are dropped,
 /// and the pipeline may be started again from its stored offsets.
 pub async fn run(pipeline: &Pipeline, setting: &Setting) -> Result<()> {
@@ -118,12 +130,6 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
             let news = Arc::clone(&context.news);
             sinks.push((pipeline.sink.connector.configured.open(context).await?, news));
         }
-        // Whoever wrote here before is fenced off now, and not after the source has asked where to resume (invariant 10).
-        let kept = match sinks.as_mut_slice() {
-            [(sink, _)] if transactional => stored(sink.as_mut()).await?,
-            _ => None,
-        };
-        context.resume = kept.clone().unwrap_or(context.resume);
         let policy = match &pipeline.errors.on_bad_record {
             OnBadRecord::Stop => Policy::Stop,
             OnBadRecord::Skip => Policy::Skip,
@@ -132,11 +138,11 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
                 Policy::DeadLetter(letter.sink.configured.open(context).await?)
             }
         };
-        let mut source = pipeline.source.connector.configured.open(context).await?;
-        if let Some(kept) = kept.filter(|kept| !kept.is_empty()) {
-            // A crash may have fallen between the commit and the release (invariant 5).
-            source.release(&kept).await?;
-        }
+        let source = open_source(&mut sinks, transactional, |kept| {
+            context.resume = kept.unwrap_or(context.resume);
+            pipeline.source.connector.configured.open(context)
+        });
+        let source = source.await?;
         Ok::<_, Error>((sinks, policy, source))
     };
     let (sinks, policy, source) = tokio::select! {
@@ -147,15 +153,40 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
     Ok(Ends { source, source_condition, chain, sinks, sink_condition, policy })
 }
 
-/// What the sink keeps, once it answers.
-async fn stored(sink: &mut dyn Sink) -> Result<Option<Offsets>> {
-    match sink.transactional() {
-        Some(sink) => sink.stored().await,
-        None => {
-            Err(Error::fatal("the sink was asked to keep the offsets, and does not")
-                .remedy("please report it"))
-        }
+/// Opens the source behind sinks that are open already. A sink that keeps the offsets takes its epoch before: whoever wrote
+/// there until now is fenced off first, and then the source is told where to resume (invariant 10).
+pub async fn open_source<Opening>(
+    sinks: &mut [(Box<dyn Sink>, Arc<Notify>)],
+    transactional: bool,
+    open: impl FnOnce(Option<Offsets>) -> Opening,
+) -> Result<Box<dyn Source>>
+where
+    Opening: Future<Output = Result<Box<dyn Source>>>,
+{
+    let kept = match sinks {
+        _ if !transactional || planted(Bug::EpochNotTaken) => None,
+        [(sink, _)] => stored(sink.as_mut()).await?,
+        _ => return Err(keeps_none()),
+    };
+    let mut source = open(kept.clone()).await?;
+    release_again(source.as_mut(), &kept.unwrap_or_default()).await?;
+    Ok(source)
+}
+
+/// A crash may have fallen between storing and releasing (invariant 5).
+async fn release_again(source: &mut dyn Source, stored: &Offsets) -> Result<()> {
+    if stored.is_empty() || planted(Bug::NotReleasedAtStart) {
+        return Ok(());
     }
+    source.release(stored).await
+}
+
+async fn stored(sink: &mut dyn Sink) -> Result<Option<Offsets>> {
+    sink.transactional().ok_or_else(keeps_none)?.stored().await
+}
+
+fn keeps_none() -> Error {
+    Error::fatal("the sink was asked to keep the offsets, and does not").remedy("please report it")
 }
 
 fn sink_context(pipeline: &Pipeline, task: usize, lane: usize, condition: &Condition) -> SinkContext {
@@ -173,21 +204,12 @@ pub async fn run_task(
 ) -> Result<()> {
     let Setting { limits, store, status, stop } = setting;
     let budget = Budget::new(limits);
-    let counts = TaskCounts {
-        budget: Some(Arc::clone(&budget)),
-        source: ends.source_condition.clone(),
-        sink: ends.sink_condition.clone(),
-        formats: ends.chain.condition().clone(),
-        stations: Condition::default(),
-    };
+    let counts = ends.counts(&budget);
     let condition = counts.stations.clone();
     status.add_task(task, counts);
-    if let Some(store) = store.as_ref().filter(|_| !planted(Bug::NotReleasedAtStart)) {
-        // A crash may have fallen between storing and releasing (invariant 5).
+    if let Some(store) = store {
         let stored = store.load(pipeline).await?;
-        if !stored.is_empty() {
-            ends.source.release(&stored).await?;
-        }
+        release_again(ends.source.as_mut(), &stored).await?;
     }
     let book = Arc::new(Book::default());
     let flushing = Arc::new(AtomicBool::new(false));
@@ -196,17 +218,12 @@ pub async fn run_task(
     let (read, reads) = mpsc::channel(STATION_QUEUE_MAX);
     let (release, releases) = mpsc::channel(STATION_QUEUE_MAX);
     let (drain, drains) = mpsc::channel(1);
-    // A transaction is that of one writer.
-    let transactional = match ends.sinks.as_mut_slice() {
-        [(sink, _)] => sink.transactional().is_some(),
-        _ => false,
-    };
+    let transactional = is_transactional(&mut ends.sinks);
     let ownership = ends.source.ownership();
-    let transaction = || {
-        transactional
-            .then(|| Transaction::new(&book, &budget, limits.transaction_interval, ownership.clone()))
+    let lane = |sink| {
+        let begin = || Transaction::new(&book, &budget, limits.transaction_interval, ownership.clone());
+        lane(sink, &condition, &set_aside, status, &flushing, transactional.then(begin))
     };
-    let lane = |sink| lane(sink, &condition, &set_aside, status, &flushing, transaction());
     let (lanes, writes): (Vec<_>, Vec<_>) = ends.sinks.into_iter().map(lane).unzip();
     let poll = Poll {
         source: ends.source,
@@ -244,6 +261,14 @@ pub async fn run_task(
         tokio::try_join!(biased; poll, process, writes, Box::pin(commit.run())).map(|_| ())
     };
     within_deadline(stations, stop.clone(), limits.stop_timeout).await
+}
+
+/// A transaction is that of one writer.
+fn is_transactional(sinks: &mut [(Box<dyn Sink>, Arc<Notify>)]) -> bool {
+    match sinks {
+        [(sink, _)] => sink.transactional().is_some(),
+        _ => false,
+    }
 }
 
 fn lane(

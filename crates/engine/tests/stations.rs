@@ -10,7 +10,7 @@ use aqueduct_api::{
     Result, Sink, Source, Transform, Written,
 };
 use aqueduct_engine::chain::Chain;
-use aqueduct_engine::{Ends, Limits, Policy, Setting, Status, Stopper, run_task};
+use aqueduct_engine::{Ends, Limits, Policy, Setting, Status, Stopper, open_source, run_task};
 use aqueduct_spec::StopAfter;
 use async_trait::async_trait;
 
@@ -198,4 +198,18 @@ async fn stopping_in_good_order_releases_everything() {
     let run = run(Policy::Skip, None, Collects::default(), false).await;
     run.ended.unwrap();
     assert_eq!((run.got.len(), run.released.last().unwrap().as_str()), (32, "40"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn exactly_once_is_never_quietly_weakened() {
+    let told = async |count: usize| {
+        let mut sinks: Vec<_> =
+            (0..count).map(|_| (Box::<Collects>::default() as _, Arc::default())).collect();
+        let source = open_source(&mut sinks, true, async |_| panic!("the source was opened"));
+        source.await.map(|_| ()).unwrap_err().to_string()
+    };
+    // One that cannot keep the offsets, and several that would each have their own transaction.
+    for count in [1, 2] {
+        assert!(told(count).await.contains("was asked to keep the offsets"), "{count} sinks");
+    }
 }

@@ -48,11 +48,13 @@ pub enum Bug {
     SettledBeforeCommit,
     /// The epoch is not taken before the source is opened (invariant 10).
     EpochNotTaken,
+    /// A transaction does not show that its partitions are still owned (invariant 10).
+    OwnershipNotShown,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 16] = [
+    pub const ALL: [Bug; 22] = [
         Bug::CommittedBeforeDurable,
         Bug::GapIgnored,
         Bug::RejectedForgotten,
@@ -69,6 +71,12 @@ impl Bug {
         Bug::NoPermit,
         Bug::RevokedWithoutDrain,
         Bug::AcknowledgedAfterRevoke,
+        Bug::GivenUpButCommitted,
+        Bug::CommittedWithoutOffsets,
+        Bug::DroppedOutsideTransaction,
+        Bug::SettledBeforeCommit,
+        Bug::EpochNotTaken,
+        Bug::OwnershipNotShown,
     ];
 }
 

@@ -1,23 +1,26 @@
 //! Memory ends that misbehave by seed: a source that is revoked, a sink that forgets answers, a store that fails.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aqueduct_api::{
-    Batch, BatchId, Durable, Error, Headers, Needs, OffsetStore, Offsets, Onward, Origin, Partition, Payload,
-    Polled, Record, Rejected, Result, Sink, Source, Transform, Written,
+    Batch, BatchId, Durable, Error, Headers, Needs, OffsetStore, Offsets, Onward, Origin, Ownership,
+    Partition, Payload, Polled, Proof, Record, Rejected, Result, Sink, Source, Transform, Written,
 };
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use crate::world::{Fate, World, fate, index_of, key};
+use crate::world::{Fate, World, fate, index_of, key, numbers};
 
 /// Gives the records of the world; owns partitions, loses them, gets them back.
 pub struct WorldSource {
     world: World,
     /// Asked to be given up; the next poll lets them go.
     revoking: Vec<usize>,
+    /// Partitions were lost, and with them the membership.
+    lost: Arc<AtomicBool>,
     calm: bool,
     /// Checked at every poll: batches in memory, and how many may be.
     in_flight: Box<dyn Fn() -> usize + Send>,
@@ -25,17 +28,40 @@ pub struct WorldSource {
 }
 
 impl WorldSource {
-    /// A new life: every partition is ours and resumes where it was stored.
-    pub fn open(world: &World, in_flight: Box<dyn Fn() -> usize + Send>, in_flight_max: usize) -> Self {
+    /// A new life: every partition is ours and resumes where the sink says, or else where it was stored.
+    pub fn open(
+        world: &World,
+        kept: Option<&Offsets>,
+        in_flight: Box<dyn Fn() -> usize + Send>,
+        in_flight_max: usize,
+    ) -> Self {
+        let kept = kept.map(|kept| numbers(kept).into_iter().collect::<BTreeMap<_, _>>());
         let mut state = world.state();
-        for partition in &mut state.partitions {
+        // A member that joins makes a generation of its own.
+        state.generation += 1;
+        let found_itself = state.manners.transactional && kept.is_none();
+        for (index, partition) in state.partitions.iter_mut().enumerate() {
             partition.owned = true;
             partition.leaving = false;
-            partition.given = partition.stored;
+            partition.given = match &kept {
+                Some(kept) => kept.get(&index).copied().unwrap_or(0),
+                None => partition.stored,
+            };
+            if found_itself {
+                // It has seen where its own system keeps the offsets: nobody has to release them.
+                partition.released = partition.stored;
+            }
         }
         let calm = state.manners.faults == 0;
         drop(state);
-        Self { world: world.clone(), revoking: Vec::new(), calm, in_flight, in_flight_max }
+        Self {
+            world: world.clone(),
+            revoking: Vec::new(),
+            lost: Arc::default(),
+            calm,
+            in_flight,
+            in_flight_max,
+        }
     }
 
     /// The engine polls again: what it was asked to give up is gone now (invariant 9).
@@ -49,14 +75,22 @@ impl WorldSource {
                     "invariant 9: {name} was given up at {stored}, undrained up to {given}"
                 ));
             }
-            state.partitions[index].owned = false;
-            // Somebody else reads on from what is stored, and may get somewhere.
-            let further = stored + state.dice.roll(4).min(state.manners.records - stored);
-            let partition = &mut state.partitions[index];
-            partition.done.extend(stored..further);
-            partition.stored = further;
-            partition.released = partition.released.max(further);
+            state.pass_over(index);
         }
+    }
+
+    /// Some partitions are gone without a word, and this source finds out later. Only a sink that asks for proof is safe from
+    /// that.
+    fn loses(&mut self) -> bool {
+        let mut state = self.world.state();
+        let manners = state.manners.clone();
+        if !manners.transactional || manners.revokes == 0 || !state.dice.percent(1) {
+            return false;
+        }
+        let owned = state.owned().into_keys().filter(|_| state.dice.percent(50)).collect::<Vec<_>>();
+        owned.iter().for_each(|index| state.pass_over(*index));
+        self.lost.store(!owned.is_empty(), Ordering::Release);
+        !owned.is_empty()
     }
 
     /// Partitions that are away come back sooner or later.
@@ -64,6 +98,7 @@ impl WorldSource {
         let mut state = self.world.state();
         for index in 0..state.partitions.len() {
             if !state.partitions[index].owned && state.dice.percent(30) {
+                state.generation += 1;
                 let partition = &mut state.partitions[index];
                 partition.owned = true;
                 partition.leaving = false;
@@ -126,6 +161,11 @@ impl Source for WorldSource {
         if held > self.in_flight_max {
             self.world.state().violation(format!("invariant 8: {held} batches in memory"));
         }
+        if self.loses() {
+            let found_out = self.world.state().dice.roll(1_000);
+            tokio::time::sleep(Duration::from_millis(found_out)).await;
+            return Err(Error::fatal("partitions were lost"));
+        }
         if self.world.state().dice.percent(20) {
             let part = self.world.state().dice.roll(wait.as_millis() as u64);
             tokio::time::sleep(Duration::from_millis(part)).await;
@@ -137,6 +177,13 @@ impl Source for WorldSource {
         polled
     }
 
+    fn ownership(&self) -> Option<Arc<dyn Ownership>> {
+        // Where nobody else may get the partitions there is nothing to show.
+        let shared = self.world.state().manners.revokes > 0;
+        let ownership = || WorldOwnership { world: self.world.clone(), lost: Arc::clone(&self.lost) };
+        shared.then(|| Arc::new(ownership()) as _)
+    }
+
     async fn release(&mut self, offsets: &Offsets) -> Result<()> {
         let faults = self.world.state().manners.faults;
         if self.world.state().manners.group && self.world.state().dice.percent(faults) {
@@ -145,6 +192,21 @@ impl Source for WorldSource {
         }
         self.world.release(offsets);
         Ok(())
+    }
+}
+
+/// Shows the generation of the moment.
+struct WorldOwnership {
+    world: World,
+    lost: Arc<AtomicBool>,
+}
+
+impl Ownership for WorldOwnership {
+    fn proof(&self) -> Result<Proof> {
+        if self.lost.load(Ordering::Acquire) {
+            return Err(Error::fatal("partitions were lost"));
+        }
+        Ok(Box::new(self.world.state().generation))
     }
 }
 
@@ -159,7 +221,7 @@ fn record(index: usize, offset: u64) -> Record {
     }
 }
 
-fn coordinates(record: &Record) -> (usize, u64) {
+pub(crate) fn coordinates(record: &Record) -> (usize, u64) {
     (record.origin.partition as usize, record.origin.offset as u64)
 }
 
@@ -192,25 +254,6 @@ impl WorldSink {
     /// A lane, which rings `news` now and then.
     pub fn open(world: &World, news: &Arc<Notify>) -> Self {
         Self { world: world.clone(), news: Arc::clone(news), buffered: VecDeque::new() }
-    }
-
-    async fn dawdle(&self) {
-        let pause = {
-            let mut state = self.world.state();
-            let slow_ms = state.manners.slow_ms;
-            if slow_ms > 0 && state.dice.percent(30) { state.dice.roll(slow_ms) } else { 0 }
-        };
-        if pause > 0 {
-            tokio::time::sleep(Duration::from_millis(pause)).await;
-        }
-    }
-
-    fn percent(&self, times: u64) -> bool {
-        self.world.state().dice.percent(times)
-    }
-
-    fn faults(&self) -> u64 {
-        self.world.state().manners.faults
     }
 
     /// Makes records durable, refuses those whose fate it is.
@@ -258,49 +301,49 @@ impl WorldSink {
 #[async_trait]
 impl Sink for WorldSink {
     async fn write(&mut self, batch: &Arc<Batch>) -> Result<Written> {
-        self.dawdle().await;
-        let faults = self.faults();
-        if self.percent(faults) {
+        self.world.dawdle().await;
+        let faults = self.world.faults();
+        if self.world.percent(faults) {
             return Err(Error::transient("nothing was taken"));
         }
         if self.world.state().manners.buffers {
             self.buffered.push_back(Arc::clone(batch));
-            if self.percent(20) {
+            if self.world.percent(20) {
                 self.news.notify_one();
             }
-            return Ok(if self.percent(40) { self.land_some() } else { Written::nothing() });
+            return Ok(if self.world.percent(40) { self.land_some() } else { Written::nothing() });
         }
-        if self.percent(faults) {
+        if self.world.percent(faults) {
             let part = self.world.state().dice.roll(batch.records.len() as u64 + 1) as usize;
             self.land(&batch.records[..part], &mut Vec::new());
             return Err(Error::transient("some was written and the answer lost"));
         }
         let mut rejected = Vec::new();
         self.land(&batch.records, &mut rejected);
-        self.dawdle().await;
-        if self.percent(faults / 10) {
+        self.world.dawdle().await;
+        if self.world.percent(faults / 10) {
             return Err(Error::fatal("the connection is beyond repair"));
         }
         Ok(Written { durable: Durable::All, rejected })
     }
 
     async fn tick(&mut self) -> Result<Written> {
-        Ok(if self.percent(30) { self.land_some() } else { Written::nothing() })
+        Ok(if self.world.percent(30) { self.land_some() } else { Written::nothing() })
     }
 
     async fn flush(&mut self) -> Result<Written> {
-        self.dawdle().await;
-        let faults = self.faults();
-        if self.percent(faults) {
+        self.world.dawdle().await;
+        let faults = self.world.faults();
+        if self.world.percent(faults) {
             return Err(Error::transient("not now"));
         }
         let holds = self.world.state().manners.holds;
-        if self.percent(holds) {
+        if self.world.percent(holds) {
             // Keeps the batches of some partitions open: they are read again, unless a later answer reports them.
             return Ok(self.land_some());
         }
         let written = self.land_buffered(|_| true);
-        Ok(if self.percent(50) { Written { durable: Durable::All, ..written } } else { written })
+        Ok(if self.world.percent(50) { Written { durable: Durable::All, ..written } } else { written })
     }
 }
 
@@ -320,8 +363,8 @@ impl WorldLetters {
 #[async_trait]
 impl Sink for WorldLetters {
     async fn write(&mut self, batch: &Arc<Batch>) -> Result<Written> {
-        let faults = self.world.state().manners.faults;
-        if self.world.state().dice.percent(faults) {
+        let faults = self.world.faults();
+        if self.world.percent(faults) {
             return Err(Error::transient("nothing was taken"));
         }
         for record in &batch.records {

@@ -5,4 +5,5 @@ pub mod conformance;
 pub mod dice;
 pub mod ends;
 pub mod simulation;
+pub mod transactions;
 pub mod world;

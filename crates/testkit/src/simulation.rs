@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use aqueduct_api::{Condition, ErrorKind, Sink};
 use aqueduct_engine::chain::Chain;
-use aqueduct_engine::{Ends, Limits, Policy, Setting, Status, Stopper, run_task};
+use aqueduct_engine::{Ends, Limits, Policy, Setting, Status, Stopper, open_source, run_task};
 
 use crate::dice::Dice;
 use crate::ends::{WorldLetters, WorldSink, WorldSource, WorldStore, WorldTransform};
+use crate::transactions::WorldTransactions;
 use crate::world::{Manners, World};
 
 /// What one seed came to.
@@ -22,6 +23,8 @@ pub struct Outcome {
     pub errors: Vec<String>,
     /// What was found wrong.
     pub violations: Vec<String>,
+    /// Transactions of earlier lives that woke up in a later one and were refused.
+    pub fenced: u64,
 }
 
 /// Runs one seed to its end.
@@ -57,21 +60,24 @@ async fn lives(seed: u64) -> Outcome {
         world.finished();
     }
     let state = world.state();
-    Outcome { violations: state.violations.clone(), written: state.written, ..outcome }
+    let (violations, written, fenced) = (state.violations.clone(), state.written, state.fenced);
+    Outcome { violations, written, fenced, ..outcome }
 }
 
 fn manners(dice: &mut Dice) -> Manners {
     let calm = dice.percent(25);
+    let transactional = dice.percent(30);
     Manners {
         records: 8 + dice.roll(40),
         partitions: 1 + dice.roll(3) as usize,
-        lanes: 1 + dice.roll(3) as usize,
+        lanes: if transactional { 1 } else { 1 + dice.roll(3) as usize },
         faults: if calm { 0 } else { 2 + dice.roll(20) },
         slow_ms: if calm { 0 } else { [0, 10, 2_000][dice.roll(3) as usize] },
         revokes: if dice.percent(50) { 5 } else { 0 },
         buffers: dice.percent(50),
-        holds: if calm { 0 } else { dice.roll(2) * 30 },
+        holds: if calm || transactional { 0 } else { dice.roll(2) * 30 },
         group: dice.percent(25),
+        transactional,
     }
 }
 
@@ -81,6 +87,7 @@ fn limits(dice: &mut Dice, manners: &Manners) -> Limits {
         bytes_in_flight_max: 1 << (10 + dice.roll(8)),
         batches_unsettled_max: 2 + dice.roll(20) as usize,
         commit_interval: Duration::from_millis(dice.roll(200)),
+        transaction_interval: Duration::from_millis(dice.roll(300)),
         drain_timeout: Duration::from_millis(if manners.faults == 0 { 60_000 } else { 300 }),
         stop_timeout: Duration::from_secs(if dice.percent(50) { 1 } else { 600 }),
         ..Limits::default()
@@ -108,30 +115,23 @@ impl End {
 /// One life; true when the source came to its end in good order.
 async fn life(world: &World, limits: &Limits, end: End, outcome: &mut Outcome) -> bool {
     let (status, stopper) = (Arc::new(Status::default()), Stopper::new());
-    let group = world.state().manners.group;
+    let manners = world.state().manners.clone();
+    let kept = manners.group || manners.transactional;
     let setting = Setting {
         limits: limits.clone(),
-        store: (!group).then(|| Arc::new(WorldStore(world.clone())) as _),
+        store: (!kept).then(|| Arc::new(WorldStore(world.clone())) as _),
         status: Arc::clone(&status),
         stop: stopper.listener(),
     };
-    let watched = Arc::clone(&status);
-    let in_flight = Box::new(move || watched.in_flight().0);
-    let ends = Ends {
-        source: Box::new(WorldSource::open(world, in_flight, limits.batches_in_flight_max)),
-        source_condition: Condition::default(),
-        chain: Chain::of(vec![Box::new(WorldTransform)]),
-        sinks: (0..world.state().manners.lanes)
-            .map(|_| {
-                let news = Arc::default();
-                (Box::new(WorldSink::open(world, &news)) as Box<dyn Sink>, news)
-            })
-            .collect(),
-        sink_condition: Condition::default(),
-        policy: Policy::DeadLetter(Box::new(WorldLetters::open(world))),
+    let running = async {
+        let ends = open(world, limits, &status).await?;
+        let name = Arc::from("simulated");
+        tokio::select! {
+            biased;
+            ended = run_task(&name, 0, ends, None, &setting) => ended,
+            () = predecessor(world) => Ok(()),
+        }
     };
-    let name = Arc::from("simulated");
-    let running = run_task(&name, 0, ends, None, &setting);
     let (ended, stopped) = match end {
         End::Finish => match tokio::time::timeout(Duration::from_secs(36_000), running).await {
             Ok(ended) => (ended, false),
@@ -158,6 +158,48 @@ async fn life(world: &World, limits: &Limits, end: End, outcome: &mut Outcome) -
         }
     };
     judge(world, ended, stopped, outcome)
+}
+
+/// The ends of a life, in the order in which the engine opens them.
+async fn open(world: &World, limits: &Limits, status: &Arc<Status>) -> aqueduct_api::Result<Ends> {
+    let manners = world.state().manners.clone();
+    let sink = |_| {
+        let news = Arc::default();
+        let sink: Box<dyn Sink> = match manners.transactional {
+            true => Box::new(WorldTransactions::open(world, &news)),
+            false => Box::new(WorldSink::open(world, &news)),
+        };
+        (sink, news)
+    };
+    let mut sinks: Vec<_> = (0..manners.lanes).map(sink).collect();
+    let watched = Arc::clone(status);
+    let in_flight = Box::new(move || watched.in_flight().0);
+    let source = open_source(&mut sinks, manners.transactional, async |kept| {
+        Ok(Box::new(WorldSource::open(world, kept.as_ref(), in_flight, limits.batches_in_flight_max)) as _)
+    });
+    Ok(Ends {
+        source: source.await?,
+        source_condition: Condition::default(),
+        chain: Chain::of(vec![Box::new(WorldTransform)]),
+        sinks,
+        sink_condition: Condition::default(),
+        policy: Policy::DeadLetter(Box::new(WorldLetters::open(world))),
+    })
+}
+
+/// A process of an earlier life was only frozen: it wakes up in the middle of this one, and goes on for ever.
+async fn predecessor(world: &World) {
+    let after = {
+        let mut state = world.state();
+        let transactional = state.manners.transactional;
+        // One that is not transactional has left nothing behind.
+        transactional.then(|| Duration::from_micros(state.dice.roll(400_000)))
+    };
+    if let Some(after) = after {
+        tokio::time::sleep(after).await;
+        world.wake();
+    }
+    std::future::pending().await
 }
 
 fn judge(world: &World, ended: aqueduct_api::Result<()>, stopped: bool, outcome: &mut Outcome) -> bool {

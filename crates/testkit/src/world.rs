@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use aqueduct_api::{Offsets, Partition};
 
 use crate::dice::Dice;
+use crate::transactions::Transaction;
 
 /// How the world behaves in one seed.
 #[derive(Clone, Debug)]
@@ -29,6 +31,8 @@ pub struct Manners {
     pub holds: u64,
     /// Whether the source keeps its offsets itself, as a consumer group.
     pub group: bool,
+    /// Whether the sink keeps the offsets, in the transaction of its data.
+    pub transactional: bool,
 }
 
 /// The world, shared by the ends of every life.
@@ -47,6 +51,14 @@ pub struct State {
     pub violations: Vec<String>,
     /// Records made durable, repeats included.
     pub written: u64,
+    /// Who may write to a transactional sink: grows with each that asks to.
+    pub epoch: u64,
+    /// Grows when partitions change hands.
+    pub generation: u64,
+    /// What the transactional sink of an earlier life had in hand when that life ended.
+    pub frozen: Option<Transaction>,
+    /// Transactions of earlier lives that came too late.
+    pub fenced: u64,
 }
 
 /// One partition.
@@ -102,12 +114,44 @@ impl World {
         let partitions = (0..manners.partitions)
             .map(|index| PartitionState { name: format!("topic/{index}"), owned: true, ..Default::default() })
             .collect();
-        Self(Arc::new(Mutex::new(State { dice, manners, partitions, violations: Vec::new(), written: 0 })))
+        Self(Arc::new(Mutex::new(State {
+            dice,
+            manners,
+            partitions,
+            violations: Vec::new(),
+            written: 0,
+            epoch: 0,
+            generation: 0,
+            frozen: None,
+            fenced: 0,
+        })))
     }
 
     /// A look inside; never held across an await.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Chance, `times` out of a hundred.
+    pub fn percent(&self, times: u64) -> bool {
+        self.state().dice.percent(times)
+    }
+
+    /// Percent of calls that fail.
+    pub fn faults(&self) -> u64 {
+        self.state().manners.faults
+    }
+
+    /// Takes its time now and then, as the manners say.
+    pub async fn dawdle(&self) {
+        let pause = {
+            let mut state = self.state();
+            let slow_ms = state.manners.slow_ms;
+            if slow_ms > 0 && state.dice.percent(30) { state.dice.roll(slow_ms) } else { 0 }
+        };
+        if pause > 0 {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
     }
 
     /// What the offset store holds.
@@ -145,7 +189,8 @@ impl World {
 
     /// Offsets reach the source: invariant 4.
     pub fn release(&self, offsets: &Offsets) {
-        if self.state().manners.group {
+        let manners = self.state().manners.clone();
+        if manners.group && !manners.transactional {
             self.store(offsets);
         }
         let mut state = self.state();
@@ -161,7 +206,7 @@ impl World {
         }
     }
 
-    /// A record becomes durable in the sink: invariant 7.
+    /// A record becomes durable in the sink: invariants 7 and 10.
     pub fn durable(&self, index: usize, offset: u64) {
         let mut state = self.state();
         state.written += 1;
@@ -173,7 +218,10 @@ impl World {
             format!("invariant 7: {} {offset} is durable before {other} of its key", partition.name)
         });
         state.violations.extend(says);
-        state.partitions[index].done.insert(offset);
+        if !state.partitions[index].done.insert(offset) && state.manners.transactional {
+            let says = format!("invariant 10: {offset} of {} is durable twice", state.partitions[index].name);
+            state.violations.push(says);
+        }
     }
 
     /// A record is durably set aside.
@@ -217,6 +265,18 @@ impl State {
         self.violations.push(says.into());
     }
 
+    /// A partition goes to somebody else, who reads on from what is stored and may get somewhere.
+    pub fn pass_over(&mut self, index: usize) {
+        self.generation += 1;
+        let stored = self.partitions[index].stored;
+        let further = stored + self.dice.roll(4).min(self.manners.records - stored);
+        let partition = &mut self.partitions[index];
+        partition.owned = false;
+        partition.done.extend(stored..further);
+        partition.stored = further;
+        partition.released = partition.released.max(further);
+    }
+
     /// The position of each owned partition, in order.
     pub fn owned(&self) -> BTreeMap<usize, u64> {
         let all = self.partitions.iter().enumerate();
@@ -231,6 +291,7 @@ pub fn index_of(partition: &Partition) -> usize {
     partition.rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or_default()
 }
 
-fn numbers(offsets: &Offsets) -> Vec<(usize, u64)> {
+/// The same by the index of the partition.
+pub(crate) fn numbers(offsets: &Offsets) -> Vec<(usize, u64)> {
     offsets.iter().map(|(name, at)| (index_of(name), at.parse().unwrap_or_default())).collect()
 }

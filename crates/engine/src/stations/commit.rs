@@ -121,7 +121,8 @@ impl Commit {
     }
 }
 
-fn lost() -> Error {
+/// A receipt was dropped unsettled (invariant 3).
+pub(super) fn lost() -> Error {
     Error::fatal("a batch was lost inside the pipeline; it starts again from its stored offsets")
         .remedy("this is a bug: please report it with the log")
 }

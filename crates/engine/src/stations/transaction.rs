@@ -9,6 +9,7 @@ use aqueduct_api::{BatchId, Error, Ownership, Result, Sink};
 use aqueduct_ledger::planted::{Bug, planted};
 use tokio::time::Instant;
 
+use super::commit::lost;
 use super::write::{Taken, settle};
 use crate::budget::Budget;
 use crate::receipt::Book;
@@ -62,8 +63,13 @@ impl Transaction {
             self.since = None;
             return Ok(());
         }
+        if self.book.is_lost() {
+            // What came behind the lost batch would be durable ahead of the offsets, and be written again (invariant 3).
+            return Err(lost());
+        }
         // The proof comes first: if partitions change hands between the two, the server refuses it.
-        let proof = self.ownership.as_ref().map(|ownership| ownership.proof()).transpose()?;
+        let ownership = self.ownership.as_ref().filter(|_| !planted(Bug::OwnershipNotShown));
+        let proof = ownership.map(|ownership| ownership.proof()).transpose()?;
         let ready: HashSet<BatchId> = self.ready.iter().map(|taken| taken.receipt.batch()).collect();
         let mut offsets = self.book.ledger().moved_by(&ready).ok_or_else(given_up)?;
         if planted(Bug::CommittedWithoutOffsets) {
