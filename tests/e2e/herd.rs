@@ -81,6 +81,11 @@ impl Herd {
         self
     }
 
+    /// Whether it is.
+    pub(crate) fn is_exactly_once(&self) -> bool {
+        !self.more.is_empty()
+    }
+
     /// The same into a folder.
     pub(crate) fn into_folder(mut self) -> Self {
         let lake = self.lake();

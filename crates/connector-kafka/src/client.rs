@@ -55,6 +55,10 @@ const TRANSACTION_TIMEOUT: &str = "transaction.timeout.ms";
 /// Those who read committed records stand still for so long behind what a runner that was killed has left open. It must
 /// be longer than the patience with a silent broker.
 const TRANSACTION_MS_MAX: &str = "15000";
+/// A transactional producer closes what it does not use for so long. When the coordinator of the group dies in the middle
+/// of a commit, the library (2.12) waits for a connection to it that nobody will make any more, and looks for the new one
+/// only when some connection comes or goes: now one does.
+const IDLE_MS_MAX: &str = "5000";
 
 /// The property that says how often the cluster's topics are looked at, in milliseconds.
 pub(crate) const REFRESH: &str = "topic.metadata.refresh.interval.ms";
@@ -112,22 +116,19 @@ pub(crate) fn producer_config(
     client.set("topic.metadata.propagation.max.ms", "10000");
     // For the throttling that is in it.
     client.set("statistics.interval.ms", "5000");
+    if let Some(id) = transactional_id {
+        client.set("transactional.id", id);
+        client.set(TRANSACTION_TIMEOUT, TRANSACTION_MS_MAX);
+        client.set("connections.max.idle.ms", IDLE_MS_MAX);
+    }
     overlay(&mut client, &[&config.connection.client, &config.client]);
     client.set("compression.type", config.compression.as_str());
     client.set("linger.ms", config.linger.0.as_millis().to_string());
     client.set("enable.idempotence", "true");
     client.set("acks", "all");
-    match transactional_id {
-        None => {
-            client.set("message.timeout.ms", "0");
-        }
-        // The library gives up what is not acknowledged when the transaction is over.
-        Some(id) => {
-            client.set("transactional.id", id);
-            if client.get(TRANSACTION_TIMEOUT).is_none() {
-                client.set(TRANSACTION_TIMEOUT, TRANSACTION_MS_MAX);
-            }
-        }
+    // In a transaction the library gives up what is not acknowledged when the transaction is over.
+    if transactional_id.is_none() {
+        client.set("message.timeout.ms", "0");
     }
     client.set("partitioner", "murmur2_random");
     // A topic is made as `on_missing_topic` says, never by chance of a broker's settings.

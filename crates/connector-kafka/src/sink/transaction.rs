@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use aqueduct_api::catalog::SinkContext;
 use aqueduct_api::{
@@ -25,6 +26,9 @@ use crate::native::transactions::{self, GroupMetadata, Step};
 
 /// How long one call of the library may take before it is made again: as long as that a stop may have to wait.
 const CALL_MS_MAX: i32 = 1_000;
+
+/// A call that has not come back by then never will.
+const CALL_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What no other process has. A pipeline that starts again in this one takes its own id over, and with it undoes at once
 /// what it had left open.
@@ -77,7 +81,11 @@ impl TransactionSink {
     /// A call of the library that waits for a broker, on a thread where that harms nobody.
     async fn call(&self, call: impl FnOnce(&Client<Reports>) -> Step + Send + 'static) -> Result<Step> {
         let producer = Arc::clone(&self.inner.outbox.reporting.producer);
-        let step = tokio::task::spawn_blocking(move || call(producer.client())).await;
+        let step = tokio::task::spawn_blocking(move || call(producer.client()));
+        let step = tokio::time::timeout(CALL_PATIENCE, step).await.map_err(|_| {
+            Error::fatal("the Kafka client does not come back from a step of a transaction")
+                .remedy("the pipeline starts again from its committed offsets; please report it")
+        })?;
         let step =
             step.map_err(|error| Error::fatal("a call of the Kafka client panicked").caused_by(error))?;
         if let Step::Again(_) = &step {
