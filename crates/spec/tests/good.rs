@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aqueduct_spec::{
-    DevEnds, Environment, LoadOptions, Loaded, OnBadRecord, json_schema, load_with, reference,
+    Delivery, DevEnds, Environment, LoadOptions, Loaded, OnBadRecord, json_schema, load_with, reference,
 };
 use serde_json::json;
 
@@ -103,6 +103,14 @@ fn read(paths: &[PathBuf], set: bool, options: &LoadOptions) -> Loaded {
     load_with(paths, &catalog::catalog(), &Environment { variable: &variable, read: &file }, options)
 }
 
+fn dev() -> DevEnds {
+    DevEnds {
+        kafka_brokers: "127.0.0.1:1234".into(),
+        other_brokers: "127.0.0.1:5678".into(),
+        folder: "/tmp/lake".into(),
+    }
+}
+
 fn shown(loaded: &Loaded) -> String {
     loaded.diagnostics.iter().map(|found| format!("{found}\n")).collect()
 }
@@ -147,6 +155,45 @@ fn a_sound_file_becomes_its_pipelines() {
     );
 }
 
+const EXACTLY_ONCE: &str = r#"
+pipeline: copy
+source: { kafka: { connection: main, topics: [shop.orders] } }
+sink: { kafka: { connection: main, topic: shop.copies } }
+delivery: exactly_once
+---
+pipeline: copy-by-address
+source: { kafka: { connection: standby, topics: [shop.orders] } }
+sink: { kafka: { connection: { brokers: "a:1,b:2" }, topic: shop.copies } }
+delivery: exactly_once
+---
+pipeline: lake
+source: generate
+sink: { s3: { connection: lake, path: "{start_offset}" } }
+delivery: exactly_once
+---
+pipeline: weaker
+source: { kafka: { connection: main, topics: [shop.orders] } }
+sink: { kafka: { connection: main, topic: shop.copies } }
+"#;
+
+#[test]
+fn exactly_once_is_kept_in_the_way_of_the_ends() {
+    let folder = Folder::new("once");
+    folder.write("aqueduct.yaml", SETTINGS);
+    let file = folder.write("once.yaml", EXACTLY_ONCE);
+    let of = |options: &LoadOptions| {
+        let loaded = read(std::slice::from_ref(&file), true, options);
+        assert_eq!(shown(&loaded), "");
+        loaded.pipelines.iter().map(|pipeline| pipeline.delivery).collect::<Vec<_>>()
+    };
+    let once = |transactional| Delivery::ExactlyOnce { transactional };
+    let found = of(&LoadOptions::default());
+    assert_eq!(found, [once(true), once(true), once(false), Delivery::AtLeastOnce]);
+    // The embedded brokers know no transactions, and there two names for one cluster are two clusters.
+    let found = of(&LoadOptions { dev: Some(dev()), ..LoadOptions::default() });
+    assert_eq!(found, [Delivery::AtLeastOnce, Delivery::AtLeastOnce, once(false), Delivery::AtLeastOnce]);
+}
+
 #[test]
 fn one_pipeline_that_is_wrong_does_not_hide_the_others() {
     let folder = Folder::new("partly");
@@ -176,15 +223,10 @@ fn dev_replaces_its_ends_and_needs_none_of_their_variables() {
     let folder = Folder::new("dev");
     folder.write("aqueduct.yaml", SETTINGS);
     folder.write("lake.yaml", PIPELINES);
-    let dev = DevEnds {
-        kafka_brokers: "127.0.0.1:1234".into(),
-        other_brokers: "127.0.0.1:5678".into(),
-        folder: "/tmp/lake".into(),
-    };
     let loaded = read(
         std::slice::from_ref(&folder.0),
         false,
-        &LoadOptions { dev: Some(dev), ..LoadOptions::default() },
+        &LoadOptions { dev: Some(dev()), ..LoadOptions::default() },
     );
     assert_eq!(shown(&loaded), "");
     let (lake, mirror) = (&loaded.pipelines[0], &loaded.pipelines[1]);
@@ -210,6 +252,7 @@ fn editors_take_what_the_reader_takes_and_mark_what_it_refuses() {
             "format": "json_lines", "rotate": { "records_max": 5, "age_max": "${env:AGE}", "bytes_max": "1MiB" },
         } },
         "errors": { "on_bad_record": { "dead_letter": { "topic": "dead" } }, "stop_after": "1 in 1m" },
+        "delivery": "exactly_once",
         "tasks": "${env:TASKS}",
         "dev": { "generate": { "rate": 5 } },
     });
@@ -234,7 +277,7 @@ fn editors_take_what_the_reader_takes_and_mark_what_it_refuses() {
         ("/sink/s3/connection", json!({})),
         ("/transforms/0", json!("mask")),
         ("/errors/on_bad_record", json!("ignore")),
-        ("/delivery", json!("exactly_once")),
+        ("/delivery", json!("at_most_once")),
         ("/tasks", json!(0)),
         ("/replicas", json!(3)),
         ("/dev/generate", json!({ "rates": 5 })),

@@ -39,6 +39,10 @@ impl Cluster {
         }
         problems
     }
+
+    pub fn transactions(&self) -> Result<String, &'static str> {
+        Ok(format!("kafka at {}", self.brokers.0))
+    }
 }
 
 pub struct Brokers(String);
@@ -219,13 +223,13 @@ impl SourceConnector for Kafka {
         }
         problems
     }
-    fn traits(_: &KafkaSource) -> SourceTraits {
+    fn traits(config: &KafkaSource) -> SourceTraits {
         SourceTraits {
             keeps_offsets: KeepsOffsets::Always,
             tasks_max: None,
             finite: false,
             typed: false,
-            transactions: Err("it cannot"),
+            transactions: config.connection.transactions(),
         }
     }
     fn describe(_: &KafkaSource, pipeline: &str) -> String {

@@ -41,9 +41,22 @@ pub fn catalog() -> Catalog {
         .offset_store::<Files>()
 }
 
+/// What a sink does about records that come again, and the system of its transactions.
+type Once = (Repeats, Result<String, &'static str>);
+
+/// A crash shows.
+fn repeats<C>(_: &C) -> Once {
+    (Repeats::Visible, Err("what is written stands there"))
+}
+
+/// A crash does not show.
+fn absorbs<C>(_: &C) -> Once {
+    (Repeats::Absorbed("a replay changes nothing"), Err("it needs none"))
+}
+
 /// A sink that is never opened.
 macro_rules! sink {
-    ($kind:ident, $name:literal, $about:literal, $config:ty, $check:expr) => {
+    ($kind:ident, $name:literal, $about:literal, $config:ty, $check:expr, $once:expr) => {
         #[async_trait]
         impl SinkConnector for $kind {
             const NAME: &'static str = $name;
@@ -53,14 +66,10 @@ macro_rules! sink {
                 let check: fn(&$config) -> Vec<Problem> = $check;
                 check(config)
             }
-            fn traits(_: &$config) -> SinkTraits {
-                SinkTraits {
-                    lanes: 1,
-                    batch_records_max: None,
-                    repeats: Repeats::Visible,
-                    transactions: Err("it cannot"),
-                    value_format: None,
-                }
+            fn traits(config: &$config) -> SinkTraits {
+                let once: fn(&$config) -> Once = $once;
+                let (repeats, transactions) = once(config);
+                SinkTraits { lanes: 1, batch_records_max: None, repeats, transactions, value_format: None }
             }
             fn describe(_: &$config) -> String {
                 $name.into()
@@ -72,7 +81,10 @@ macro_rules! sink {
     };
 }
 
-sink!(Kafka, "kafka", "topics of a Kafka cluster", KafkaSink, |config| { config.connection.check() });
+sink!(Kafka, "kafka", "topics of a Kafka cluster", KafkaSink, |config| config.connection.check(), |config| (
+    Repeats::Visible,
+    config.connection.transactions()
+));
 
 /// A bucket.
 #[derive(Deserialize, JsonSchema)]
@@ -186,10 +198,17 @@ fn unique_names(path: &Template) -> Vec<Problem> {
 }
 
 pub struct S3;
-sink!(S3, "s3", "objects in a bucket", S3Config, |config| unique_names(&config.path));
+sink!(S3, "s3", "objects in a bucket", S3Config, |config| unique_names(&config.path), absorbs);
 
 pub struct Directory;
-sink!(Directory, "directory", "files in a folder", DirectoryConfig, |config| unique_names(&config.path));
+sink!(
+    Directory,
+    "directory",
+    "files in a folder",
+    DirectoryConfig,
+    |config| unique_names(&config.path),
+    absorbs
+);
 
 /// Nothing to say.
 #[derive(Deserialize, JsonSchema)]
@@ -197,7 +216,7 @@ sink!(Directory, "directory", "files in a folder", DirectoryConfig, |config| uni
 pub struct Nothing {}
 
 pub struct Discard;
-sink!(Discard, "discard", "nowhere", Nothing, |_| Vec::new());
+sink!(Discard, "discard", "nowhere", Nothing, |_| Vec::new(), absorbs);
 
 /// A file of records.
 #[derive(Deserialize, JsonSchema)]
@@ -209,7 +228,7 @@ pub struct FileConfig {
 }
 
 pub struct File;
-sink!(File, "file", "a file, one record a line", FileConfig, |_| { Vec::new() });
+sink!(File, "file", "a file, one record a line", FileConfig, |_| Vec::new(), repeats);
 
 /// A source that is never opened.
 macro_rules! source {
@@ -228,7 +247,7 @@ macro_rules! source {
                     tasks_max: Some(1),
                     finite: true,
                     typed: false,
-                    transactions: Err("it cannot"),
+                    transactions: Err("no sink keeps its offsets"),
                 }
             }
             fn describe(_: &$config, _: &str) -> String {
