@@ -8,8 +8,8 @@ use aqueduct_api::{Catalog, Error, Problem};
 use aqueduct_connector_kafka::bench;
 use aqueduct_devserver::Registry;
 use aqueduct_engine::{Setting, Status, Stopper};
-use aqueduct_spec::Pipeline;
 use aqueduct_spec::pipeline::Named;
+use aqueduct_spec::{Delivery, Pipeline};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -31,6 +31,8 @@ enum Way {
     /// Bytes, by librdkafka alone.
     Bare,
     Untouched,
+    /// With data and offsets in one transaction.
+    ExactlyOnce,
     OneFieldChanged,
     ToJson,
 }
@@ -49,6 +51,7 @@ pub(super) fn between_topics(brokers: &str, records: u64, catalog: &Catalog) -> 
     let ways = [
         (Way::Bare, "bare loop over librdkafka that copies"),
         (Way::Untouched, "Kafka -> Kafka, Avro untouched"),
+        (Way::ExactlyOnce, "Kafka -> Kafka, Avro untouched, exactly once"),
         (Way::OneFieldChanged, "Kafka -> Kafka, Avro, one field changed"),
         (Way::ToJson, "Kafka -> Kafka, Avro to JSON"),
     ];
@@ -111,6 +114,7 @@ impl Bench<'_> {
             pipeline.source.formats.value = Some(this.format("avro")?);
             match way {
                 Way::Bare | Way::Untouched => {}
+                Way::ExactlyOnce => pipeline.delivery = Delivery::ExactlyOnce { transactional: true },
                 Way::ToJson => pipeline.sink.formats.value = Some(this.format("json")?),
                 Way::OneFieldChanged => {
                     let mask = this.catalog.transforms.get("mask").ok_or_else(|| absent("mask"))?;
