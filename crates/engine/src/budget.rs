@@ -83,9 +83,8 @@ impl Budget {
                 && self.bytes.load(Ordering::Acquire) < self.bytes_max
     }
 
-    /// Whether half of it is taken, in batches or in bytes.
-    pub fn is_half_used(&self) -> bool {
-        let (batches, bytes) = self.in_use();
+    /// Whether so many batches or bytes are half of it.
+    pub fn is_half(&self, batches: usize, bytes: usize) -> bool {
         batches * 2 >= self.batches_max || bytes >= self.bytes_max / 2
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct Transaction {
     ready: Vec<Taken>,
     /// When the first batch came that is not committed.
     since: Option<Instant>,
+    /// Batches and bytes that the sink holds.
+    held: (usize, usize),
 }
 
 impl Transaction {
@@ -36,14 +38,20 @@ impl Transaction {
         ownership: Option<Arc<dyn Ownership>>,
     ) -> Self {
         let (book, budget) = (Arc::clone(book), Arc::clone(budget));
-        Self { book, budget, interval, ownership, ready: Vec::new(), since: None }
+        Self { book, budget, interval, ownership, ready: Vec::new(), since: None, held: (0, 0) }
     }
 
-    /// The sink has taken a batch. True when it is time to commit: the sink holds what it has not committed, and the source
-    /// should not have to wait for the room.
-    pub(crate) fn took(&mut self) -> bool {
+    /// The sink has taken a batch of so many bytes, and holds it until the commit.
+    pub(crate) fn took(&mut self, bytes: usize) {
         self.since.get_or_insert_with(Instant::now);
-        self.budget.is_half_used()
+        self.held = (self.held.0 + 1, self.held.1 + bytes);
+    }
+
+    /// Whether to commit before it is due: it holds half of the budget, so that the stations before have the other half
+    /// meanwhile; or all that there is, so that no more can come.
+    pub(crate) fn is_full(&self, nothing_waits: bool) -> bool {
+        let (batches, bytes) = self.held;
+        batches > 0 && (self.budget.is_half(batches, bytes) || nothing_waits && !self.budget.has_room())
     }
 
     /// A batch is ready to be committed.
@@ -77,7 +85,9 @@ impl Transaction {
         }
         let sink = sink.transactional().ok_or_else(|| Error::fatal("the sink keeps no offsets any more"))?;
         sink.commit(&offsets, proof).await?;
-        self.since = None;
+        let open_ms = self.since.map_or(0, |since| since.elapsed().as_millis() as u64);
+        tracing::debug!(batches = self.ready.len(), bytes = self.held.1, open_ms, "committed a transaction");
+        (self.since, self.held) = (None, (0, 0));
         self.ready.drain(..).for_each(|taken| settle(status, taken));
         Ok(())
     }

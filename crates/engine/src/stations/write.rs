@@ -56,7 +56,12 @@ impl Write {
                 // Without it the budget would be given back by the tick alone, so many bytes each.
                 () = self.news.notified() => self.tick().await?,
                 work = self.input.recv() => match work {
-                    Some(Work::Batch { batch, receipt }) => self.write(batch, receipt).await?,
+                    Some(Work::Batch { batch, receipt }) => {
+                        self.write(batch, receipt).await?;
+                        if self.transaction.as_ref().is_some_and(|it| it.is_full(self.input.is_empty())) {
+                            self.flush().await?;
+                        }
+                    }
                     Some(Work::Passed { receipt }) => self.land(Taken { receipt, records: 0 }),
                     Some(Work::Flush) => {
                         self.flushing.store(false, Ordering::Release);
@@ -81,13 +86,13 @@ impl Write {
             match self.sink.write(&batch).await {
                 Ok(written) => {
                     self.open.push_back(Taken { receipt, records: batch.records.len() as u64 });
+                    if let Some(transaction) = &mut self.transaction {
+                        transaction.took(batch.records.memory_bytes());
+                    }
                     // The batch goes before its answer is handled: memory is free as soon as the sink lets go.
                     drop(batch);
                     self.report(written).await?;
                     self.recovered();
-                    if self.transaction.as_mut().is_some_and(Transaction::took) {
-                        self.flush().await?;
-                    }
                 }
                 Err(_) if planted(Bug::LostReceiptSettles) || planted(Bug::BatchForgotten) => {}
                 Err(error) => {
