@@ -34,6 +34,8 @@ const HELD_MAX: Duration = Duration::from_secs(10);
 /// Writes to topics by name.
 pub(crate) struct TopicsSink {
     config: Arc<SinkConfig>,
+    context: SinkContext,
+    transactional_id: Option<String>,
     outbox: Outbox,
     deliveries: Arc<Deliveries>,
     topics: Topics,
@@ -53,24 +55,31 @@ pub(crate) fn open(config: Arc<SinkConfig>, context: &SinkContext) -> Result<Top
 /// The same with a producer of transactions.
 pub(crate) fn open_transactional(config: Arc<SinkConfig>, context: &SinkContext) -> Result<TransactionSink> {
     let id = transaction::id(&config, context);
-    Ok(TransactionSink::new(open_as(config, context, Some(&id))?))
+    Ok(TransactionSink::new(open_as(config, context, Some(id))?))
 }
 
 fn open_as(
     config: Arc<SinkConfig>,
     context: &SinkContext,
-    transactional_id: Option<&str>,
+    transactional_id: Option<String>,
 ) -> Result<TopicsSink> {
     let deliveries = Arc::new(Deliveries::new(&context.news));
-    let outbox = Outbox::open(&config, context, deliveries.clone(), transactional_id)?;
+    let outbox = Outbox::open(&config, context, deliveries.clone(), transactional_id.as_deref())?;
     let topics = Topics::new(config.clone());
-    Ok(TopicsSink { config, outbox, deliveries, topics, to: None, held_for: HELD_MIN, topic: String::new() })
+    let context = context.clone();
+    let (to, held_for, topic) = (None, HELD_MIN, String::new());
+    Ok(TopicsSink { config, context, transactional_id, outbox, deliveries, topics, to, held_for, topic })
 }
 
 #[async_trait]
 impl Sink for TopicsSink {
     async fn write(&mut self, batch: &Arc<Batch>) -> Result<Written> {
         self.send_again().await?;
+        while self.is_outdated() && !self.deliveries.all_answered() {
+            self.deliveries.news().await?;
+            self.send_again().await?;
+        }
+        self.renew()?;
         let number = self.deliveries.open(batch);
         for (index, record) in batch.records.iter().enumerate() {
             self.send(record, ticket(number, index)).await?;
@@ -81,6 +90,9 @@ impl Sink for TopicsSink {
 
     async fn tick(&mut self) -> Result<Written> {
         self.send_again().await?;
+        if self.deliveries.all_answered() {
+            self.renew()?;
+        }
         self.deliveries.collect()
     }
 
@@ -104,6 +116,29 @@ impl Sink for TopicsSink {
 }
 
 impl TopicsSink {
+    /// Whether the producer has credentials that were replaced on disk.
+    fn is_outdated(&self) -> bool {
+        self.outbox.outdated.load(Ordering::Acquire)
+    }
+
+    /// Takes another producer in its place, with the credentials of now, if it is outdated; nothing may be under way. The
+    /// library reads no others once a client is made.
+    fn renew(&mut self) -> Result<bool> {
+        let outdated = self.is_outdated();
+        if outdated {
+            tracing::info!(
+                pipeline = %self.context.pipeline,
+                brokers = self.config.connection.brokers.0,
+                "credentials were replaced on disk: the next records are written with the new ones"
+            );
+            // It names the producer of before.
+            self.to = None;
+            let id = self.transactional_id.as_deref();
+            self.outbox = Outbox::open(&self.config, &self.context, self.deliveries.clone(), id)?;
+        }
+        Ok(outdated)
+    }
+
     /// Gives one record to the producer, waiting while its queue is full. Nothing overtakes it.
     async fn send(&mut self, record: &Record, ticket: usize) -> Result<()> {
         let topic = match topic_of(&self.config.topic, record, &mut self.topic) {

@@ -6,9 +6,9 @@ mod ends;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aqueduct_api::ErrorKind;
+use aqueduct_api::{ErrorKind, Offsets};
 use aqueduct_tests::{Folder, Kafka};
-use ends::{create, fill, open_sink, open_source, record};
+use ends::{create, fill, open_sink, open_sink_of, open_source, open_source_kept, record, until_member};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use tokio::time::Instant;
@@ -47,6 +47,83 @@ async fn another_certificate_is_taken_up_by_another_client() {
     let brokers = kafka.tls_brokers();
     let says = format!("the credentials for {brokers} were replaced on disk: connecting with the new ones");
     assert_eq!(error.says(), says);
+}
+
+/// A pair of another user, of the same authority.
+fn issue(kafka: &Kafka, name: &str, to: &dyn Fn(&str) -> PathBuf) {
+    let openssl = |arguments: &[&str]| {
+        let done = std::process::Command::new("openssl").args(arguments).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    let file = |path: PathBuf| path.display().to_string();
+    let (key, request, certificate) = (file(to("key")), file(to("csr")), file(to("crt")));
+    let (ca, ca_key) = (file(kafka.certificate("ca.crt")), file(kafka.certificate("ca.key")));
+    let subject = format!("/CN={name}");
+    openssl(&[
+        "req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", &key, "-subj", &subject, "-out", &request,
+    ]);
+    openssl(&[
+        "x509",
+        "-req",
+        "-in",
+        &request,
+        "-CA",
+        &ca,
+        "-CAkey",
+        &ca_key,
+        "-CAcreateserial",
+        "-days",
+        "2",
+        "-out",
+        &certificate,
+    ]);
+}
+
+/// Neither kind of sink fails or starts again: the next records are written by another user.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_certificate_is_taken_up_by_another_producer_of_the_sink() {
+    let kafka = ends::broker();
+    let folder = Folder::new("renewed");
+    let path = |name: &str| folder.path().join(name);
+    for name in ["crt", "key"] {
+        copy(&kafka.certificate(&format!("client.{name}")), &path(name));
+    }
+    let tls = json!({ "ca": kafka.certificate("ca.crt"), "certificate": path("crt"), "key": path("key") });
+    let connection = json!({ "brokers": kafka.tls_brokers(), "tls": tls });
+    create(&kafka, "renewed", 1, &[]).await;
+    create(&kafka, "unread", 1, &[]).await;
+    let rights = |principal: &str| kafka.allow(principal, "topic:renewed", &["Write", "Describe"]);
+    block_in_place(|| {
+        rights("User:client");
+        kafka.allow("User:client", "transactional-id:renewed-*", &["Write", "Describe"]);
+        kafka.allow("User:second", "transactional-id:renewed-*", &["Write", "Describe"]);
+        kafka.allow("User:second", "group:unread", &["Read"]);
+        kafka.allow("User:second", "topic:unread", &["Read"]);
+    });
+    let config = json!({ "connection": connection, "topic": "renewed" });
+    let mut writer = open_sink("", config.clone()).await;
+    let mut transactional = open_sink_of("", "renewed", config, true).await;
+    transactional.sink.transactional().unwrap().stored().await.unwrap();
+    writer.write(vec![record("t", None, "1")]).await.unwrap();
+    writer.flush().await.unwrap();
+
+    issue(&kafka, "second", &path);
+    block_in_place(|| rights("User:second"));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    block_in_place(|| kafka.disallow("User:client", "topic:renewed", &["Write"]));
+    writer.write(vec![record("t", None, "2")]).await.unwrap();
+    tokio::time::timeout(ends::PATIENCE, writer.flush()).await.unwrap().unwrap();
+    transactional.write(vec![record("t", None, "3")]).await.unwrap();
+    tokio::time::timeout(ends::PATIENCE, transactional.flush()).await.unwrap().unwrap();
+    let reader =
+        open_source_kept(&kafka.brokers(), "unread", json!({ "topics": ["unread"] }), 10, true).await;
+    let proof = until_member(&reader).await;
+    let nowhere = Offsets::from([("unread/0".into(), "0".into())]);
+    transactional.sink.transactional().unwrap().commit(&nowhere, Some(proof)).await.unwrap();
+    assert_eq!((writer.rejected.len(), transactional.rejected.len()), (0, 0));
+    let written = block_in_place(|| kafka.read_values("renewed"));
+    let written: Vec<_> = written.into_iter().map(|(_, _, value)| value.unwrap()).collect();
+    assert_eq!(written, [b"1", b"2", b"3"]);
 }
 
 /// With SCRAM at a broker over TLS, the password in a file.

@@ -11,7 +11,7 @@ use aqueduct_connector_kafka::Topics;
 use aqueduct_tests::Kafka;
 use ends::{
     PATIENCE, Reader, Writer, broker, committed, create, fill, open_sink_of, open_source_kept, record, text,
-    with,
+    until_member, with,
 };
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
@@ -34,16 +34,7 @@ async fn take_over(writer: &mut Writer) -> Result<(), Error> {
 
 /// As the engine commits: with the proof of this moment.
 async fn commit(writer: &mut Writer, reader: &Reader, offsets: &Offsets) -> Result<(), Error> {
-    let ownership = reader.source.ownership().unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    let proof = loop {
-        match ownership.proof() {
-            Err(error) if error.kind() == ErrorKind::Transient && Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            proof => break proof?,
-        }
-    };
+    let proof = until_member(reader).await;
     timeout(PATIENCE, writer.sink.transactional().unwrap().commit(offsets, Some(proof))).await.unwrap()
 }
 

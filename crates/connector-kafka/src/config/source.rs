@@ -409,6 +409,22 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_is_one_system_however_its_brokers_are_listed() {
+        let transactions = |brokers: serde_json::Value, more: (&str, serde_json::Value)| {
+            let mut config = json!({ "connection": { "brokers": brokers } });
+            config[more.0] = more.1;
+            source(config).unwrap().transactions()
+        };
+        let one = transactions(json!("a:1, b:2"), ("topics", json!(["t"]))).unwrap();
+        assert_eq!(one, transactions(json!(["b:2", "a:1"]), ("topics", json!(["t"]))).unwrap());
+        assert_ne!(one, transactions(json!("a:1"), ("topics", json!(["t"]))).unwrap());
+        let named = transactions(json!("a:1"), ("partitions", json!({ "t": [0] }))).unwrap_err();
+        assert!(named.contains("without joining a group"), "{named}");
+        let all = transactions(json!("a:1"), ("isolation", json!("read_uncommitted"))).unwrap_err();
+        assert!(all.contains("undone"), "{all}");
+    }
+
+    #[test]
     fn says_what_is_wrong_and_where() {
         let config = source(json!({
             "connection": { "brokers": "a:1,", "client": { "group.id": "x" } },

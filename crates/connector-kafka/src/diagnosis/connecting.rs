@@ -186,7 +186,7 @@ pub(crate) const TOKEN_MISSING: Diagnosis = Diagnosis {
 pub(crate) const CREDENTIALS_REPLACED: Diagnosis = Diagnosis {
     id: "credentials-replaced",
     says: "the credentials for {brokers} were replaced on disk: connecting with the new ones",
-    why: "A certificate, a key or an authority that the connection names has another content than before. The client is made anew with it; this is no fault. A password alone is taken up without that.",
+    why: "A certificate, a key or an authority that the connection names has another content than before. A sink makes another producer when what was given to the one of before is acknowledged. A source commits what was read and leaves the group, and the pipeline starts again; this is no fault. A password alone is taken up without that.",
     remedy: "nothing has to be done",
     reaction: Reaction::Restarts,
 };

@@ -192,6 +192,11 @@ impl Deliveries {
         self.changed.notify_one();
     }
 
+    /// There is news of another kind.
+    pub(crate) fn ring(&self) {
+        self.changed.notify_one();
+    }
+
     /// Returns when there is news, or after a moment. An error is what ended the producer.
     pub(crate) async fn news(&self) -> Result<()> {
         let _ = tokio::time::timeout(PAUSE, self.changed.notified()).await;
@@ -361,6 +366,27 @@ mod tests {
         assert_eq!(written.durable, Durable::Batches(vec![BatchId(7), BatchId(8)]));
         assert_eq!(written.rejected[0].record.origin.offset, 1);
         assert!(deliveries.is_empty());
+    }
+
+    #[test]
+    fn a_transaction_is_marred_by_what_was_sent_and_says_by_what() {
+        let deliveries = Deliveries::default();
+        let one = deliveries.open(&batch(1, 4));
+        deliveries.answer(ticket(one, 0), Answer::Rejected(Error::bad_record("no name of a topic")));
+        assert!(!deliveries.is_marred(), "it never left");
+        deliveries.answer(ticket(one, 1), Answer::Stored);
+        deliveries.answer(ticket(one, 2), Answer::Suspected);
+        deliveries.answer(ticket(one, 3), Answer::Undone);
+        assert!(deliveries.is_marred());
+        let rejected: Vec<(usize, usize)> =
+            deliveries.take_rejected().into_iter().map(|(number, index, _)| (number, index)).collect();
+        assert_eq!((rejected, deliveries.take_rejected().len()), (vec![(one, 0)], 0));
+        assert_eq!(deliveries.clear().suspects, [(one, 2)]);
+        assert!(deliveries.is_empty() && !deliveries.is_marred());
+        // What comes late is for nobody, and numbers go on.
+        deliveries.answer(ticket(one, 3), Answer::Failed(Error::fatal("late")));
+        assert!(deliveries.check().is_ok() && !deliveries.is_marred());
+        assert_eq!(deliveries.open(&batch(2, 1)), one + 1);
     }
 
     #[test]

@@ -28,6 +28,8 @@ const REPORT_WAIT: Duration = Duration::from_millis(100);
 pub(crate) struct Outbox {
     pub(crate) reporting: Reporting,
     pub(crate) judge: Judge,
+    /// The files with credentials have another content: this producer cannot take it.
+    pub(crate) outdated: Arc<AtomicBool>,
     ending: Arc<AtomicBool>,
 }
 
@@ -73,14 +75,15 @@ impl Outbox {
         let reporting = Reporting { producer: Arc::new(producer), troubles };
         let ending = Arc::new(AtomicBool::new(false));
         let watch = Watch::new(config.clone(), reporting.clone(), deliveries);
-        let (of_thread, end) = (reporting.clone(), ending.clone());
+        let outdated = Arc::new(AtomicBool::new(false));
+        let (of_thread, end, old) = (reporting.clone(), ending.clone(), outdated.clone());
         std::thread::Builder::new()
             .name("kafka-reports".into())
-            .spawn(move || serve(&of_thread, watch, &end))
+            .spawn(move || serve(&of_thread, watch, &end, &old))
             .map_err(|error| {
                 Error::transient("cannot start the thread of the Kafka sink").caused_by(error)
             })?;
-        Ok(Self { reporting, judge, ending })
+        Ok(Self { reporting, judge, outdated, ending })
     }
 }
 
@@ -91,7 +94,7 @@ impl Drop for Outbox {
     }
 }
 
-fn serve(reporting: &Reporting, mut watch: Watch, ending: &AtomicBool) {
+fn serve(reporting: &Reporting, mut watch: Watch, ending: &AtomicBool, outdated: &AtomicBool) {
     let Reporting { producer, troubles } = reporting;
     let mut look_at = Instant::now();
     while !ending.load(Ordering::Acquire) {
@@ -99,8 +102,9 @@ fn serve(reporting: &Reporting, mut watch: Watch, ending: &AtomicBool) {
         if Instant::now() < look_at {
             continue;
         }
-        if let Some(error) = troubles.replaced(producer.client()) {
-            producer.context().deliveries.fail(error);
+        if !outdated.load(Ordering::Acquire) && troubles.replaced(producer.client()).is_some() {
+            outdated.store(true, Ordering::Release);
+            producer.context().deliveries.ring();
         }
         troubles.ask(producer.client());
         watch.look();

@@ -250,6 +250,9 @@ impl TransactionSink {
 impl Sink for TransactionSink {
     async fn write(&mut self, batch: &Arc<Batch>) -> Result<Written> {
         if self.phase == Phase::Idle {
+            if self.inner.renew()? {
+                self.insist(|producer| transactions::init(producer, CALL_MS_MAX)).await?;
+            }
             self.begin()?;
         }
         self.kept.push(Kept { batch: Arc::clone(batch), refused: BTreeMap::new() });

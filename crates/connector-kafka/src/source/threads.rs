@@ -163,7 +163,8 @@ impl Events {
     fn look(&mut self) {
         let member = self.consumer.context().clone();
         if let Some(error) = member.troubles.replaced(self.consumer.client()) {
-            member.handoff.fail(error);
+            // The connections that are open still work: what was read is drained and committed first.
+            member.part_with(error);
         }
         let unknown = std::mem::take(&mut *member.unknown.lock().unwrap_or_else(PoisonError::into_inner));
         let away = member.troubles.to_ask();

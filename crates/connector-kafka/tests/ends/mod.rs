@@ -9,8 +9,8 @@ use std::time::Duration;
 use aqueduct_api::catalog::{SinkContext, SourceContext};
 use aqueduct_api::sink::Durable;
 use aqueduct_api::{
-    Batch, BatchId, Catalog, Condition, Error, Offsets, Origin, Payload, Polled, Record, Rejected, Sink,
-    Source,
+    Batch, BatchId, Catalog, Condition, Error, Offsets, Origin, Payload, Polled, Proof, Record, Rejected,
+    Sink, Source,
 };
 use aqueduct_connector_kafka::Topics;
 use aqueduct_tests::Kafka;
@@ -265,6 +265,18 @@ impl Reader {
             let polled = self.source.poll(Duration::from_millis(100)).await.unwrap();
             assert!(!matches!(polled, Polled::Batch { .. }), "{polled:?}");
         }
+    }
+}
+
+/// What the source shows for its partitions, once its group has taken it in.
+pub async fn until_member(reader: &Reader) -> Proof {
+    let (ownership, deadline) = (reader.source.ownership().unwrap(), Instant::now() + PATIENCE);
+    loop {
+        match ownership.proof() {
+            Ok(proof) => return proof,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
