@@ -19,6 +19,8 @@ pub(crate) struct Herd {
     pub(crate) folder: Folder,
     /// Where the runners find it.
     pub(crate) brokers: String,
+    /// More keys of both connections, each with a comma before it.
+    tls: String,
     /// What they read.
     pub(crate) topics: String,
     /// More keys of `source.kafka`, each with a comma before it.
@@ -46,8 +48,8 @@ impl Herd {
         kafka.create_topic(TOPIC, PARTITIONS);
         let source = ", session_timeout: 2s".to_owned();
         let (folder, brokers, topics) = (Folder::new("herd"), kafka.brokers(), format!("[{TOPIC}]"));
-        let mut herd =
-            Self { kafka, folder, brokers, topics, source, sink: String::new(), named: false, more: "" };
+        let (tls, sink, more) = (String::new(), String::new(), "");
+        let mut herd = Self { kafka, folder, brokers, tls, topics, source, sink, named: false, more };
         herd.sink = herd.copying_to(COPY);
         herd
     }
@@ -72,6 +74,26 @@ impl Herd {
     /// The same as static members.
     pub(crate) fn named(mut self) -> Self {
         self.named = true;
+        self
+    }
+
+    /// The same as the user `client`, whose certificate and key are copies in the folder of the herd.
+    pub(crate) fn over_tls(mut self) -> Self {
+        let (kafka, folder) = (&self.kafka, self.folder.path());
+        for name in ["client.crt", "client.key"] {
+            std::fs::copy(kafka.certificate(name), folder.join(name)).expect("a copy");
+        }
+        kafka.allow("User:client", &format!("topic:{TOPIC}"), &["Read", "Describe"]);
+        kafka.allow("User:client", &format!("topic:{COPY}"), &["Write", "Describe"]);
+        kafka.allow("User:client", &format!("group:{PIPELINE}"), &["Read"]);
+        self.brokers = kafka.tls_brokers();
+        self.tls = format!(
+            ", tls: {{ ca: {0}, certificate: {1}/client.crt, key: {1}/client.key }}",
+            kafka.certificate("ca.crt").display(),
+            folder.display()
+        );
+        let (brokers, tls) = (&self.brokers, &self.tls);
+        self.sink = format!("kafka: {{ connection: {{ brokers: \"{brokers}\"{tls} }}, topic: {COPY} }}");
         self
     }
 
@@ -118,9 +140,9 @@ impl Herd {
         std::fs::create_dir_all(&folder).expect("a folder");
         let text = format!(
             "pipeline: {PIPELINE}\n\
-             source: {{ kafka: {{ connection: {{ brokers: \"{}\" }}, topics: {}{}{name} }} }}\n\
+             source: {{ kafka: {{ connection: {{ brokers: \"{}\"{} }}, topics: {}{}{name} }} }}\n\
              sink: {{ {sink} }}\n{}",
-            self.brokers, self.topics, self.source, self.more
+            self.brokers, self.tls, self.topics, self.source, self.more
         );
         std::fs::write(folder.join("pipeline.yaml"), text).expect("a file");
         Aqueduct::spawn(&folder, &["run", "pipeline.yaml"], &[])

@@ -100,6 +100,30 @@ fn two_replicas_are_replaced_one_by_one_without_a_duplicate() {
     herd.check().assert_exact();
 }
 
+/// Under load: what was read is drained and committed, and what was given to a producer is acknowledged, before the next
+/// client takes over.
+#[test]
+fn certificates_are_replaced_without_a_duplicate() {
+    let herd = Herd::of(Kafka::start()).over_tls();
+    let certificate = herd.folder.path().join("client.crt");
+    let mut runner = herd.run_until_assigned();
+    under_load(&herd, 2_000, || {
+        for round in 1..=2 {
+            sleep(Duration::from_secs(3));
+            // The same pair in another form is another content.
+            let again = std::fs::read_to_string(&certificate).expect("a certificate") + "\n";
+            std::fs::write(&certificate, again).expect("a file");
+            until("it starts again", SOON, || {
+                (runner.output().matches("will be started again").count() == round).then_some(())
+            });
+        }
+        sleep(Duration::from_secs(5));
+    });
+    herd.until_done(SOON);
+    stop(&mut runner);
+    herd.check().assert_exact();
+}
+
 /// The same with transactions: what was on its way to the sink then is never seen by those who read committed records.
 #[test]
 fn a_runner_that_slept_too_long_writes_nothing_late_under_exactly_once() {
