@@ -126,6 +126,14 @@ pub(crate) fn producer_config(
     client.set("linger.ms", config.linger.0.as_millis().to_string());
     client.set("enable.idempotence", "true");
     client.set("acks", "all");
+    // The library asks for that much between the two.
+    let ms = |client: &ClientConfig, name| client.get(name).and_then(|ms| ms.parse::<u64>().ok());
+    if let (Some(_), Some(transaction), Some(socket)) =
+        (transactional_id, ms(&client, TRANSACTION_TIMEOUT), ms(&client, "socket.timeout.ms"))
+        && socket + 100 > transaction
+    {
+        client.set("socket.timeout.ms", transaction.saturating_sub(100).to_string());
+    }
     // In a transaction the library gives up what is not acknowledged when the transaction is over.
     if transactional_id.is_none() {
         client.set("message.timeout.ms", "0");

@@ -20,7 +20,7 @@ use crate::client::{
     no_topic, producer_config,
 };
 use crate::config::{Connection, OnMissingTopic, SinkConfig, SourceConfig, TopicSelection};
-use crate::diagnosis::NO_BROKER;
+use crate::diagnosis::{NO_BROKER, TRANSACTION_TOO_LONG};
 use crate::native::transactions::{self, Step};
 use crate::questions::rights::{self, Described, Topic};
 
@@ -280,6 +280,7 @@ fn transactional_id(config: &SinkConfig, pipeline: &str, client_id: &str, patien
         Step::Over(RDKafkaErrorCode::TransactionalIdAuthorizationFailed, _) => {
             denied_transactions(&config.connection, &id, &prefix).into()
         }
+        Step::Over(RDKafkaErrorCode::InvalidTransactionTimeout, _) => TRANSACTION_TOO_LONG.told(&[]).into(),
         Step::Again(says) | Step::Undo(says) | Step::Over(_, says) => Finding::bad(
             format!("no transaction can be begun: {says}"),
             "see the state of the topic `__transaction_state` and the brokers' logs",

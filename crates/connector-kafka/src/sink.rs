@@ -36,6 +36,8 @@ pub(crate) struct TopicsSink {
     config: Arc<SinkConfig>,
     context: SinkContext,
     transactional_id: Option<String>,
+    /// What the producer puts into one batch at most, where it was found out.
+    batch_bytes_max: Option<usize>,
     outbox: Outbox,
     deliveries: Arc<Deliveries>,
     topics: Topics,
@@ -64,11 +66,22 @@ fn open_as(
     transactional_id: Option<String>,
 ) -> Result<TopicsSink> {
     let deliveries = Arc::new(Deliveries::new(&context.news));
-    let outbox = Outbox::open(&config, context, deliveries.clone(), transactional_id.as_deref())?;
+    let outbox = Outbox::open(&config, context, deliveries.clone(), transactional_id.as_deref(), None)?;
     let topics = Topics::new(config.clone());
     let context = context.clone();
-    let (to, held_for, topic) = (None, HELD_MIN, String::new());
-    Ok(TopicsSink { config, context, transactional_id, outbox, deliveries, topics, to, held_for, topic })
+    let (to, held_for, topic, batch_bytes_max) = (None, HELD_MIN, String::new(), None);
+    Ok(TopicsSink {
+        config,
+        context,
+        transactional_id,
+        batch_bytes_max,
+        outbox,
+        deliveries,
+        topics,
+        to,
+        held_for,
+        topic,
+    })
 }
 
 #[async_trait]
@@ -131,12 +144,17 @@ impl TopicsSink {
                 brokers = self.config.connection.brokers.0,
                 "credentials were replaced on disk: the next records are written with the new ones"
             );
-            // It names the producer of before.
-            self.to = None;
-            let id = self.transactional_id.as_deref();
-            self.outbox = Outbox::open(&self.config, &self.context, self.deliveries.clone(), id)?;
+            self.open_again()?;
         }
         Ok(outdated)
+    }
+
+    fn open_again(&mut self) -> Result<()> {
+        // It names the producer of before.
+        self.to = None;
+        let (id, bytes) = (self.transactional_id.as_deref(), self.batch_bytes_max);
+        self.outbox = Outbox::open(&self.config, &self.context, self.deliveries.clone(), id, bytes)?;
+        Ok(())
     }
 
     /// Gives one record to the producer, waiting while its queue is full. Nothing overtakes it.

@@ -228,3 +228,83 @@ async fn where_a_partition_begins_is_given_to_the_engine_first() {
     let (records, _) = reader.read(2).await;
     assert_eq!(records.iter().map(|record| text(&record.value)).collect::<Vec<_>>(), numbers(7..9));
 }
+
+/// Requests are refused for their size, although hardly a record is too large; and a topic has several partitions.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_are_too_large_are_made_smaller() {
+    let kafka = broker();
+    create(&kafka, "sizes.in", 1, &[]).await;
+    create(&kafka, "sizes.out", 4, &[("max.message.bytes", "20000")]).await;
+    let mut writer = transactional(&kafka.brokers(), "sizes", json!({ "topic": "sizes.out" })).await;
+    take_over(&mut writer).await.unwrap();
+    let reader = source(&kafka, "sizes", "sizes.in", json!({})).await;
+    let begun = Instant::now();
+    for batch in 0..8 {
+        let records = (batch * 1_000..(batch + 1) * 1_000).map(|number: usize| {
+            let value = if number % 400 == 7 {
+                format!("{number}:{}", "x".repeat(30_000))
+            } else {
+                number.to_string()
+            };
+            let value = if number % 400 == 7 { value } else { format!("{value:0>100}") };
+            record("t", Some(&(number % 97).to_string()), &value)
+        });
+        writer.write(records.collect()).await.unwrap();
+    }
+    timeout(PATIENCE, writer.flush()).await.unwrap().unwrap();
+    println!("{} records refused after {:?}", writer.rejected.len(), begun.elapsed());
+    commit(&mut writer, &reader, &Offsets::from([("sizes.in/0".into(), "0".into())])).await.unwrap();
+    assert_eq!(writer.rejected.len(), 20);
+    assert!(writer.rejected.iter().all(|it| it.error.says().contains("is too large for topic `sizes.out`")));
+    let mut written: Vec<usize> =
+        seen(&kafka, "sizes.out").iter().map(|value| value.parse().unwrap()).collect();
+    let in_order =
+        written.windows(2).filter(|pair| pair[0] % 97 == pair[1] % 97).all(|pair| pair[0] < pair[1]);
+    assert!(in_order);
+    written.sort_unstable();
+    assert_eq!(written, (0..8_000).filter(|number| number % 400 != 7).collect::<Vec<_>>());
+}
+
+/// The engine does not give partitions up in time, and somebody else has them: nothing of them may be committed any more, not even
+/// under the membership that begins then.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_were_not_drained_in_time_are_lost() {
+    let kafka = broker();
+    create(&kafka, "late.in", 2, &[]).await;
+    fill(&kafka, "late.in", 0..100, 1_000).await;
+    let mut slow = source(&kafka, "late", "late.in", json!({})).await;
+    slow.read(100).await;
+    drop(until_member(&slow).await);
+    let mut other = source(&kafka, "late", "late.in", json!({})).await;
+    // Nobody polls the slow one meanwhile.
+    let deadline = Instant::now() + PATIENCE;
+    let mut seen = 0;
+    while seen == 0 {
+        assert!(Instant::now() < deadline, "the other got nothing");
+        if let Polled::Batch { records, .. } = other.source.poll(Duration::from_millis(100)).await.unwrap() {
+            seen = records.len();
+        }
+    }
+    let says = "group `late` took partitions away while a transaction was open: it is not committed";
+    for _ in 0..10 {
+        let error = slow.source.ownership().unwrap().proof().err().unwrap();
+        assert_eq!((error.kind(), error.says()), (ErrorKind::Fatal, says));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(slow.failure().await.says(), says);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_length_of_a_transaction_is_bounded_by_the_cluster() {
+    let kafka = broker();
+    create(&kafka, "long.out", 1, &[]).await;
+    let config = |ms: u32| json!({ "topic": "long.out", "client": { "transaction.timeout.ms": ms } });
+    let mut writer = transactional(&kafka.brokers(), "long", config(999_999_999)).await;
+    let error = take_over(&mut writer).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    let says = "the cluster takes no transactions that may last as long as `client: { transaction.timeout.ms }` says";
+    assert_eq!(error.says(), says);
+    // A short one is possible, whatever the library asks for beside it.
+    let mut writer = transactional(&kafka.brokers(), "long", config(4_000)).await;
+    take_over(&mut writer).await.unwrap();
+}

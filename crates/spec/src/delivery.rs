@@ -22,6 +22,7 @@ pub(crate) fn resolve(
     if let Repeats::Absorbed(_) = of_sink.repeats {
         return Delivery::ExactlyOnce { transactional: false };
     }
+    let mut remedy = "leave `delivery` out: nothing is lost, and after a crash a record may come again";
     let says = match (source.connector.configured.traits().transactions, of_sink.transactions) {
         // The embedded brokers of `dev` know no transactions, and they may be two for one cluster that has two names.
         (Ok(_), Ok(_)) if reading.dev.is_some() => return Delivery::AtLeastOnce,
@@ -34,10 +35,11 @@ pub(crate) fn resolve(
             )
         }
         (Ok(from), Ok(to)) => {
+            remedy = "write both in the same way if they are one, or leave `delivery` out: nothing is lost then, and after a \
+                      crash a record may come again";
             format!("no transaction spans {from}, which is read, and {to}, which is written")
         }
     };
-    let remedy = "leave `delivery` out: nothing is lost, and after a crash a record may come again";
     reading.report.say(entry.value.place(entry.at), "delivery", says).remedy(remedy);
     Delivery::AtLeastOnce
 }

@@ -200,13 +200,13 @@ impl SourceConfig {
     pub(crate) fn transactions(&self) -> Result<String, &'static str> {
         if self.is_assigned() {
             return Err(
-                "`partitions` are read without joining a group, and nothing but its generation fences off an owner that was frozen",
+                "`partitions` are read without joining a group, and nothing but its generation fences off an owner that was frozen; `topics` would join one",
             );
         }
         match self.isolation {
             Isolation::ReadCommitted => Ok(self.connection.brokers.system()),
             Isolation::ReadUncommitted => Err(
-                "`isolation: read_uncommitted` also reads what is undone later, and what is in the transaction of another runner",
+                "`isolation: read_uncommitted` also reads what is undone later, and what is in the transaction of another runner; leave `isolation` out",
             ),
         }
     }

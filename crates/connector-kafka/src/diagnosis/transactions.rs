@@ -20,6 +20,15 @@ pub(crate) const PRODUCER_FENCED: Diagnosis = Diagnosis {
     reaction: Reaction::Restarts,
 };
 
+/// The brokers have a bound for it.
+pub(crate) const TRANSACTION_TOO_LONG: Diagnosis = Diagnosis {
+    id: "transaction-too-long",
+    says: "the cluster takes no transactions that may last as long as `client: { transaction.timeout.ms }` says",
+    why: "`transaction.max.timeout.ms` of the brokers bounds it, 15 minutes by default.",
+    remedy: "lower transaction.timeout.ms, or leave it out: 15 seconds are the default",
+    reaction: Reaction::Stops,
+};
+
 /// It is undone, and written again.
 pub(crate) const TRANSACTION_UNDONE: Diagnosis = Diagnosis {
     id: "transaction-undone",
@@ -33,7 +42,7 @@ pub(crate) const TRANSACTION_UNDONE: Diagnosis = Diagnosis {
 pub(crate) const PARTITIONS_LOST: Diagnosis = Diagnosis {
     id: "partitions-lost",
     says: "group `{group}` took partitions away while a transaction was open: it is not committed",
-    why: "The runner was frozen or cut off for longer than the session, so that others read its partitions now, from what was committed. Under `delivery: exactly_once` nothing of the open transaction may be seen, so the pipeline starts again.",
-    remedy: "the pipeline starts again from its committed offsets; if it happens again, see what stops the runner for so long, or raise session_timeout",
+    why: "The runner was frozen or cut off for longer than the session, or what it had read could not be written within the 20 seconds in which it may give partitions up; others read them now, from what was committed. Under `delivery: exactly_once` nothing of the open transaction may be seen, so the pipeline starts again.",
+    remedy: "the pipeline starts again from its committed offsets; if it happens again, see what the sink or the dead letters wait for, or what stops the runner for so long",
     reaction: Reaction::Restarts,
 };

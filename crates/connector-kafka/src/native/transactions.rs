@@ -68,7 +68,7 @@ fn step(error: *mut rd::rd_kafka_error_t) -> Step {
         let step = if rd::rd_kafka_error_is_fatal(error) != 0 {
             Step::Over(code, says)
         } else if rd::rd_kafka_error_txn_requires_abort(error) != 0 {
-            Step::Undo(says)
+            Step::Undo(code.to_string())
         } else if rd::rd_kafka_error_is_retriable(error) != 0 || code == RDKafkaErrorCode::OperationTimedOut {
             Step::Again(says)
         } else {

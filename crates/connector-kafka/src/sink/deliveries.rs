@@ -52,6 +52,8 @@ struct Open {
     rejected: Vec<(usize, Error)>,
     /// Refused, and to be sent again: for the sake of another record, or by a topic that takes none at the moment.
     unsent: Vec<usize>,
+    /// Not written for the sake of a transaction that did not pass.
+    undone: Vec<usize>,
 }
 
 /// Why records that have to be sent again cannot go all together at once.
@@ -61,6 +63,8 @@ pub(crate) struct Doubt {
     pub(crate) held: Option<Error>,
     /// So many were refused in company: one of them, or all.
     pub(crate) suspects: usize,
+    /// Their request was too large, or one of them is.
+    too_large: bool,
 }
 
 /// Why a transaction did not pass.
@@ -68,8 +72,12 @@ pub(crate) struct Doubt {
 pub(crate) struct Blame {
     /// A topic takes none at the moment.
     pub(crate) held: Option<Error>,
+    /// A request was too large, or a record in it.
+    pub(crate) too_large: bool,
     /// Refused in company, by the number of their batch and index: one of them is to blame, or all.
     pub(crate) suspects: Vec<(usize, usize)>,
+    /// Those that were neither written nor refused.
+    pub(crate) undone: Vec<(usize, usize)>,
 }
 
 /// One batch that goes through the producer again.
@@ -90,8 +98,11 @@ pub(crate) enum Answer {
     Rejected(Error),
     /// It would have passed without another one in its request.
     SendAgain,
-    /// It was refused, or another one in its request: the library does not tell which.
-    Suspected,
+    /// It was refused, or another one in its request: the library does not tell which. Or the request as a whole was.
+    Suspected {
+        /// For its size.
+        too_large: bool,
+    },
     /// Its topic takes none at the moment: it has to wait, and so has what follows it.
     Later(Error),
     /// Its transaction is beyond repair, and it goes again in another one.
@@ -123,6 +134,7 @@ impl Deliveries {
             unanswered,
             rejected: Vec::new(),
             unsent: Vec::new(),
+            undone: Vec::new(),
         });
         state.first + state.open.len() - 1
     }
@@ -157,10 +169,11 @@ impl Deliveries {
                 state.again = true;
                 news = true;
             }
-            Answer::Suspected => {
+            Answer::Suspected { too_large } => {
                 open.unsent.push(index);
                 state.again = true;
                 state.doubt.suspects += 1;
+                state.doubt.too_large |= too_large;
                 news = true;
             }
             Answer::Later(error) => {
@@ -169,7 +182,10 @@ impl Deliveries {
                 state.doubt.held.get_or_insert(error);
                 news = true;
             }
-            Answer::Undone => news = true,
+            Answer::Undone => {
+                open.undone.push(index);
+                news = true;
+            }
             Answer::Failed(error) => {
                 state.failure.get_or_insert(error);
                 news = true;
@@ -311,15 +327,17 @@ impl Deliveries {
     pub(crate) fn clear(&self) -> Blame {
         let mut state = self.state();
         let doubt = std::mem::take(&mut state.doubt);
-        let mut suspects = Vec::new();
+        let (mut suspects, mut undone) = (Vec::new(), Vec::new());
         for open in std::mem::take(&mut state.open) {
+            let number = state.first;
             if doubt.suspects > 0 {
-                suspects.extend(open.unsent.into_iter().map(|index| (state.first, index)));
+                suspects.extend(open.unsent.into_iter().map(|index| (number, index)));
             }
+            undone.extend(open.undone.into_iter().map(|index| (number, index)));
             state.first += 1;
         }
         (state.again, state.marred) = (false, false);
-        Blame { held: doubt.held, suspects }
+        Blame { held: doubt.held, too_large: doubt.too_large, suspects, undone }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -375,13 +393,15 @@ mod tests {
         deliveries.answer(ticket(one, 0), Answer::Rejected(Error::bad_record("no name of a topic")));
         assert!(!deliveries.is_marred(), "it never left");
         deliveries.answer(ticket(one, 1), Answer::Stored);
-        deliveries.answer(ticket(one, 2), Answer::Suspected);
+        deliveries.answer(ticket(one, 2), Answer::Suspected { too_large: true });
         deliveries.answer(ticket(one, 3), Answer::Undone);
         assert!(deliveries.is_marred());
         let rejected: Vec<(usize, usize)> =
             deliveries.take_rejected().into_iter().map(|(number, index, _)| (number, index)).collect();
         assert_eq!((rejected, deliveries.take_rejected().len()), (vec![(one, 0)], 0));
-        assert_eq!(deliveries.clear().suspects, [(one, 2)]);
+        let blame = deliveries.clear();
+        assert_eq!((blame.suspects, blame.undone), (vec![(one, 2)], vec![(one, 3)]));
+        assert!(blame.too_large && blame.held.is_none());
         assert!(deliveries.is_empty() && !deliveries.is_marred());
         // What comes late is for nobody, and numbers go on.
         deliveries.answer(ticket(one, 3), Answer::Failed(Error::fatal("late")));

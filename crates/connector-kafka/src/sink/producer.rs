@@ -20,7 +20,9 @@ use super::topics::not_writable;
 use super::watch::{Throttled, Watch};
 use crate::client::{self, Deed, LOOK_AGAIN, Troubles, code_of, fatal_denial};
 use crate::config::SinkConfig;
-use crate::diagnosis::{PRODUCER_FENCED, RECORD_REFUSED, RECORD_TIME, RECORD_TOO_LARGE};
+use crate::diagnosis::{
+    PRODUCER_FENCED, RECORD_REFUSED, RECORD_TIME, RECORD_TOO_LARGE, TRANSACTION_TOO_LONG,
+};
 
 const REPORT_WAIT: Duration = Duration::from_millis(100);
 
@@ -47,10 +49,14 @@ impl Outbox {
         context: &SinkContext,
         deliveries: Arc<Deliveries>,
         transactional_id: Option<&str>,
+        batch_bytes_max: Option<usize>,
     ) -> Result<Self> {
         let client_id = format!("aqueduct-{}-{}-{}", context.pipeline, context.task, context.lane);
         let troubles = Arc::new(Troubles::new(context.condition.clone(), &config.connection)?);
-        let client = client::producer_config(config, &client_id, transactional_id)?;
+        let mut client = client::producer_config(config, &client_id, transactional_id)?;
+        if let Some(bytes) = batch_bytes_max {
+            client.set("batch.size", bytes.to_string());
+        }
         let alone_above = client.get("batch.size").and_then(|bytes| bytes.parse().ok()).unwrap_or(usize::MAX);
         let judge = Judge {
             one_topic: config.topic.constant().is_some(),
@@ -195,7 +201,7 @@ pub(crate) struct Judge {
     fencing: Option<Arc<Fencing>>,
     troubles: Arc<Troubles>,
     /// A record of more bytes travels alone in its request.
-    alone_above: usize,
+    pub(crate) alone_above: usize,
     /// The one record under way was sent alone.
     pub(crate) alone: Arc<AtomicBool>,
 }
@@ -231,12 +237,14 @@ impl Judge {
             // of a request are meant (rd_kafka_msgbatch_handle_Produce_result_record_errors).
             Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
                 if record_bytes <= self.alone_above && !self.is_alone() {
-                    return Answer::Suspected;
+                    return Answer::Suspected { too_large: true };
                 }
                 let values: [(&str, &dyn Display); 2] = [("topic", &topic), ("bytes", &record_bytes)];
                 Answer::Rejected(RECORD_TOO_LARGE.error(ErrorKind::BadRecord, &values))
             }
-            Code::InvalidTimestamp | Code::InvalidRecord if !self.is_alone() => Answer::Suspected,
+            Code::InvalidTimestamp | Code::InvalidRecord if !self.is_alone() => {
+                Answer::Suspected { too_large: false }
+            }
             Code::InvalidTimestamp => {
                 Answer::Rejected(RECORD_TIME.error(ErrorKind::BadRecord, &[("topic", &topic)]))
             }
@@ -267,6 +275,9 @@ impl Judge {
             return Error::fatal(format!("the Kafka producer gave up: {reason}"))
                 .remedy("the pipeline starts again from its stored offsets");
         };
+        if reason.contains("larger than the maximum") {
+            return TRANSACTION_TOO_LONG.error(ErrorKind::Config, &[]);
+        }
         if reason.contains("Transactional Id authorization failed") {
             return self.troubles.denied_transactions(transactional_id, prefix);
         }

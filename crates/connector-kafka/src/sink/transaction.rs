@@ -27,6 +27,12 @@ use crate::native::transactions::{self, GroupMetadata, Step};
 /// How long one call of the library may take before it is made again: as long as that a stop may have to wait.
 const CALL_MS_MAX: i32 = 1_000;
 
+/// The same for undoing. Each call throws away what is queued; what was under way then and comes back unwritten waits for the next.
+const ABORT_MS_MAX: i32 = 100;
+
+/// Smaller batches are not tried: a record above it travels alone, and is judged alone.
+const BATCH_BYTES_MIN: usize = 1_024;
+
 /// A call that has not come back by then never will.
 const CALL_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -130,8 +136,9 @@ impl TransactionSink {
         Ok(())
     }
 
+    /// Waits for the answers of what was given, or for the first that mars it: what is not sent by then never will be.
     async fn answered(&self) -> Result<()> {
-        while !self.inner.deliveries.all_answered() {
+        while !self.inner.deliveries.all_answered() && !self.inner.deliveries.is_marred() {
             self.inner.deliveries.news().await?;
         }
         self.inner.deliveries.check()
@@ -149,32 +156,36 @@ impl TransactionSink {
     /// Undoes what is open; the suspects are known by their place in what is kept.
     async fn undo(&mut self) -> Result<Blame> {
         self.phase = Phase::Marred;
-        match self.call(|producer| transactions::abort(producer, CALL_MS_MAX)).await? {
-            Step::Done => {}
-            Step::Again(says) | Step::Undo(says) => return Err(undone(&says)),
-            Step::Over(_, says) => return Err(self.over(&says)),
-        }
+        self.insist(|producer| transactions::abort(producer, ABORT_MS_MAX)).await?;
         // The call has waited for the answers of what was sent, and of what was thrown away.
         self.inner.deliveries.check()?;
         self.note_refused();
-        let Blame { held, suspects } = self.inner.deliveries.clear();
-        let known = |(number, index)| Some((*self.numbers.get(&number)?, index));
-        let suspects = suspects.into_iter().filter_map(known).collect();
+        let Blame { held, too_large, suspects, undone } = self.inner.deliveries.clear();
+        // One that was not taken after all is not kept.
+        let known = |(number, index)| {
+            let at = *self.numbers.get(&number)?;
+            (at < self.kept.len()).then_some((at, index))
+        };
+        let [suspects, undone] = [suspects, undone].map(|all| all.into_iter().filter_map(known).collect());
         self.numbers.clear();
         self.phase = Phase::Undone;
-        Ok(Blame { held, suspects })
+        Ok(Blame { held, too_large, suspects, undone })
     }
 
-    /// Finds out why a transaction did not pass, so that the next one may: records that were refused in company are tried
-    /// in ever smaller groups, each in a transaction that is undone.
+    /// Finds out why a transaction did not pass, so that the next one may. A size may be that of a request and not of a record, so the
+    /// producer makes smaller ones, until those that are too large travel alone. Other records that were refused in
+    /// company are tried in ever smaller groups, each in a transaction that is undone.
     async fn resolve(&mut self) -> Result<()> {
-        let Blame { held, suspects } = self.undo().await?;
-        let mut groups = vec![suspects];
+        let Blame { held, too_large, suspects, .. } = self.undo().await?;
         if let Some(error) = held {
             self.inner.hold(&error).await;
             return Ok(());
         }
-        while let Some(mut group) = groups.pop().filter(|group| !group.is_empty()) {
+        if too_large && self.inner.outbox.judge.alone_above > BATCH_BYTES_MIN {
+            return self.make_smaller_batches().await;
+        }
+        let mut groups = vec![suspects];
+        while let Some(mut group) = groups.pop() {
             let half = group.split_off(group.len() / 2);
             for half in [group, half].into_iter().filter(|half| !half.is_empty()) {
                 groups.extend(Some(self.try_out(&half).await?).filter(|suspects| !suspects.is_empty()));
@@ -183,18 +194,53 @@ impl TransactionSink {
         Ok(())
     }
 
-    /// Sends these records and undoes it; those that were refused again in company come back.
+    async fn make_smaller_batches(&mut self) -> Result<()> {
+        let batch_bytes_max = (self.inner.outbox.judge.alone_above / 4).max(BATCH_BYTES_MIN);
+        tracing::info!(
+            pipeline = %self.inner.context.pipeline,
+            batch_bytes_max,
+            "a batch was refused for its size: smaller ones are made from now on; `client: {{ batch.size }}` below `max.message.bytes` of the topic spares the search"
+        );
+        self.inner.batch_bytes_max = Some(batch_bytes_max);
+        self.inner.open_again()?;
+        self.insist(|producer| transactions::init(producer, CALL_MS_MAX)).await
+    }
+
+    /// Sends these records and undoes it. Those that may still be to blame come back: all that were not written, if one of
+    /// them was refused again in company.
     async fn try_out(&mut self, group: &[Suspect]) -> Result<Vec<Suspect>> {
-        self.begin()?;
-        self.inner.outbox.judge.alone.store(group.len() == 1, Ordering::Release);
-        for chunk in group.chunk_by(|(one, _), (other, _)| one == other) {
-            let chosen: HashSet<usize> = chunk.iter().map(|(_, index)| *index).collect();
-            self.give(chunk[0].0, |index| chosen.contains(&index)).await?;
+        loop {
+            self.begin()?;
+            // Whatever fails from here on, it is undone.
+            self.phase = Phase::Marred;
+            self.inner.outbox.judge.alone.store(group.len() == 1, Ordering::Release);
+            let known = self.refused();
+            for chunk in group.chunk_by(|(one, _), (other, _)| one == other) {
+                let chosen: HashSet<usize> = chunk.iter().map(|(_, index)| *index).collect();
+                self.give(chunk[0].0, |index| chosen.contains(&index)).await?;
+            }
+            let answered = self.answered().await;
+            let marred = self.inner.deliveries.is_marred();
+            let blame = self.undo().await;
+            self.inner.outbox.judge.alone.store(false, Ordering::Release);
+            answered?;
+            let Blame { suspects, undone, .. } = blame?;
+            if !suspects.is_empty() || self.refused() > known {
+                // Who went down with them was not judged.
+                let mut left = [suspects, undone].concat();
+                left.sort_unstable();
+                return Ok(left);
+            }
+            if !marred {
+                return Ok(Vec::new());
+            }
+            // It was undone for another reason, and says nothing.
         }
-        let answered = self.answered().await;
-        self.inner.outbox.judge.alone.store(false, Ordering::Release);
-        answered?;
-        Ok(self.undo().await?.suspects)
+    }
+
+    /// Records that never pass, as far as it is known.
+    fn refused(&self) -> usize {
+        self.kept.iter().map(|kept| kept.refused.len()).sum()
     }
 
     /// Brings what is kept to the state in which only the commit is missing.
@@ -205,15 +251,15 @@ impl TransactionSink {
                 Phase::Marred => self.resolve().await?,
                 Phase::Undone => {
                     self.begin()?;
+                    // Half of it is nothing: if this fails, it is undone and begun anew.
+                    self.phase = Phase::Marred;
                     for at in 0..self.kept.len() {
                         self.give(at, |_| true).await?;
                     }
+                    self.phase = Phase::Open;
                 }
                 Phase::Open => {
-                    while !self.inner.deliveries.all_answered() && !self.inner.deliveries.is_marred() {
-                        self.inner.deliveries.news().await?;
-                    }
-                    self.inner.deliveries.check()?;
+                    self.answered().await?;
                     if !self.inner.deliveries.is_marred() {
                         self.note_refused();
                         self.inner.passed();
@@ -226,7 +272,7 @@ impl TransactionSink {
         }
     }
 
-    /// Makes one step of the commit, however long the brokers are away.
+    /// Makes one step of a transaction, however long the brokers are away.
     async fn insist(
         &mut self,
         step: impl Fn(&Client<Reports>) -> Step + Clone + Send + 'static,
@@ -235,7 +281,7 @@ impl TransactionSink {
             self.inner.deliveries.check()?;
             match self.call(step.clone()).await? {
                 Step::Done => return Ok(()),
-                Step::Again(says) => tracing::debug!(says, "a transaction is not committed yet"),
+                Step::Again(says) => tracing::debug!(says, "a step of a transaction is not made yet"),
                 Step::Undo(says) => {
                     self.phase = Phase::Marred;
                     return Err(undone(&says));

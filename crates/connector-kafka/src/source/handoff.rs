@@ -352,6 +352,12 @@ impl Handoff {
         self.ready.notify_one();
     }
 
+    /// Whether the engine has really let go of what was revoked, or has ended with all of it done.
+    pub(crate) fn has_let_go(&self) -> bool {
+        let state = self.state();
+        state.handover == Handover::LetGo || state.ending == Some(Ending::Leave)
+    }
+
     /// Whether the engine has let go of what was revoked, or nobody will poll again.
     pub(crate) fn let_go(&self) -> bool {
         let state = self.state();

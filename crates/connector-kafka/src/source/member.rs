@@ -229,11 +229,10 @@ impl Member {
                 batch_queue::detach(consumer, element.topic(), element.partition());
             }
             self.handoff.revoke(&names, lost);
-            if !lost {
+            if lost {
+                self.lose();
+            } else {
                 self.drain(consumer);
-            } else if self.keeping == Keeping::InTransactions {
-                // What was written of them is in a transaction that must not be committed: others own them now.
-                self.handoff.lose(PARTITIONS_LOST.error(ErrorKind::Fatal, &[("group", &self.group)]));
             }
             self.handoff.pause();
             self.handoff.forget(&names);
@@ -262,6 +261,17 @@ impl Member {
             self.glance(consumer);
         }
         self.commit_last(consumer, false);
+        if !self.handoff.has_let_go() || consumer.assignment_lost() {
+            self.lose();
+        }
+    }
+
+    /// Partitions go while the engine may still be writing what was read of them. A transaction with that in it must not be
+    /// committed under a membership that begins afterwards: others own them then. From here on none is shown.
+    fn lose(&self) {
+        if self.keeping == Keeping::InTransactions {
+            self.handoff.lose(PARTITIONS_LOST.error(ErrorKind::Fatal, &[("group", &self.group)]));
+        }
     }
 
     /// Serves events for a moment. A record among them would be lost, and is an error.
