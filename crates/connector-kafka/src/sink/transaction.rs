@@ -156,6 +156,7 @@ impl TransactionSink {
     /// Undoes what is open; the suspects are known by their place in what is kept.
     async fn undo(&mut self) -> Result<Blame> {
         self.phase = Phase::Marred;
+        self.inner.outbox.judge.alone.store(false, Ordering::Release);
         self.insist(|producer| transactions::abort(producer, ABORT_MS_MAX)).await?;
         // The call has waited for the answers of what was sent, and of what was thrown away.
         self.inner.deliveries.check()?;
@@ -219,12 +220,9 @@ impl TransactionSink {
                 let chosen: HashSet<usize> = chunk.iter().map(|(_, index)| *index).collect();
                 self.give(chunk[0].0, |index| chosen.contains(&index)).await?;
             }
-            let answered = self.answered().await;
+            self.answered().await?;
             let marred = self.inner.deliveries.is_marred();
-            let blame = self.undo().await;
-            self.inner.outbox.judge.alone.store(false, Ordering::Release);
-            answered?;
-            let Blame { suspects, undone, .. } = blame?;
+            let Blame { suspects, undone, .. } = self.undo().await?;
             if !suspects.is_empty() || self.refused() > known {
                 // Who went down with them was not judged.
                 let mut left = [suspects, undone].concat();
