@@ -57,19 +57,22 @@ fn until_it_goes_on(herd: &Herd) -> Duration {
     begun.elapsed()
 }
 
+/// Each of the three brokers dies, and comes back when the runner has gone on without it.
+fn kill_one_after_the_other(herd: &Herd) {
+    for broker in 0..3 {
+        herd.kafka.kill_broker(broker);
+        let took = until_it_goes_on(herd);
+        println!("after broker {broker} was killed it went on within {:.1} s", took.as_secs_f64());
+        herd.kafka.start_broker(broker);
+        sleep(Duration::from_secs(2));
+        herd.kafka.elect_preferred();
+    }
+}
+
 #[test]
 fn leaders_move_and_nothing_is_lost_or_doubled() {
     let herd = Herd::of(Kafka::cluster(3)).reading("");
-    let copied = while_copying(&herd, 2_000, |_| {
-        for broker in 0..3 {
-            herd.kafka.kill_broker(broker);
-            let took = until_it_goes_on(&herd);
-            println!("after broker {broker} was killed it went on within {:.1} s", took.as_secs_f64());
-            herd.kafka.start_broker(broker);
-            sleep(Duration::from_secs(2));
-            herd.kafka.elect_preferred();
-        }
-    });
+    let copied = while_copying(&herd, 2_000, |_| kill_one_after_the_other(&herd));
     copied.report.assert_exact();
 }
 
@@ -79,14 +82,7 @@ fn leaders_move_and_nothing_is_lost_or_doubled() {
 fn transactions_get_through_whatever_brokers_do() {
     let herd = Herd::of(Kafka::cluster(3)).reading("").exactly_once();
     let copied = while_copying(&herd, 1_500, |_| {
-        for broker in 0..3 {
-            herd.kafka.kill_broker(broker);
-            let took = until_it_goes_on(&herd);
-            println!("after broker {broker} was killed it went on within {:.1} s", took.as_secs_f64());
-            herd.kafka.start_broker(broker);
-            sleep(Duration::from_secs(2));
-            herd.kafka.elect_preferred();
-        }
+        kill_one_after_the_other(&herd);
         herd.kafka.freeze_broker(0);
         let took = until_it_goes_on(&herd);
         println!("after broker 0 was frozen it went on within {:.1} s", took.as_secs_f64());
