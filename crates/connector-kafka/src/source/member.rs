@@ -267,7 +267,7 @@ impl Member {
     }
 
     /// Partitions go while the engine may still be writing what was read of them. A transaction with that in it must not be
-    /// committed under a membership that begins afterwards: others own them then. From here on none is shown.
+    /// committed under a membership that begins afterwards: others own them then (invariants 9, 10). From here on none is shown.
     fn lose(&self) {
         if self.keeping == Keeping::InTransactions {
             self.handoff.lose(PARTITIONS_LOST.error(ErrorKind::Fatal, &[("group", &self.group)]));
