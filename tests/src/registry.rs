@@ -1,7 +1,9 @@
-//! A real schema registry: Apicurio in memory, which knows Avro, JSON Schema and Protobuf and checks backward compatibility.
+//! A real schema registry: Apicurio in memory, which knows Avro, JSON Schema and Protobuf and checks backward compatibility;
+//! or another one that runs already.
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::{env, process};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -9,11 +11,12 @@ use serde_json::{Value, json};
 use crate::folder::Folder;
 use crate::server;
 
-/// Apicurio Registry on loopback.
+/// Apicurio Registry on loopback, or the one that was named.
 #[derive(Debug)]
 pub struct SchemaRegistry {
     folder: Folder,
-    login: Option<&'static str>,
+    login: Option<String>,
+    named: Option<String>,
     /// Where it listens without TLS.
     pub port: u16,
 }
@@ -31,14 +34,52 @@ impl SchemaRegistry {
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn start_with(login: &'static str) -> Self {
-        Self::of(Some(login))
+    pub fn start_with(login: &str) -> Self {
+        Self::of(Some(login.to_owned()))
     }
 
-    fn of(login: Option<&'static str>) -> Self {
-        let registry = Self { folder: Folder::new("registry"), login, port: server::free_ports(3) };
+    /// The one that runs at `AQUEDUCT_REGISTRY_URL`, with `AQUEDUCT_REGISTRY_LOGIN` as its `user:password`; without
+    /// those one that is started with this login. For tests that any registry with Confluent's API has to pass.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn named_or_start_with(login: &str) -> Self {
+        match env::var("AQUEDUCT_REGISTRY_URL") {
+            Ok(url) if !url.is_empty() => Self {
+                folder: Folder::new("registry"),
+                login: env::var("AQUEDUCT_REGISTRY_LOGIN").ok().filter(|login| !login.is_empty()),
+                named: Some(url),
+                port: 0,
+            },
+            _ => Self::start_with(login),
+        }
+    }
+
+    fn of(login: Option<String>) -> Self {
+        let port = server::free_ports(3);
+        let registry = Self { folder: Folder::new("registry"), login, named: None, port };
         registry.start_again();
         registry
+    }
+
+    /// Whether it is Apicurio, started for this test and nothing else, so that its words and its ids are known.
+    pub fn is_own(&self) -> bool {
+        self.named.is_none()
+    }
+
+    /// A topic or subject of this run alone: one that was named has those of the runs before.
+    pub fn fresh(&self, name: &str) -> String {
+        if self.is_own() { name.to_owned() } else { format!("r{}.{name}", process::id()) }
+    }
+
+    /// What a pipeline says of it under `registry`.
+    pub fn config(&self) -> Value {
+        let mut config = json!({ "url": self.url() });
+        if let Some((user, password)) = self.login.as_deref().and_then(|login| login.split_once(':')) {
+            config["user"] = json!(user);
+            config["password"] = json!(password);
+        }
+        config
     }
 
     /// Starts it again; it is empty then.
@@ -48,7 +89,7 @@ impl SchemaRegistry {
     pub fn start_again(&self) {
         let (folder, port) = (self.folder.path().display().to_string(), self.port.to_string());
         let mut arguments = vec![folder.as_str(), &port];
-        arguments.extend(self.login);
+        arguments.extend(self.login.as_deref());
         server::run("registry.sh", &arguments, &[]);
     }
 
@@ -65,9 +106,20 @@ impl SchemaRegistry {
     /// # Panics
     /// When the registry refuses it.
     pub fn post(&self, subject: &str, body: &Value) -> u32 {
-        let answer = self.ask("POST", &format!("/subjects/{subject}/versions"), Some(body));
-        let id = answer["id"].as_u64().unwrap_or_else(|| panic!("no id: {answer}"));
-        u32::try_from(id).expect("ids are small")
+        self.offer(subject, body).unwrap_or_else(|answer| panic!("no id: {answer}"))
+    }
+
+    /// The same, where it may be refused with these words.
+    ///
+    /// # Errors
+    /// Its refusal.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub fn offer(&self, subject: &str, body: &Value) -> Result<u32, Value> {
+        let answer = self.ask("POST", &format!("/subjects/{}/versions", self.fresh(subject)), Some(body));
+        let id = answer["id"].as_u64().ok_or(answer)?;
+        Ok(u32::try_from(id).expect("ids are small"))
     }
 
     /// The subjects it has.
@@ -94,7 +146,7 @@ impl SchemaRegistry {
     /// # Panics
     /// When it does not answer.
     pub fn version(&self, subject: &str, version: u32) -> Value {
-        self.ask("GET", &format!("/subjects/{subject}/versions/{version}"), None)
+        self.ask("GET", &format!("/subjects/{}/versions/{version}", self.fresh(subject)), None)
     }
 
     /// Sets how new versions of a subject have to go with the old ones: `NONE`, `BACKWARD`, ...
@@ -102,7 +154,11 @@ impl SchemaRegistry {
     /// # Panics
     /// When it does not answer.
     pub fn compatibility(&self, subject: &str, level: &str) {
-        self.ask("PUT", &format!("/config/{subject}"), Some(&json!({ "compatibility": level })));
+        self.ask(
+            "PUT",
+            &format!("/config/{}", self.fresh(subject)),
+            Some(&json!({ "compatibility": level })),
+        );
     }
 
     fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
@@ -116,7 +172,7 @@ impl SchemaRegistry {
             "-H",
             "Content-Type: application/vnd.schemaregistry.v1+json",
         ]);
-        if let Some(login) = self.login {
+        if let Some(login) = &self.login {
             command.args(["-u", login]);
         }
         if let Some(body) = body {
@@ -134,7 +190,7 @@ impl SchemaRegistry {
 
     /// Its address for clients.
     pub fn url(&self) -> String {
-        url(self.port)
+        self.named.clone().unwrap_or_else(|| url(self.port))
     }
 
     /// Its address over TLS.

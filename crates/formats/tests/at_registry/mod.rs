@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aqueduct_api::catalog::{FormatKind, RegistryKind};
 use aqueduct_api::{Encoded, FormatContext, Part, Result, Side, Typed};
 use aqueduct_tests::{Folder, SchemaRegistry};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use crate::memory::Held;
 
@@ -21,12 +21,12 @@ fn configured<K: FormatKind>(options: Json) -> Arc<K::Config> {
 
 impl Server {
     pub(crate) fn start() -> Self {
-        Self { registry: SchemaRegistry::start_with("app:app-secret"), folder: Folder::new("schemas") }
+        let registry = SchemaRegistry::named_or_start_with("app:app-secret");
+        Self { registry, folder: Folder::new("schemas") }
     }
 
     fn context(&self) -> FormatContext {
-        let login = json!({ "url": self.registry.url(), "user": "app", "password": "app-secret" });
-        let config = serde_json::from_value(login).expect("a configuration");
+        let config = serde_json::from_value(self.registry.config()).expect("a configuration");
         let registry = aqueduct_registry::SchemaRegistry::open(&config).expect("a client");
         FormatContext { pipeline: "p".into(), part: Part::Value, registry: Some(registry) }
     }
@@ -37,7 +37,7 @@ impl Server {
         options: Json,
         bytes: &[u8],
     ) -> Result<Typed> {
-        let held = Held { topic: topic.into(), ..Held::new(bytes.to_vec()) };
+        let held = Held { topic: self.registry.fresh(topic).into(), ..Held::new(bytes.to_vec()) };
         self.read_held::<K>(options, &held).await
     }
 
@@ -54,7 +54,7 @@ impl Server {
         typed: &Typed,
     ) -> Result<Vec<u8>> {
         let mut encoder = K::encoder(&configured::<K>(options), &self.context())?;
-        let (topic, mut out) = (topic.into(), Vec::new());
+        let (topic, mut out) = (self.registry.fresh(topic).into(), Vec::new());
         assert_eq!(encoder.encode(&topic, typed, &mut out)?, Encoded::Unprepared);
         encoder.prepare(&topic, typed.schema()).await?;
         assert_eq!(encoder.encode(&topic, typed, &mut out)?, Encoded::Done);
@@ -63,12 +63,19 @@ impl Server {
 
     /// What `aqueduct check --connect` prints of a topic: the verdict, the sentence, the remedy behind a semicolon.
     pub(crate) async fn probe<K: FormatKind>(&self, side: Side, options: Json, topic: &str) -> Vec<String> {
-        let findings = K::probe(configured::<K>(options), side, self.context(), vec![topic.into()]).await;
+        let topics = vec![self.registry.fresh(topic).into()];
+        let findings = K::probe(configured::<K>(options), side, self.context(), topics).await;
         findings.iter().map(|finding| format!("{:?}: {finding}", finding.verdict)).collect()
+    }
+
+    /// Apicurio's words of why a schema is not compatible; another says it in its own.
+    pub(crate) fn words(&self, apicurios: &'static str) -> &'static str {
+        if self.registry.is_own() { apicurios } else { "is not compatible with subject" }
     }
 
     /// The sentence about a subject that is not there.
     pub(crate) fn missing(&self, subject: &str, version: &str) -> String {
+        let subject = self.registry.fresh(subject);
         format!(
             "Bad: the schema registry does not know subject `{subject}`, {version}: Subject '{subject}' not found. \
              (registry={}, subject={subject})",
@@ -78,6 +85,7 @@ impl Server {
 
     /// The sentence about a schema that the subject does not have, where it may not be registered.
     pub(crate) fn unregistered(&self, subject: &str, words: &str) -> String {
+        let subject = self.registry.fresh(subject);
         format!(
             "Bad: the schema is not registered under subject `{subject}`: {words} (registry={}, subject={subject}); \
              register it there, or allow that it is registered",
