@@ -3,6 +3,7 @@
 //! ways lead through [`Conduct`].
 
 mod conduct;
+mod readiness;
 mod tls;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
 use self::conduct::Conduct;
+use self::readiness::Readiness;
 use crate::config::Config;
 use crate::failure::{Cause, Failure, UNREADABLE};
 
@@ -28,6 +30,8 @@ use crate::failure::{Cause, Failure, UNREADABLE};
 const REQUESTS_IN_FLIGHT_MAX: usize = 8;
 /// A connection that takes longer is not waited for: there may be another address.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(3);
+/// Of two that share their schemas one learns so much later of what was registered with the other.
+const FOLLOWER_LAG_MAX: Duration = Duration::from_millis(300);
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 const MEDIA_TYPES: &str = "application/vnd.schemaregistry.v1+json, application/json";
 
@@ -44,6 +48,7 @@ pub(crate) struct Node {
     pub(crate) url: Url,
     base: String,
     conduct: Conduct,
+    readiness: Readiness,
     /// The library makes a client of its own from the same settings: it takes none that is there already.
     settings: SrSettings,
     http: ClientWithMiddleware,
@@ -76,7 +81,7 @@ impl Client {
                 .build()
                 .map_err(|error| Error::config("the HTTP client refuses its settings").caused_by(error))?;
             let http = reqwest_middleware::ClientBuilder::new(http).with(conduct.clone()).build();
-            Ok(Node { url, base, conduct, settings, http })
+            Ok(Node { url, base, conduct, readiness: Readiness::default(), settings, http })
         };
         Ok(Self {
             nodes: urls.into_iter().map(node).collect::<Result<_, Error>>()?,
@@ -98,7 +103,7 @@ impl Client {
 
     /// Reads a schema.
     pub(crate) async fn read<'a>(&'a self, call: SrCall<'a>) -> Result<RawRegisteredSchema, Failure> {
-        self.each(move |node| {
+        self.each(FOLLOWER_LAG_MAX, move |node| {
             perform_sr_call(&node.settings, call)
                 .map(|answer| answer.map_err(|error| Failure::of_converter(&error)))
                 .boxed()
@@ -108,7 +113,7 @@ impl Client {
 
     /// Gets something else.
     pub(crate) async fn get<T: DeserializeOwned + Send>(&self, path: &str) -> Result<T, Failure> {
-        self.each(|node| node.get(path).boxed()).await
+        self.each(Duration::ZERO, |node| node.get(path).boxed()).await
     }
 
     /// Posts a schema.
@@ -117,7 +122,7 @@ impl Client {
         path: &str,
         body: &str,
     ) -> Result<T, Failure> {
-        self.each(|node| {
+        self.each(Duration::ZERO, |node| {
             let request =
                 node.http.post(node.at(path)).header(CONTENT_TYPE, MEDIA_TYPE).body(body.to_owned());
             parsed(request).boxed()
@@ -125,9 +130,10 @@ impl Client {
         .await
     }
 
-    /// Asks one address after the other until one answers.
+    /// Asks one address after the other until one answers. What may just have come is given `lag` to be there.
     async fn each<'a, T>(
         &'a self,
+        lag: Duration,
         ask: impl Fn(&'a Node) -> BoxFuture<'a, Result<T, Failure>>,
     ) -> Result<T, Failure> {
         // It is never closed.
@@ -139,7 +145,7 @@ impl Client {
             let node = &self.nodes[index];
             let answer = match node.conduct.resting(&node.url) {
                 Some(resting) => Err(resting),
-                None => ask(node).await,
+                None => node.readiness.asked(node, lag, || ask(node)).await,
             };
             match answer {
                 // Of several that cannot help, the first says what is wrong.

@@ -149,9 +149,14 @@ impl Failure {
             return away(format!("the schema registry {place} cannot be reached: {deepest}"))
                 .remedy("see whether it runs, and whether a firewall lets us through");
         }
-        away(format!("the schema registry {place} broke off: {deepest}")).remedy(
-            "see whether it speaks https where `registry.url` says http, or why it closes connections",
-        )
+        let remedy = match url.scheme() {
+            // Karapace says no more than this to whoever comes without the certificate that it wants.
+            "https" => {
+                "see whether it wants a client certificate, `registry.tls.certificate`, or why it closes connections"
+            }
+            _ => "see whether it speaks https where `registry.url` says http, or why it closes connections",
+        };
+        away(format!("the schema registry {place} broke off: {deepest}")).remedy(remedy)
     }
 
     fn unsafe_way(place: &str, error: &rustls::Error) -> Self {

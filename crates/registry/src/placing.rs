@@ -14,6 +14,7 @@ use crate::failure::{Cause, Failure, bounded};
 use crate::references::REFERENCE_DEPTH_MAX;
 use crate::remote::{escaped, weight};
 
+const REGISTER: &str = "register";
 /// A registry has a message for each field of each version that does not fit: so many are passed on.
 const MESSAGES_MAX: usize = 10;
 
@@ -112,7 +113,12 @@ impl Placing<'_> {
         // Most answer a registration with the id alone: now that it is there, it can be looked up.
         let placed =
             if placed.version.is_some() { placed } else { self.place(subject, schema, depth).await? };
-        placed.version.ok_or_else(|| Failure::not_a_registry("a schema under a subject without its version"))
+        placed.version.ok_or_else(|| {
+            // One that had it registered by another hears of it a moment later.
+            let says =
+                format!("the schema registry does not show yet what it registered under subject `{subject}`");
+            Failure::new(Cause::Away, says)
+        })
     }
 
     async fn look_up(&self, subject: &str, body: &str) -> Result<RawRegisteredSchema, Failure> {
@@ -137,7 +143,7 @@ impl Placing<'_> {
         }
         let path = format!("/subjects/{}/versions{}", escaped(subject), self.query());
         let placed: RawRegisteredSchema =
-            self.client.post(&path, body).await.map_err(|failure| refused(failure, subject, "register"))?;
+            self.client.post(&path, body).await.map_err(|failure| refused(failure, subject, REGISTER))?;
         info!(subject, id = placed.id, "registered a schema");
         Ok(placed)
     }
@@ -200,6 +206,13 @@ fn body(schema: &SchemaText, versions: impl IntoIterator<Item = u32>) -> String 
 
 fn refused(failure: Failure, subject: &str, deed: &str) -> Failure {
     match failure.cause {
+        // A subject need not be there to be registered under: so Karapace hides that we may not.
+        Cause::Unknown if deed == REGISTER => {
+            let says =
+                format!("the schema registry does not let us register under subject `{subject}`: {failure}");
+            Failure::new(Cause::Denied, says)
+                .remedy("give the user of `registry` the right to write this subject")
+        }
         Cause::Refused => {
             let says = format!(
                 "the schema registry refuses to {deed} the schema under subject `{subject}`: {failure}"

@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+/// What Karapace alone answers.
+pub const HEALTH: &str = "GET /_health";
+
 /// A request.
 #[derive(Clone, Debug)]
 pub struct Asked {
@@ -109,9 +112,14 @@ impl Stub {
         SchemaRegistry::open(&serde_json::from_value(raw).unwrap()).unwrap()
     }
 
-    /// The lines of the requests so far.
+    /// The lines of the requests so far, without the one that a registry is recognized by.
     pub fn lines(&self) -> Vec<String> {
-        self.asked().into_iter().map(|asked| asked.line).collect()
+        self.asked().into_iter().map(|asked| asked.line).filter(|line| line != HEALTH).collect()
+    }
+
+    /// How often it was asked whether it is ready.
+    pub fn health_asked(&self) -> usize {
+        self.asked().iter().filter(|asked| asked.line == HEALTH).count()
     }
 
     pub fn asked(&self) -> Vec<Asked> {
