@@ -196,7 +196,13 @@ impl Server {
         };
         let basket = replaced(&basket, &sku);
         assert!(registry.id(&baskets, &basket, LOOK_UP).await.is_err());
-        let id = registry.id(&baskets, &basket, REGISTER).await.unwrap();
+        let id = match registry.id(&baskets, &basket, REGISTER).await {
+            // Karapace before 6.1.
+            Err(no) if !self.registry.is_own() && no.says().contains("references are not supported") => {
+                return;
+            }
+            id => id.unwrap(),
+        };
         assert_eq!(registry.id(&baskets, &basket, REGISTER).await.unwrap(), id);
         assert_eq!(self.open().id(&baskets, &basket, LOOK_UP).await.unwrap(), id);
 
