@@ -53,6 +53,8 @@ fuzz_target!(|data: &[u8]| {
             .expect("a value of its own schema");
         let again = decoder.decode(&Bytes::from(out), 0).expect("what was written");
         assert_eq!(again, typed);
+        let over = decoder.decode_over(&payload, 0, again.used()).expect("what was read before");
+        assert_eq!(over, typed);
     }
     // The same with an eye for some fields only: what is refused is refused either way, and nothing else comes out.
     let fields: Vec<Arc<str>> = match &schema.get(schema.root()).kind {

@@ -93,6 +93,11 @@ pub trait Decoder: Send {
     /// The value; an error of kind `BadRecord` that says where the bytes are not of the format.
     fn decode(&mut self, piece: Piece<'_>) -> Result<Typed>;
 
+    /// Takes a value back that nobody needs any more: the next one may be read into its memory.
+    fn take_back(&mut self, typed: Typed) {
+        drop(typed);
+    }
+
     /// Whether the bytes are of the format, where nobody needs the value.
     fn check(&mut self, piece: Piece<'_>) -> Result<()> {
         self.decode(piece).map(drop)

@@ -8,9 +8,15 @@ use bytes::Bytes;
 
 use crate::schema::{Schema, TypeId};
 
+/// The memory of a value with a larger payload is not kept for the next one.
+const USED_PAYLOAD_BYTES_MAX: usize = 1 << 16;
+
 /// A value with its schema and the bytes it was decoded from. A copy of it is a count, until one of the two is changed.
 #[derive(Clone)]
 pub struct Typed(Arc<Inner>);
+
+/// The memory of a value that nobody needs any more.
+pub struct Used(Arc<Inner>);
 
 #[derive(Clone)]
 struct Inner {
@@ -149,6 +155,40 @@ impl Typed {
         Self(Arc::new(Inner { schema, payload, root }))
     }
 
+    /// What is left of a value that nobody needs any more: its memory, for [`Typed::over`]. Nothing where somebody else has
+    /// it still, or where it is more than is worth keeping.
+    pub fn used(mut self) -> Option<Used> {
+        let inner =
+            Arc::get_mut(&mut self.0).filter(|inner| inner.payload.len() <= USED_PAYLOAD_BYTES_MAX)?;
+        inner.payload = Bytes::new();
+        Some(Used(self.0))
+    }
+
+    /// A value of that schema in the memory of another one, written by `write` over what stands there.
+    ///
+    /// # Errors
+    /// Those of `write`.
+    pub fn over<E>(
+        used: Option<Used>,
+        schema: &Arc<Schema>,
+        payload: &Bytes,
+        write: impl FnOnce(&mut Value) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let Some(Used(mut inner)) = used else {
+            let mut root = Value::Absent;
+            write(&mut root)?;
+            return Ok(Self::new(Arc::clone(schema), payload.clone(), root));
+        };
+        // Nobody else has it, so nothing is copied.
+        let value = Arc::make_mut(&mut inner);
+        if !Arc::ptr_eq(&value.schema, schema) {
+            (value.schema, value.root) = (Arc::clone(schema), Value::Absent);
+        }
+        write(&mut value.root)?;
+        value.payload = payload.clone();
+        Ok(Self(inner))
+    }
+
     /// Its schema.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.0.schema
@@ -192,6 +232,21 @@ impl Typed {
 }
 
 impl Value {
+    /// Whether it has memory of its own, beyond its place.
+    #[inline]
+    pub fn owns_memory(&self) -> bool {
+        matches!(
+            self,
+            Value::Record(_)
+                | Value::List(_)
+                | Value::Map(_)
+                | Value::Union(_)
+                | Value::Text(Text::Own(_))
+                | Value::Bytes(Blob::Own(_))
+                | Value::Number(Text::Own(_))
+        )
+    }
+
     fn heap_bytes(&self) -> usize {
         let all = |values: &[Value]| values.iter().map(|value| size_of::<Value>() + value.heap_bytes()).sum();
         match self {

@@ -1,16 +1,21 @@
 //! Bytes to rows.
 
+mod faults;
 mod unread;
 
 use std::sync::Arc;
 
 use aqueduct_api::schema::Schema;
-use aqueduct_api::value::{Blob, Span, Text};
+use aqueduct_api::value::{Blob, Span, Text, Used};
 use aqueduct_api::{Typed, Value};
 use bytes::Bytes;
 
+use self::faults::{
+    cut_off, ends_early, no_boolean, no_branch, no_length, no_symbol, no_text, too_deep, too_large, too_long,
+    unknown_symbol,
+};
 use self::unread::Run;
-use crate::plan::{Fields, Plan, Promotion, Step, Symbols};
+use crate::plan::{Fields, Plan, Promotion, Step};
 use crate::resolve::{UnknownFields, resolve};
 use aqueduct_api::Fault;
 
@@ -62,6 +67,19 @@ impl Decoder {
     /// # Errors
     /// When it holds something else, or a value beyond all measure.
     pub fn decode(&self, payload: &Bytes, start: usize) -> Result<Typed, Fault> {
+        self.decode_over(payload, start, None)
+    }
+
+    /// The same into the memory of another value, best one of the same schema: records and arrays that have their size
+    /// already stay where they are, and a stream of records asks for no memory at all.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn decode_over(&self, payload: &Bytes, start: usize, used: Option<Used>) -> Result<Typed, Fault> {
+        Typed::over(used, &self.plan.schema, payload, |root| self.read(payload, start, root))
+    }
+
+    fn read(&self, payload: &[u8], start: usize, root: &mut Value) -> Result<(), Fault> {
         let reading = || Reading {
             plan: &self.plan,
             bytes: payload,
@@ -70,14 +88,15 @@ impl Decoder {
         };
         // What is wrong there is found again below, and put into words.
         if let Some(runs) = &self.runs
-            && let Some(row) = reading().some(runs)
+            && reading().some(runs, root).is_some()
         {
-            return Ok(Typed::new(Arc::clone(&self.plan.schema), payload.clone(), Value::Record(row)));
+            return Ok(());
         }
         let mut reading = reading();
-        let value = reading.one(self.plan.root(), DEPTH_MAX).map_err(|fault| fault.at(reading.at))?;
+        let read = reading.read(self.plan.root(), DEPTH_MAX, root);
+        read.map_err(|fault| fault.at(reading.at))?;
         match payload.len() - reading.at {
-            0 => Ok(Typed::new(Arc::clone(&self.plan.schema), payload.clone(), value)),
+            0 => Ok(()),
             left => {
                 Err(Fault::new(format!("the value ends {left} bytes before the payload does")).at(reading.at))
             }
@@ -93,7 +112,7 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// Reads a value into a place that holds nothing yet. This is made part of each loop over fields or items, and so are
+    /// Reads a value into its place, and into the memory of the one that stands there. This is made part of each loop over fields or items, and so are
     /// the small readers below: so each kind of value is written to its place part by part. Returned, or pushed, it is
     /// gathered on the stack and copied from there, and the processor waits for that as long as for all the rest.
     #[inline(always)]
@@ -102,13 +121,17 @@ impl<'a> Reading<'a> {
         let step = match step {
             Step::Optional { null, other } => {
                 if self.branch(2)? == u32::from(null) {
-                    put(place, Value::Null);
+                    *place = Value::Null;
                     return Ok(());
                 }
                 plan.step(other)
             }
             step => step,
         };
+        // Looked at before anything is read, so that nothing that was read has to wait on the stack meanwhile.
+        if place.owns_memory() && !matches!(step, Step::Record(_) | Step::List { .. }) {
+            clear(place);
+        }
         match step {
             Step::Text => put(place, Value::Text(Text::Span(self.text()?))),
             Step::Long => put(place, Value::Long(self.long()?)),
@@ -117,9 +140,9 @@ impl<'a> Reading<'a> {
             Step::Double => put(place, Value::Double(f64::from_le_bytes(self.array()?))),
             Step::Boolean => put(place, Value::Boolean(self.boolean()?)),
             Step::Enum(of) => put(place, Value::Enum(self.symbol(of)?)),
-            Step::Record(of) => put(place, Value::Record(self.record(plan.fields(of), deeper(depth)?)?)),
+            Step::Record(of) => self.record(plan.fields(of), deeper(depth)?, place)?,
             Step::List { item, may_be_empty } => {
-                put(place, Value::List(self.list(plan.step(item), may_be_empty, deeper(depth)?)?));
+                self.list(plan.step(item), may_be_empty, deeper(depth)?, place)?;
             }
             step => *place = self.seldom(step, depth)?,
         }
@@ -164,16 +187,22 @@ impl<'a> Reading<'a> {
     }
 
     #[inline(never)]
-    fn record(&mut self, fields: &Fields, depth: u32) -> Result<Box<[Value]>, Fault> {
+    fn read(&mut self, step: Step, depth: u32, place: &mut Value) -> Result<(), Fault> {
+        self.value(step, depth, place)
+    }
+
+    #[inline(never)]
+    fn record(&mut self, fields: &Fields, depth: u32, place: &mut Value) -> Result<(), Fault> {
         self.spend(fields.steps.len())?;
         if let Some(before) = &fields.before {
-            return self.rearranged(fields, before, depth);
+            *place = Value::Record(self.rearranged(fields, before, depth)?);
+            return Ok(());
         }
-        let mut read: Box<[Value]> = fields.steps.iter().map(|_| Value::Absent).collect();
-        for (index, (step, place)) in fields.steps.iter().zip(&mut read).enumerate() {
+        let places = row(place, fields.steps.len());
+        for (index, (step, place)) in fields.steps.iter().zip(places).enumerate() {
             self.value(*step, depth, place).map_err(|fault| fault.in_field(&fields.take[index].name))?;
         }
-        Ok(read)
+        Ok(())
     }
 
     /// The same where the reader has other fields, or another order: what is read has its place among the defaults.
@@ -192,18 +221,27 @@ impl<'a> Reading<'a> {
     }
 
     #[inline(never)]
-    fn list(&mut self, item: Step, may_be_empty: bool, depth: u32) -> Result<Box<[Value]>, Fault> {
-        let mut values = Vec::new();
+    fn list(&mut self, item: Step, may_be_empty: bool, depth: u32, place: &mut Value) -> Result<(), Fault> {
+        let mut values = match std::mem::replace(place, Value::Absent) {
+            Value::List(values) => values.into_vec(),
+            _ => Vec::new(),
+        };
+        let mut read = 0;
         loop {
-            let (first, count) = (values.len(), self.count(may_be_empty)?);
+            let count = self.count(may_be_empty)?;
             if count == 0 {
-                return Ok(values.into_boxed_slice());
+                values.truncate(read);
+                put(place, Value::List(values.into_boxed_slice()));
+                return Ok(());
             }
-            values.reserve_exact(count);
-            values.extend((0..count).map(|_| Value::Absent));
-            for (index, place) in values.iter_mut().enumerate().skip(first) {
+            if let Some(more) = (read + count).checked_sub(values.len()) {
+                values.reserve_exact(more);
+                values.extend((0..more).map(|_| Value::Absent));
+            }
+            for (index, place) in values.iter_mut().enumerate().skip(read).take(count) {
                 self.value(item, depth, place).map_err(|fault| fault.in_item(index))?;
             }
+            read += count;
         }
     }
 
@@ -410,6 +448,25 @@ fn put(place: &mut Value, value: Value) {
     std::mem::forget(std::mem::replace(place, value));
 }
 
+/// Drops what a place holds of a record before.
+#[cold]
+#[inline(never)]
+fn clear(place: &mut Value) {
+    *place = Value::Absent;
+}
+
+/// The fields of a record in this place: those of the record that stands there, if it has so many.
+#[inline]
+fn row(place: &mut Value, fields: usize) -> &mut [Value] {
+    if !matches!(place, Value::Record(values) if values.len() == fields) {
+        *place = Value::Record((0..fields).map(|_| Value::Absent).collect());
+    }
+    match place {
+        Value::Record(values) => values,
+        _ => &mut [],
+    }
+}
+
 /// Eight bytes at a time, the last eight once more where the number does not come out even: most texts are short.
 #[inline]
 fn is_ascii(bytes: &[u8]) -> bool {
@@ -430,62 +487,4 @@ fn deeper(depth: u32) -> Result<u32, Fault> {
 #[inline]
 fn unzigzag(number: u64) -> i64 {
     (number >> 1) as i64 ^ -((number & 1) as i64)
-}
-
-// What goes wrong is put into words out of the way of what goes right.
-
-#[cold]
-fn no_symbol(symbol: i64, of: &Symbols) -> Fault {
-    Fault::new(format!("symbol {symbol} of an enum that has {}", of.count))
-}
-
-#[cold]
-fn unknown_symbol(symbol: u32, of: &Symbols) -> Fault {
-    Fault::new(format!("the reader does not know the symbol `{}`", of.names[symbol as usize]))
-}
-
-#[cold]
-fn no_branch(branch: i64, of: usize) -> Fault {
-    Fault::new(format!("branch {branch} of a union that has {of}"))
-}
-
-#[cold]
-fn no_boolean(byte: u8) -> Fault {
-    Fault::new(format!("a boolean is 0 or 1, not {byte}"))
-}
-
-#[cold]
-fn too_large(long: i64) -> Fault {
-    Fault::new(format!("{long} is too large for an int"))
-}
-
-#[cold]
-fn no_text(start: usize, bytes: &[u8]) -> Fault {
-    let valid = std::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len);
-    Fault::new("the text is not UTF-8").at(start + valid)
-}
-
-#[cold]
-fn no_length(count: i64) -> Fault {
-    Fault::new(format!("a length of {count}"))
-}
-
-#[cold]
-fn cut_off(bytes: usize, left: usize) -> Fault {
-    Fault::new(format!("{bytes} bytes are announced and {left} are there"))
-}
-
-#[cold]
-fn too_long() -> Fault {
-    Fault::new("the payload has more than 4 GiB")
-}
-
-#[cold]
-fn ends_early() -> Fault {
-    Fault::new("the value is cut off")
-}
-
-#[cold]
-fn too_deep() -> Fault {
-    Fault::new(format!("the value is nested more than {DEPTH_MAX} deep"))
 }

@@ -133,6 +133,53 @@ fn some_fields(dice: &mut Dice, schema: &Schema) -> Vec<Arc<str>> {
     record.fields.iter().filter(|_| dice.one_in(2)).map(|field| Arc::clone(&field.name)).collect()
 }
 
+/// Puts other things into a value, as transforms do and more.
+fn disturb(dice: &mut Dice, value: &mut Value) {
+    match value {
+        _ if dice.one_in(6) => *value = Value::from("put in later"),
+        _ if dice.one_in(12) => *value = Value::List([Value::Long(1), Value::from("one")].into()),
+        Value::Record(values) | Value::List(values) => {
+            values.iter_mut().for_each(|value| disturb(dice, value))
+        }
+        Value::Map(entries) => entries.iter_mut().for_each(|(_, value)| disturb(dice, value)),
+        Value::Union(branch) => disturb(dice, &mut branch.1),
+        _ => {}
+    }
+}
+
+#[test]
+fn whatever_stood_in_its_memory_a_value_is_the_same() {
+    let (mut used, mut again) = (None, 0);
+    each(|seed, json, schema, typed| {
+        let mut dice = Dice(seed ^ 0xbeef);
+        let decoder = match dice.one_in(2) {
+            true => Decoder::looking_at(schema, &some_fields(&mut dice, schema)),
+            false => Decoder::new(schema),
+        };
+        for typed in [typed.clone(), dice::typed(&mut dice, schema), typed.clone()] {
+            let bytes = Bytes::from(encode(schema, &typed));
+            again += u64::from(used.is_some());
+            let mut over = decoder.decode_over(&bytes, 0, used.take()).unwrap();
+            let fresh = decoder.decode(&bytes, 0).unwrap();
+            assert!(
+                over == fresh && encode(schema, &over) == bytes,
+                "seed {seed}: {json}: {over:?}, not {fresh:?}"
+            );
+            disturb(&mut dice, over.value_mut());
+            let cut = bytes.slice(..dice.below(bytes.len() + 1));
+            // A value that somebody still has is left alone, and what is refused leaves nothing behind.
+            let held = dice.one_in(4).then(|| over.clone());
+            used = over.used();
+            assert_eq!(used.is_none(), held.is_some());
+            if dice.one_in(4) && cut.len() < bytes.len() {
+                let (over, fresh) = (decoder.decode_over(&cut, 0, used.take()), decoder.decode(&cut, 0));
+                assert_eq!(over.is_ok(), fresh.is_ok(), "seed {seed}: {json}");
+            }
+        }
+    });
+    assert!(again > cases(), "only {again} values were written over another");
+}
+
 #[test]
 fn fields_that_nobody_looks_at_go_out_as_they_came() {
     let mut left = 0;

@@ -234,8 +234,11 @@ impl Chain {
             return Err(stays);
         }
         // What was written is done with, so that the next record is read into the same memory, which is in the cache.
-        for (_, part, _) in &passing.written[before..] {
-            *slot(record, *part) = Payload::Absent;
+        for (_, written, _) in &passing.written[before..] {
+            let payload = std::mem::replace(slot(record, *written), Payload::Absent);
+            if let Some(part) = self.parts.iter_mut().find(|part| part.part == *written) {
+                part.take_back(payload);
+            }
         }
         // A sink would take it for a tombstone, and the value would be lost without a word (invariant 1).
         if record.key.typed().or(record.value.typed()).is_some() {

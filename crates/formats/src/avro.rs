@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aqueduct_api::catalog::FormatKind;
 use aqueduct_api::registry::SchemaKind;
 use aqueduct_api::schema::{Kind, Schema};
-use aqueduct_api::value::{Blob, Span};
+use aqueduct_api::value::{Blob, Span, Used};
 use aqueduct_api::{
     Decoder, Encoded, Encoder, Error, Finding, FormatContext, FormatTraits, Piece, Problem, Registry, Result,
     SchemaText, Side, Translator, Typed, Value,
@@ -133,7 +133,7 @@ impl FormatKind for Avro {
     fn decoder(config: &Arc<Config>, context: &FormatContext) -> Result<Box<dyn Decoder>> {
         if let Some(path) = config.bare() {
             let schema = config.language().schema(&schema_file(path, SchemaKind::Avro)?)?;
-            return Ok(Box::new(BareDecoder(avro::Decoder::new(&schema))));
+            return Ok(Box::new(BareDecoder(avro::Decoder::new(&schema), None)));
         }
         let (language, registry) = (config.language(), registry_of(context)?);
         Ok(Box::new(FramedDecoder::new(language, registry, context.part, config.framing())))
@@ -225,9 +225,9 @@ impl Language for Schemas {
     }
 
     #[inline]
-    fn read(&self, reader: &mut Reader, payload: &Bytes, start: usize) -> Result<Typed> {
+    fn read(&self, reader: &mut Reader, payload: &Bytes, start: usize, used: Option<Used>) -> Result<Typed> {
         match reader {
-            Reader::Rows(decoder) => decoder.decode(payload, start).map_err(bad),
+            Reader::Rows(decoder) => decoder.decode_over(payload, start, used).map_err(bad),
             Reader::Bytes(schema) => {
                 let span = Span::new(start, payload.len() - start.min(payload.len()));
                 let span = span.ok_or_else(|| Error::bad_record("more than 4 GiB"))?;
@@ -290,11 +290,15 @@ fn collect<'a>(text: &'a SchemaText, into: &mut Vec<&'a str>) {
     }
 }
 
-struct BareDecoder(avro::Decoder);
+struct BareDecoder(avro::Decoder, Option<Used>);
 
 impl Decoder for BareDecoder {
     fn decode(&mut self, piece: Piece<'_>) -> Result<Typed> {
-        self.0.decode(piece.bytes, 0).map_err(bad)
+        self.0.decode_over(piece.bytes, 0, self.1.take()).map_err(bad)
+    }
+
+    fn take_back(&mut self, typed: Typed) {
+        self.1 = typed.used();
     }
 }
 

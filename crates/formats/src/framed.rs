@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use aqueduct_api::registry::SchemaKind;
 use aqueduct_api::schema::Schema;
+use aqueduct_api::value::Used;
 use aqueduct_api::{Error, FormatContext, Registry, Result, SchemaText, Typed};
 use bytes::Bytes;
 
@@ -54,8 +55,14 @@ pub(crate) trait Language: Send + Sync + 'static {
     /// Values come out as `writer` says, or as `reader`.
     fn reader(&self, writer: &SchemaText, reader: Option<&Arc<Schema>>) -> Result<Self::Reader>;
 
-    /// The value in `payload` from byte `start` to its end.
-    fn read(&self, reader: &mut Self::Reader, payload: &Bytes, start: usize) -> Result<Typed>;
+    /// The value in `payload` from byte `start` to its end, in the memory of another one where there is one.
+    fn read(
+        &self,
+        reader: &mut Self::Reader,
+        payload: &Bytes,
+        start: usize,
+        used: Option<Used>,
+    ) -> Result<Typed>;
 
     /// Values of `from` go out as `to` says.
     fn writer(&self, from: &Arc<Schema>, to: &SchemaText) -> Result<Self::Writer>;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use aqueduct_api::catalog::FormatKind;
 use aqueduct_api::registry::SchemaKind;
 use aqueduct_api::schema::{Kind, Schema};
+use aqueduct_api::value::Used;
 use aqueduct_api::{
     Decoder, Encoded, Encoder, Error, Finding, FormatContext, FormatTraits, Piece, Problem, Registry, Result,
     SchemaText, Side, Translator, Typed,
@@ -336,7 +337,7 @@ impl Language for Schemas {
         Ok(Reader { file, text, options: self.options, known: Vec::new(), last: 0, into })
     }
 
-    fn read(&self, reader: &mut Reader, payload: &Bytes, start: usize) -> Result<Typed> {
+    fn read(&self, reader: &mut Reader, payload: &Bytes, start: usize, _: Option<Used>) -> Result<Typed> {
         let (message, start) = reader.message(payload, start)?;
         let typed = message.decoder.decode(payload, start).map_err(bad)?;
         let Some(into) = &reader.into else { return Ok(typed) };

@@ -6,7 +6,7 @@ use aqueduct_api::schema::{Kind, Schema};
 use aqueduct_api::value::Span;
 use aqueduct_api::{Fault, Value};
 
-use super::{DEPTH_MAX, Reading, deeper};
+use super::{DEPTH_MAX, Reading, deeper, row};
 use crate::plan::Step;
 
 /// Fields of the outermost record, side by side.
@@ -36,12 +36,12 @@ pub(super) fn runs(schema: &Schema, fields: &[Arc<str>]) -> Option<Box<[Run]>> {
 impl Reading<'_> {
     /// The outermost record with some of its fields read, if it is one and ends where the payload does.
     #[inline(never)]
-    pub(super) fn some(&mut self, runs: &[Run]) -> Option<Box<[Value]>> {
+    pub(super) fn some(&mut self, runs: &[Run], root: &mut Value) -> Option<()> {
         let plan = self.plan;
         let Step::Record(of) = plan.root() else { return None };
         let (fields, depth) = (plan.fields(of), DEPTH_MAX - 1);
         self.spend(fields.steps.len()).ok()?;
-        let mut read: Box<[Value]> = fields.steps.iter().map(|_| Value::Unread(Span::default())).collect();
+        let read = row(root, fields.steps.len());
         for run in runs {
             match *run {
                 Run::Read(at) => self.value(fields.steps[at], depth, &mut read[at]).ok()?,
@@ -50,11 +50,18 @@ impl Reading<'_> {
                     for step in &fields.steps[from..to] {
                         self.over(*step, depth).ok()?;
                     }
-                    read[from] = Value::Unread(Span::new(start, self.at - start)?);
+                    let span = Span::new(start, self.at - start)?;
+                    read[from] = Value::Unread(span);
+                    // They are so from the record before, as long as nobody has put anything there.
+                    for place in &mut read[from + 1..to] {
+                        if !matches!(place, Value::Unread(_)) {
+                            *place = Value::Unread(Span::default());
+                        }
+                    }
                 }
             }
         }
-        (self.left() == 0).then_some(read)
+        (self.left() == 0).then_some(())
     }
 
     /// Passes a value over: whatever `value` would refuse is refused here.

@@ -102,6 +102,13 @@ impl PartFormats {
         }
     }
 
+    /// The value has been written: its memory may serve the next one.
+    pub(super) fn take_back(&mut self, payload: Payload) {
+        if let (Reading::Decode(decoder), Payload::Typed(typed)) = (&mut self.read, payload) {
+            decoder.take_back(typed);
+        }
+    }
+
     /// Encodes or translates the key or the value into `out`.
     pub(super) fn write(&mut self, topic: &Arc<str>, record: &Record, out: &mut Vec<u8>) -> Result<Left> {
         let start = out.len();

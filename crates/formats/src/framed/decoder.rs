@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aqueduct_api::registry::Version;
 use aqueduct_api::schema::Schema;
+use aqueduct_api::value::Used;
 use aqueduct_api::{Decoder, Error, ErrorKind, Part, Piece, Registry, Result, SchemaId, SchemaText, Typed};
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -25,6 +26,8 @@ pub(crate) struct Framed<L: Language> {
     readers: HashMap<Key, Known<L::Reader>>,
     /// The reader of the record before: a stream seldom changes its schema.
     last: Option<(Key, L::Reader)>,
+    /// The memory of a value that was read before.
+    used: Option<Used>,
 }
 
 /// A writer's schema, and the topic where what is read into hangs on it.
@@ -46,7 +49,7 @@ enum Known<R> {
 
 impl<L: Language> Framed<L> {
     pub(crate) fn new(language: L, registry: Arc<dyn Registry>, part: Part, framing: Framing) -> Self {
-        Self { language, registry, part, framing, readers: HashMap::new(), last: None }
+        Self { language, registry, part, framing, readers: HashMap::new(), last: None, used: None }
     }
 
     fn key(&self, id: SchemaId, topic: &Arc<str>) -> Key {
@@ -182,7 +185,12 @@ impl<L: Language> Decoder for Framed<L> {
         let Some((_, reader)) = &mut self.last else {
             return Err(Error::fatal("no reader was prepared"));
         };
-        self.language.read(reader, piece.bytes, start).map_err(|error| error.with("schema", id))
+        let used = self.used.take();
+        self.language.read(reader, piece.bytes, start, used).map_err(|error| error.with("schema", id))
+    }
+
+    fn take_back(&mut self, typed: Typed) {
+        self.used = typed.used();
     }
 
     fn frame_header(&self) -> Option<&'static str> {

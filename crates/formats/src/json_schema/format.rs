@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aqueduct_api::catalog::FormatKind;
 use aqueduct_api::registry::SchemaKind;
 use aqueduct_api::schema::{Kind, Schema};
+use aqueduct_api::value::Used;
 use aqueduct_api::{
     Decoder, Encoder, Error, Finding, FormatContext, FormatTraits, Problem, Registry, Result, SchemaText,
     Side, Translator, Typed,
@@ -162,7 +163,7 @@ impl Language for Schemas {
         }
     }
 
-    fn read(&self, reader: &mut Declared, payload: &Bytes, start: usize) -> Result<Typed> {
+    fn read(&self, reader: &mut Declared, payload: &Bytes, start: usize, _: Option<Used>) -> Result<Typed> {
         reader.read(&payload.slice(start.min(payload.len())..))
     }
 
