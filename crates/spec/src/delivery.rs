@@ -25,7 +25,7 @@ pub(crate) fn resolve(
     let mut remedy = "leave `delivery` out: nothing is lost, and after a crash a record may come again";
     let says = match (source.connector.configured.traits().transactions, of_sink.transactions) {
         // The embedded brokers of `dev` know no transactions, and they may be two for one cluster that has two names.
-        (Ok(_), Ok(_)) if reading.dev.is_some() => return Delivery::AtLeastOnce,
+        (Ok(_), Ok(_)) if reading.dev.is_some() => return Delivery::Rehearsed,
         (Ok(from), Ok(to)) if from == to => return Delivery::ExactlyOnce { transactional: true },
         (_, Err(why)) => format!("the sink `{}` cannot write each record exactly once: {why}", sink.kind),
         (Err(why), Ok(_)) => {

@@ -154,6 +154,8 @@ pub enum Delivery {
         /// The sink commits data and offsets together; else it recognises what a crash repeats.
         transactional: bool,
     },
+    /// Under `dev` alone: at least once, where the file asks for exactly once and gets it from real brokers.
+    Rehearsed,
 }
 
 impl Delivery {

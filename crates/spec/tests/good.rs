@@ -191,7 +191,7 @@ fn exactly_once_is_kept_in_the_way_of_the_ends() {
     assert_eq!(found, [once(true), once(true), once(false), Delivery::AtLeastOnce]);
     // The embedded brokers know no transactions, and there two names for one cluster are two clusters.
     let found = of(&LoadOptions { dev: Some(dev()), ..LoadOptions::default() });
-    assert_eq!(found, [Delivery::AtLeastOnce, Delivery::AtLeastOnce, once(false), Delivery::AtLeastOnce]);
+    assert_eq!(found, [Delivery::Rehearsed, Delivery::Rehearsed, once(false), Delivery::AtLeastOnce]);
 }
 
 #[test]

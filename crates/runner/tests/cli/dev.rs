@@ -68,3 +68,16 @@ fn dev_ends_after_its_time_and_tells_problems_of_the_file() {
     assert_eq!(ended.code, 2);
     assert!(ended.err.contains("did you mean `topics`"), "{}", ended.err);
 }
+
+#[test]
+fn a_file_that_asks_for_exactly_once_is_told_what_it_gets_here() {
+    let says = "here at least once: the embedded broker has no transactions";
+    let sink = "{ kafka: { connection: { brokers: \"${env:NOT_SET_HERE}\" }, topic: copied, on_missing_topic: { create: {} } } }";
+    let weaker = PIPELINE.replace("{ file: { path: ./out.jsonl } }", sink);
+    let folder =
+        Folder::new().with("a.yaml", &weaker).with("b.yaml", &(weaker.clone() + "delivery: exactly_once\n"));
+    let ended = folder.aqueduct(&["dev", "b.yaml", "--records", "100"]);
+    assert!(ended.code == 0 && ended.out.contains(says), "{ended:?}");
+    let ended = folder.aqueduct(&["dev", "a.yaml", "--records", "100"]);
+    assert!(ended.code == 0 && !ended.out.contains(says), "{ended:?}");
+}

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use aqueduct_devserver::Registry;
-use aqueduct_spec::Pipeline;
+use aqueduct_spec::{Delivery, Pipeline};
 
 use super::{feed, is_embedded};
 use crate::live::{Rate, Screen, bytes, count};
@@ -53,6 +53,9 @@ pub(super) fn introduce(
                 "    {end:<5} {says}{}",
                 if embedded { "" } else { "   (cannot be embedded: used as written)" }
             );
+        }
+        if pipeline.delivery == Delivery::Rehearsed {
+            println!("    here at least once: the embedded broker has no transactions");
         }
     }
     let topic =
