@@ -50,9 +50,7 @@ impl Encoder {
         let from = out.len();
         let written = self.brought_in(typed).and_then(|brought| {
             let value = brought.as_ref().unwrap_or(typed.value());
-            let mut writing = Writing::new(&self.plan, typed.payload(), out);
-            writing.one(self.plan.root(), value)?;
-            let end = writing.at;
+            let end = Writing::new(&self.plan, typed.payload(), out).one(self.plan.root(), value, from)?;
             out.truncate(end);
             Ok(())
         });
@@ -98,163 +96,167 @@ struct Writing<'a> {
     payload: &'a [u8],
     /// Longer than what is written, so that a byte is put in its place and no length is kept up to date.
     out: &'a mut Vec<u8>,
-    /// The end of what is written.
-    at: usize,
 }
 
+/// Everything is given the place where it begins and tells where it ends. Kept in here, the place would go through memory with
+/// each number, and the next number would wait for it.
 impl<'a> Writing<'a> {
     fn new(plan: &'a Plan, payload: &'a [u8], out: &'a mut Vec<u8>) -> Self {
-        let at = out.len();
-        out.resize(at + payload.len() + SLACK_BYTES, 0);
-        Self { plan, payload, out, at }
+        out.resize(out.len() + payload.len() + SLACK_BYTES, 0);
+        Self { plan, payload, out }
     }
 
     /// Part of each loop over fields or items, as in the decoder: a call for each number costs more than its digits.
     #[inline(always)]
-    fn value(&mut self, step: Step, value: &Value) -> Result<(), Fault> {
+    fn value(&mut self, step: Step, value: &Value, at: usize) -> Result<usize, Fault> {
         let plan = self.plan;
-        let step = match (step, value) {
-            (Step::Optional { null, .. }, Value::Null) => {
-                self.long(null.into());
-                return Ok(());
-            }
-            (_, Value::Unread(_)) => step,
-            (Step::Optional { null, other }, _) => {
-                self.long(i64::from(1 - null));
-                plan.step(other)
-            }
-            _ => step,
+        let (step, at) = match (step, value) {
+            (Step::Optional { null, .. }, Value::Null) => return Ok(self.long(null.into(), at)),
+            (_, Value::Unread(span)) => return Ok(self.bytes(span.of(self.payload), at)),
+            (Step::Optional { null, other }, _) => (plan.step(other), self.long(i64::from(1 - null), at)),
+            _ => (step, at),
         };
-        match (step, value) {
-            (Step::Text, Value::Text(Text::Span(span))) => self.span(*span),
-            (Step::Text, Value::Text(Text::Own(text))) => self.counted(text.as_bytes()),
-            (Step::Long, Value::Long(number)) => self.long(*number),
-            (Step::Int, Value::Int(number)) => self.long((*number).into()),
-            (Step::Bytes, Value::Bytes(Blob::Span(span))) => self.span(*span),
-            (Step::Bytes, Value::Bytes(Blob::Own(bytes))) => self.counted(bytes),
-            (Step::Double, Value::Double(number)) => self.bytes(&number.to_le_bytes()),
-            (Step::Boolean, Value::Boolean(flag)) => self.bytes(&[u8::from(*flag)]),
+        Ok(match (step, value) {
+            (Step::Text, Value::Text(Text::Span(span))) => self.span(*span, at),
+            (Step::Text, Value::Text(Text::Own(text))) => self.counted(text.as_bytes(), at),
+            (Step::Long, Value::Long(number)) => self.long(*number, at),
+            (Step::Int, Value::Int(number)) => self.long((*number).into(), at),
+            (Step::Bytes, Value::Bytes(Blob::Span(span))) => self.span(*span, at),
+            (Step::Bytes, Value::Bytes(Blob::Own(bytes))) => self.counted(bytes, at),
+            (Step::Double, Value::Double(number)) => self.bytes(&number.to_le_bytes(), at),
+            (Step::Boolean, Value::Boolean(flag)) => self.bytes(&[u8::from(*flag)], at),
             (Step::Enum(of), Value::Enum(symbol)) if *symbol < plan.symbols(of).count => {
-                self.long((*symbol).into());
+                self.long((*symbol).into(), at)
             }
-            (Step::Record(of), Value::Record(values)) => return self.record(plan.fields(of), values),
-            (Step::List { item, .. }, Value::List(values)) => return self.list(plan.step(item), values),
-            (step, value) => return self.seldom(step, value),
-        }
-        Ok(())
+            (Step::Record(of), Value::Record(values)) => self.record(plan.fields(of), values, at)?,
+            (Step::List { item, .. }, Value::List(values)) => self.list(plan.step(item), values, at)?,
+            (step, value) => self.seldom(step, value, at)?,
+        })
     }
 
     #[inline(never)]
-    fn seldom(&mut self, step: Step, value: &Value) -> Result<(), Fault> {
+    fn seldom(&mut self, step: Step, value: &Value, at: usize) -> Result<usize, Fault> {
         let plan = self.plan;
-        match (step, value) {
-            (_, Value::Unread(span)) => self.bytes(span.of(self.payload)),
-            (Step::Null, Value::Null) => {}
-            (Step::Float, Value::Float(number)) => self.bytes(&number.to_le_bytes()),
+        Ok(match (step, value) {
+            (Step::Null, Value::Null) => at,
+            (Step::Float, Value::Float(number)) => self.bytes(&number.to_le_bytes(), at),
             (Step::Fixed(size), Value::Bytes(bytes)) => {
                 let bytes = bytes.get(self.payload);
                 if bytes.len() != size as usize {
                     return Err(Fault::new(format!("{} bytes where {size} belong", bytes.len())));
                 }
-                self.bytes(bytes);
+                self.bytes(bytes, at)
             }
             (Step::Map { value: of }, Value::Map(entries)) => {
                 let step = plan.step(of);
-                self.count(entries.len());
+                let mut at = self.count(entries.len(), at);
                 for (name, value) in entries {
-                    self.counted(name.bytes(self.payload));
-                    let written = self.one(step, value);
-                    written.map_err(|fault| fault.in_entry(name.get(self.payload)))?;
+                    at = self.counted(name.bytes(self.payload), at);
+                    let written = self.one(step, value, at);
+                    at = written.map_err(|fault| fault.in_entry(name.get(self.payload)))?;
                 }
-                self.long(0);
+                self.long(0, at)
             }
             // Of an optional type whose other type is a union.
-            (Step::Optional { .. }, value) => self.one(step, value)?,
+            (Step::Optional { .. }, value) => self.one(step, value, at)?,
             (Step::Union(of), Value::Union(branch)) if (branch.0 as usize) < plan.union(of).len() => {
-                self.long(branch.0.into());
-                self.one(plan.step(plan.union(of)[branch.0 as usize]), &branch.1)?;
+                let at = self.long(branch.0.into(), at);
+                self.one(plan.step(plan.union(of)[branch.0 as usize]), &branch.1, at)?
             }
             (_, value) => return Err(Fault::new(format!("{} does not belong here", kind_of(value)))),
-        }
-        Ok(())
+        })
     }
 
     /// A value that stands alone.
     #[inline(never)]
-    fn one(&mut self, step: Step, value: &Value) -> Result<(), Fault> {
-        self.value(step, value)
+    fn one(&mut self, step: Step, value: &Value, at: usize) -> Result<usize, Fault> {
+        self.value(step, value, at)
     }
 
     #[inline(never)]
-    fn record(&mut self, fields: &Fields, values: &[Value]) -> Result<(), Fault> {
+    fn record(&mut self, fields: &Fields, values: &[Value], mut at: usize) -> Result<usize, Fault> {
         if fields.steps.len() != values.len() {
             let (here, wanted) = (values.len(), fields.steps.len());
             return Err(Fault::new(format!("a record of {here} fields where {wanted} belong")));
         }
         for (index, (step, value)) in fields.steps.iter().zip(values).enumerate() {
-            self.value(*step, value).map_err(|fault| fault.in_field(&fields.take[index].name))?;
+            let written = self.value(*step, value, at);
+            at = written.map_err(|fault| fault.in_field(&fields.take[index].name))?;
         }
-        Ok(())
+        Ok(at)
     }
 
     #[inline(never)]
-    fn list(&mut self, item: Step, values: &[Value]) -> Result<(), Fault> {
-        self.count(values.len());
+    fn list(&mut self, item: Step, values: &[Value], at: usize) -> Result<usize, Fault> {
+        let mut at = self.count(values.len(), at);
         for (index, value) in values.iter().enumerate() {
-            self.value(item, value).map_err(|fault| fault.in_item(index))?;
+            at = self.value(item, value, at).map_err(|fault| fault.in_item(index))?;
         }
-        self.long(0);
-        Ok(())
+        Ok(self.long(0, at))
     }
 
     /// The block of all items, if there are any.
-    fn count(&mut self, items: usize) {
-        if items > 0 {
-            self.long(items as i64);
-        }
+    fn count(&mut self, items: usize, at: usize) -> usize {
+        if items > 0 { self.long(items as i64, at) } else { at }
     }
 
     /// What stands in the payload, with its length.
     #[inline(always)]
-    fn span(&mut self, span: Span) {
+    fn span(&mut self, span: Span, at: usize) -> usize {
         let bytes = span.of(self.payload);
-        self.long(bytes.len() as i64);
-        let (from, to) = (span.on(self.payload).first_chunk(), self.out.get_mut(self.at..));
+        let at = self.long(bytes.len() as i64, at);
+        let (from, to) = (span.on(self.payload).first_chunk(), self.out.get_mut(at..));
         if let (Some(from), Some(to)) = (from, to.and_then(|to| to.first_chunk_mut::<COPY_BYTES>()))
             && bytes.len() <= COPY_BYTES
         {
             *to = *from;
-            self.at += bytes.len();
+            at + bytes.len()
         } else {
-            self.bytes(bytes);
+            self.bytes(bytes, at)
         }
     }
 
-    fn counted(&mut self, bytes: &[u8]) {
-        self.long(bytes.len() as i64);
-        self.bytes(bytes);
+    fn counted(&mut self, bytes: &[u8], at: usize) -> usize {
+        let at = self.long(bytes.len() as i64, at);
+        self.bytes(bytes, at)
     }
 
     #[inline]
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
-        self.at += bytes.len();
+    fn bytes(&mut self, bytes: &[u8], at: usize) -> usize {
+        self.room(bytes.len(), at)[..bytes.len()].copy_from_slice(bytes);
+        at + bytes.len()
     }
 
     #[inline(always)]
-    fn long(&mut self, number: i64) {
+    fn long(&mut self, number: i64, at: usize) -> usize {
         let zigzag = (number << 1 ^ number >> 63) as u64;
         if zigzag < 0x80 {
-            self.room(1)[0] = zigzag as u8;
-            self.at += 1;
+            self.room(1, at)[0] = zigzag as u8;
+            at + 1
         } else {
-            self.long_of_many(zigzag);
+            self.long_of_many(zigzag, at)
         }
     }
 
+    /// A number of two bytes and more. Up to eight are made at once: seven bits for each, moved apart in halves, and a mark on all but
+    /// the last.
     #[inline(never)]
-    fn long_of_many(&mut self, mut rest: u64) {
-        let room = self.room(10);
+    fn long_of_many(&mut self, zigzag: u64, at: usize) -> usize {
+        let count = (70 - zigzag.leading_zeros() as usize) / 7;
+        if count > 8 {
+            return self.long_byte_by_byte(zigzag, at);
+        }
+        let word = (zigzag & 0x0fff_ffff) | (zigzag & 0x00ff_ffff_f000_0000) << 4;
+        let word = (word & 0x0000_3fff_0000_3fff) | (word & 0x0fff_c000_0fff_c000) << 2;
+        let word = (word & 0x007f_007f_007f_007f) | (word & 0x3f80_3f80_3f80_3f80) << 1;
+        let marks = 0x8080_8080_8080_8080 & ((1 << (8 * (count - 1))) - 1);
+        self.room(8, at)[..8].copy_from_slice(&(word | marks).to_le_bytes());
+        at + count
+    }
+
+    #[cold]
+    fn long_byte_by_byte(&mut self, mut rest: u64, at: usize) -> usize {
+        let room = self.room(10, at);
         let mut count = 0;
         while rest >= 0x80 {
             room[count] = rest as u8 | 0x80;
@@ -262,21 +264,21 @@ impl<'a> Writing<'a> {
             count += 1;
         }
         room[count] = rest as u8;
-        self.at += count + 1;
+        at + count + 1
     }
 
     /// Where to write next; so many bytes at least.
     #[inline(always)]
-    fn room(&mut self, bytes: usize) -> &mut [u8] {
-        if self.out.len() - self.at < bytes {
-            self.grow(bytes);
+    fn room(&mut self, bytes: usize, at: usize) -> &mut [u8] {
+        if self.out.len() - at < bytes {
+            self.grow(bytes, at);
         }
-        &mut self.out[self.at..]
+        &mut self.out[at..]
     }
 
     #[cold]
-    fn grow(&mut self, bytes: usize) {
-        self.out.resize(self.at + bytes + SLACK_BYTES, 0);
+    fn grow(&mut self, bytes: usize, at: usize) {
+        self.out.resize(at + bytes + SLACK_BYTES, 0);
     }
 }
 

@@ -85,6 +85,25 @@ fn our_bytes_are_the_oracles_bytes() {
 }
 
 #[test]
+fn numbers_of_every_width_are_the_oracles() {
+    let schema = parse(r#""long""#, &[]).unwrap();
+    let theirs = apache_avro::Schema::Long;
+    let writer = GenericDatumWriter::builder(&theirs).build().unwrap();
+    for shift in 0..64 {
+        for number in
+            (-2..=2).flat_map(|more| [(1_i64 << shift).wrapping_add(more), more.wrapping_sub(1 << shift)])
+        {
+            let ours = encode(&schema, &Typed::new(Arc::clone(&schema), Bytes::new(), Value::Long(number)));
+            let mut bytes = Vec::new();
+            writer.write_value_ref(&mut bytes, &apache_avro::types::Value::Long(number)).unwrap();
+            assert_eq!(ours, bytes, "{number}");
+            let read = Decoder::new(&schema).decode(&bytes.into(), 0).unwrap();
+            assert_eq!(*read.value(), Value::Long(number));
+        }
+    }
+}
+
+#[test]
 fn a_schema_resolves_into_itself() {
     each(|seed, json, schema, typed| {
         let bytes = Bytes::from(encode(schema, typed));
