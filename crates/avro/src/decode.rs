@@ -182,7 +182,7 @@ impl<'a> Reading<'a> {
     #[inline(never)]
     fn one(&mut self, step: Step, depth: u32) -> Result<Value, Fault> {
         let mut one = Value::Absent;
-        self.value(step, depth, &mut one)?;
+        self.read(step, depth, &mut one)?;
         Ok(one)
     }
 

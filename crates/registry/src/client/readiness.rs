@@ -1,5 +1,6 @@
 //! Whether a registry may be believed that it does not know something. Karapace (5 and later) answers before it has read its
-//! topic, and says of each schema that it has not come to yet that there is none: a good record would be a bad one.
+//! topic, and says of each schema that it has not come to yet that there is none: a good record would be a bad one, and
+//! skipped or set aside (invariant 1).
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
