@@ -10,6 +10,7 @@ mod probe;
 mod questions;
 mod sink;
 mod source;
+mod wire;
 
 use std::sync::Arc;
 

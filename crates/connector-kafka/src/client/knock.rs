@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use openssl::error::ErrorStack;
+use openssl::ssl::Ssl;
 
 use self::encryption::Encryption;
 use self::wire::Ask;
@@ -63,6 +65,11 @@ impl Way {
             None => None,
         };
         Ok(Self { encryption, mechanism: connection.sasl.as_ref().map(crate::config::Sasl::mechanism) })
+    }
+
+    /// The TLS to speak with this host, where it is spoken.
+    pub(crate) fn ssl(&self, host: &str) -> Option<Result<Ssl, ErrorStack>> {
+        self.encryption.as_ref().map(|encryption| encryption.prepare(host, Default::default()))
     }
 
     /// Goes down the way and says where it ends. May take a few times `patience`.
@@ -174,7 +181,7 @@ impl From<io::Error> for Trouble {
 }
 
 /// `host:9092`, `[::1]:9092`, `SSL://host:9092`.
-fn host_and_port(broker: &str) -> (&str, u16) {
+pub(crate) fn host_and_port(broker: &str) -> (&str, u16) {
     let broker = broker.trim();
     let broker = broker.split_once("://").map_or(broker, |(_, rest)| rest);
     let (host, port) = match broker.rsplit_once(':') {

@@ -86,7 +86,7 @@ impl Encryption {
         }
     }
 
-    fn prepare(&self, host: &str, seen: Seen) -> Result<Ssl, ErrorStack> {
+    pub(super) fn prepare(&self, host: &str, seen: Seen) -> Result<Ssl, ErrorStack> {
         let mut ssl = self.connector.configure()?.verify_hostname(false).into_ssl(host)?;
         if self.verify_hostname {
             let rules = ssl.param_mut();

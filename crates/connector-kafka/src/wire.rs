@@ -1,0 +1,5 @@
+//! Kafka's protocol as we speak it ourselves, where the library does too much for each record.
+
+pub(crate) mod link;
+mod login;
+pub(crate) mod record_batch;
