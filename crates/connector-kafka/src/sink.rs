@@ -6,6 +6,7 @@ mod producer;
 mod topics;
 mod transaction;
 mod watch;
+mod writer;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use self::deliveries::{Answer, Deliveries, Pass, ticket};
 use self::producer::{Outbox, Reports};
 use self::topics::Topics;
 use self::transaction::TransactionSink;
+use self::writer::{Given, Writer};
 use crate::client::{Trouble, code_of};
 use crate::config::{SinkConfig, is_topic_name};
 use crate::diagnosis::TOPIC_NAME;
@@ -39,6 +41,8 @@ pub(crate) struct TopicsSink {
     /// What the producer puts into one batch at most, where it was found out.
     batch_bytes_max: Option<usize>,
     outbox: Outbox,
+    /// Where it does what is asked for; otherwise the outbox writes.
+    writer: Option<Writer>,
     deliveries: Arc<Deliveries>,
     topics: Topics,
     /// The topic of the record before, which is nearly always that of the next.
@@ -67,6 +71,8 @@ fn open_as(
 ) -> Result<TopicsSink> {
     let deliveries = Arc::new(Deliveries::new(&context.news));
     let outbox = Outbox::open(&config, context, deliveries.clone(), transactional_id.as_deref(), None)?;
+    let suits = transactional_id.is_none() && Writer::suits(&config);
+    let writer = suits.then(|| Writer::open(&config, context, deliveries.clone(), &outbox));
     let topics = Topics::new(config.clone());
     let context = context.clone();
     let (to, held_for, topic, batch_bytes_max) = (None, HELD_MIN, String::new(), None);
@@ -76,6 +82,7 @@ fn open_as(
         transactional_id,
         batch_bytes_max,
         outbox,
+        writer,
         deliveries,
         topics,
         to,
@@ -154,6 +161,10 @@ impl TopicsSink {
         self.to = None;
         let (id, bytes) = (self.transactional_id.as_deref(), self.batch_bytes_max);
         self.outbox = Outbox::open(&self.config, &self.context, self.deliveries.clone(), id, bytes)?;
+        if self.writer.is_some() {
+            let deliveries = self.deliveries.clone();
+            self.writer = Some(Writer::open(&self.config, &self.context, deliveries, &self.outbox));
+        }
         Ok(())
     }
 
@@ -171,6 +182,18 @@ impl TopicsSink {
         {
             self.deliveries.answer(ticket, Answer::Rejected(error));
             return Ok(());
+        }
+        if let Some(writer) = &mut self.writer {
+            loop {
+                match writer.give(topic, record, ticket) {
+                    Given::Taken => return Ok(()),
+                    Given::HandedBack => {
+                        self.deliveries.answer(ticket, Answer::SendAgain);
+                        return Ok(());
+                    }
+                    Given::NotYet => self.deliveries.news().await?,
+                }
+            }
         }
         let to = match &mut self.to {
             Some(to) if to.name() == topic => to,
@@ -215,8 +238,10 @@ impl TopicsSink {
             } else if doubt.suspects > 0 {
                 group_max = (group_max.min(doubt.suspects) / 2).max(1);
             }
-            let passes = self.deliveries.take_unsent();
+            // The writer hands back with a record what followed it in its partition; the library has sent it already.
+            let passes = self.deliveries.take_unsent(self.writer.is_some());
             let topics = self.topics_again(&passes);
+            self.writer.iter().for_each(Writer::mend);
             let (mut due, mut group) = (self.deliveries.answers(), 0);
             for Pass { number, batch, indices, .. } in passes {
                 for index in indices {
@@ -267,9 +292,9 @@ impl TopicsSink {
         self.topics.forget();
     }
 
-    /// The topics that records were refused for; `None` where there is but one.
+    /// The topics that records were refused for; `None` where that is all of them.
     fn topics_again(&mut self, passes: &[Pass]) -> Option<HashSet<String>> {
-        if self.config.topic.constant().is_some() {
+        if self.config.topic.constant().is_some() || self.writer.is_some() {
             return None;
         }
         let mut topics = HashSet::new();

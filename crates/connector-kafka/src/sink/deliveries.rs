@@ -202,6 +202,32 @@ impl Deliveries {
         }
     }
 
+    /// All replicas have the records of these tickets.
+    pub(crate) fn stored(&self, tickets: &[usize]) {
+        let mut state = self.state();
+        let (first, mut whole) = (state.first, false);
+        state.answers += tickets.len() as u64;
+        for ticket in tickets {
+            let at = (ticket >> INDEX_BITS).checked_sub(first);
+            if let Some(open) = at.and_then(|at| state.open.get_mut(at)) {
+                open.unanswered -= 1;
+                whole |= open.unanswered == 0;
+            }
+        }
+        if whole {
+            state.moved = Some(Instant::now());
+            drop(state);
+            self.changed.notify_one();
+        }
+    }
+
+    /// The batch that a ticket names, and the index of its record there.
+    pub(crate) fn batch_of(&self, ticket: usize) -> Option<(Arc<Batch>, usize)> {
+        let state = self.state();
+        let open = state.open.get((ticket >> INDEX_BITS).checked_sub(state.first)?)?;
+        Some((Arc::clone(&open.batch), ticket & ((1 << INDEX_BITS) - 1)))
+    }
+
     /// The producer itself failed.
     pub(crate) fn fail(&self, error: Error) {
         self.state().failure.get_or_insert(error);
@@ -276,10 +302,10 @@ impl Deliveries {
         self.state().open.iter().all(|open| open.unanswered == 0)
     }
 
-    /// Everything from the first unsent record on, for one more pass in the same order: the producer carries
-    /// a key's later records again behind the earlier one. All must be answered. Each batch is held open
-    /// until `all_given`.
-    pub(crate) fn take_unsent(&self) -> Vec<Pass> {
+    /// What was not sent, for one more pass in the same order; unless `only` that, everything from its first record on: the
+    /// producer carries a key's later records again behind the earlier one. All must be answered. Each batch is held
+    /// open until `all_given`.
+    pub(crate) fn take_unsent(&self, only: bool) -> Vec<Pass> {
         let mut state = self.state();
         state.again = false;
         let first = state.first;
@@ -292,10 +318,17 @@ impl Deliveries {
                 (Some(()), _) => 0,
             };
             from = Some(());
-            let unsent = std::mem::take(&mut open.unsent);
-            let rest: Range<usize> = start..open.batch.records.len();
-            let indices: Vec<usize> =
-                rest.filter(|index| open.rejected.iter().all(|(rejected, _)| rejected != index)).collect();
+            let mut unsent = std::mem::take(&mut open.unsent);
+            let indices: Vec<usize> = if only {
+                unsent.sort_unstable();
+                unsent.clone()
+            } else {
+                let rest: Range<usize> = start..open.batch.records.len();
+                rest.filter(|index| open.rejected.iter().all(|(rejected, _)| rejected != index)).collect()
+            };
+            if indices.is_empty() {
+                continue;
+            }
             open.unanswered = indices.len() + 1;
             passes.push(Pass { number: first + at, batch: open.batch.clone(), indices, unsent });
         }
@@ -425,7 +458,7 @@ mod tests {
         assert!(deliveries.all_answered() && deliveries.again());
         assert_eq!(ids(&deliveries), [1]);
         let passes: Vec<(usize, Vec<usize>)> =
-            deliveries.take_unsent().into_iter().map(|pass| (pass.number, pass.indices)).collect();
+            deliveries.take_unsent(false).into_iter().map(|pass| (pass.number, pass.indices)).collect();
         assert_eq!(passes, [(1, vec![1]), (2, vec![0, 1])]);
         for (number, indices) in passes {
             indices.iter().for_each(|index| deliveries.answer(ticket(number, *index), Answer::Stored));

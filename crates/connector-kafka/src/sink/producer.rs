@@ -40,6 +40,7 @@ pub(crate) struct Outbox {
 pub(crate) struct Reporting {
     pub(crate) producer: Arc<BaseProducer<Reports>>,
     pub(crate) troubles: Arc<Troubles>,
+    pub(crate) throttled: Arc<Throttled>,
 }
 
 impl Outbox {
@@ -68,17 +69,18 @@ impl Outbox {
             alone_above,
             alone: Arc::default(),
         };
+        let throttled = Arc::new(Throttled::new(context));
         let reports = Reports {
             deliveries: deliveries.clone(),
             troubles: troubles.clone(),
             judge: judge.clone(),
-            throttled: Throttled::new(context),
+            throttled: Arc::clone(&throttled),
             topic: config.topic.constant().map(str::to_owned),
         };
         let producer: BaseProducer<Reports> = client
             .create_with_context(reports)
             .map_err(|error| Error::config("the Kafka client refuses its settings").caused_by(error))?;
-        let reporting = Reporting { producer: Arc::new(producer), troubles };
+        let reporting = Reporting { producer: Arc::new(producer), troubles, throttled };
         let ending = Arc::new(AtomicBool::new(false));
         let watch = Watch::new(config.clone(), reporting.clone(), deliveries);
         let outdated = Arc::new(AtomicBool::new(false));
@@ -101,7 +103,7 @@ impl Drop for Outbox {
 }
 
 fn serve(reporting: &Reporting, mut watch: Watch, ending: &AtomicBool, outdated: &AtomicBool) {
-    let Reporting { producer, troubles } = reporting;
+    let Reporting { producer, troubles, .. } = reporting;
     let mut look_at = Instant::now();
     while !ending.load(Ordering::Acquire) {
         producer.poll(REPORT_WAIT);
@@ -123,7 +125,7 @@ pub(crate) struct Reports {
     deliveries: Arc<Deliveries>,
     troubles: Arc<Troubles>,
     judge: Judge,
-    throttled: Throttled,
+    throttled: Arc<Throttled>,
     /// Where the file names it.
     topic: Option<String>,
 }
@@ -207,10 +209,30 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
-    /// The answer for a record of that size.
+    /// The answer for a record of that size that the library could not write.
     pub(crate) fn answer(&self, error: &KafkaError, topic: &str, record_bytes: usize) -> Answer {
-        use RDKafkaErrorCode as Code;
         let code = code_of(error);
+        let large = matches!(
+            code,
+            RDKafkaErrorCode::MessageSizeTooLarge
+                | RDKafkaErrorCode::MessageBatchTooLarge
+                | RDKafkaErrorCode::InvalidMessageSize
+        );
+        // The library says only of a record that travelled alone, and of several that were refused together, which
+        // of a request are meant (rd_kafka_msgbatch_handle_Produce_result_record_errors).
+        let alone = self.alone.load(Ordering::Acquire) || (large && record_bytes > self.alone_above);
+        self.refused(code, topic, record_bytes, alone)
+    }
+
+    /// The answer for a record that was refused, `alone` when it is known to be for its own sake.
+    pub(crate) fn refused(
+        &self,
+        code: RDKafkaErrorCode,
+        topic: &str,
+        record_bytes: usize,
+        alone: bool,
+    ) -> Answer {
+        use RDKafkaErrorCode as Code;
         match code {
             Code::PurgeQueue
             | Code::PurgeInflight
@@ -233,18 +255,14 @@ impl Judge {
                 Answer::Later(not_writable(topic, &self.troubles))
             }
             Code::TopicAuthorizationFailed => Answer::Rejected(not_writable(topic, &self.troubles)),
-            // The library says only of a record that travelled alone, and of several that were refused together, which
-            // of a request are meant (rd_kafka_msgbatch_handle_Produce_result_record_errors).
             Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
-                if record_bytes <= self.alone_above && !self.is_alone() {
+                if !alone {
                     return Answer::Suspected { too_large: true };
                 }
                 let values: [(&str, &dyn Display); 2] = [("topic", &topic), ("bytes", &record_bytes)];
                 Answer::Rejected(RECORD_TOO_LARGE.error(ErrorKind::BadRecord, &values))
             }
-            Code::InvalidTimestamp | Code::InvalidRecord if !self.is_alone() => {
-                Answer::Suspected { too_large: false }
-            }
+            Code::InvalidTimestamp | Code::InvalidRecord if !alone => Answer::Suspected { too_large: false },
             Code::InvalidTimestamp => {
                 Answer::Rejected(RECORD_TIME.error(ErrorKind::BadRecord, &[("topic", &topic)]))
             }
@@ -283,9 +301,5 @@ impl Judge {
         }
         let values: [(&str, &dyn Display); 2] = [("transactional_id", transactional_id), ("reason", &reason)];
         PRODUCER_FENCED.error(ErrorKind::Fatal, &values)
-    }
-
-    fn is_alone(&self) -> bool {
-        self.alone.load(Ordering::Acquire)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use aqueduct_api::catalog::SinkContext;
@@ -141,17 +141,33 @@ fn partitions<'a>(metadata: &'a Metadata, topic: &str) -> &'a [MetadataPartition
 pub(crate) struct Throttled {
     condition: Condition,
     pipeline: Arc<str>,
+    /// Of the requests that we sent ourselves since it was said last.
+    longest_ms: AtomicU64,
 }
 
 impl Throttled {
     pub(crate) fn new(context: &SinkContext) -> Self {
-        Self { condition: context.condition.clone(), pipeline: context.pipeline.clone() }
+        let (condition, pipeline) = (context.condition.clone(), context.pipeline.clone());
+        Self { condition, pipeline, longest_ms: AtomicU64::new(0) }
     }
 
     /// Looks at one report.
     pub(crate) fn look(&self, statistics: &[u8]) {
+        self.say(
+            longest_throttle_ms(&String::from_utf8_lossy(statistics))
+                .max(self.longest_ms.swap(0, Ordering::AcqRel)),
+        );
+    }
+
+    /// A broker held one request back.
+    pub(crate) fn took(&self, throttle_ms: u64) {
+        if throttle_ms > 0 {
+            self.longest_ms.fetch_max(throttle_ms, Ordering::AcqRel);
+        }
+    }
+
+    fn say(&self, longest_ms: u64) {
         let pipeline = &self.pipeline;
-        let longest_ms = longest_throttle_ms(&String::from_utf8_lossy(statistics));
         let says = (longest_ms > 0).then(|| THROTTLED.error(ErrorKind::Transient, &[]).to_string());
         if !self.condition.slowed(says) {
             return;

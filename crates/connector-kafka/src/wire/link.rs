@@ -76,7 +76,8 @@ impl Dialer {
         let (host, port) = host_and_port(broker);
         let plain = TcpStream::connect((host, port)).await?;
         plain.set_nodelay(true)?;
-        let stream: Box<dyn Stream> = match Way::new(&self.connection, &credentials).map_err(other)?.ssl(host) {
+        let stream: Box<dyn Stream> = match Way::new(&self.connection, &credentials).map_err(other)?.ssl(host)
+        {
             None => Box::new(plain),
             Some(ssl) => {
                 let mut stream = SslStream::new(ssl.map_err(other)?, plain).map_err(other)?;
@@ -115,7 +116,9 @@ impl Link {
         let newest = theirs.map(|theirs| *theirs.end().min(ours.end()));
         newest
             .filter(|newest| ours.contains(newest) && theirs.is_some_and(|theirs| theirs.contains(newest)))
-            .ok_or_else(|| other(format!("the broker does not speak versions {ours:?} of request {}", R::KEY)))
+            .ok_or_else(|| {
+                other(format!("the broker does not speak versions {ours:?} of request {}", R::KEY))
+            })
     }
 
     /// Sends a request; its answer has to be received.
@@ -127,7 +130,8 @@ impl Link {
             .with_correlation_id(self.correlation)
             .with_client_id(Some(self.client_id.clone()));
         let header_version = R::header_version(version);
-        let size = header.compute_size(header_version).and_then(|size| Ok(size + request.compute_size(version)?));
+        let size =
+            header.compute_size(header_version).and_then(|size| Ok(size + request.compute_size(version)?));
         let size = size.map_err(other)?;
         let mut bytes = BytesMut::with_capacity(4 + size);
         bytes.put_u32(u32::try_from(size).map_err(other)?);
@@ -138,10 +142,6 @@ impl Link {
         self.stream.flush().await
     }
 
-    /// How many answers are under way.
-    pub(crate) fn awaited(&self) -> usize {
-        self.awaited.len()
-    }
 
     /// The body of the next answer. Nothing is lost when this is dropped halfway.
     pub(crate) async fn receive(&mut self) -> io::Result<Bytes> {

@@ -1,0 +1,214 @@
+//! Record batches of format 2, as producers make them: records are written one behind the other, then compressed and
+//! given their head. <https://kafka.apache.org/documentation/#recordbatch>
+
+use std::io::{self, Write};
+
+use aqueduct_api::{Payload, Record};
+use bytes::Bytes;
+use flate2::write::GzEncoder;
+use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+
+use crate::config::Compression;
+
+/// Length of the head.
+const HEAD: usize = 61;
+/// What the checksum covers begins here: with the attributes.
+const CHECKED: usize = 21;
+/// What the length covers begins here: with the epoch of the leader.
+const MEASURED: usize = 12;
+/// Of the format.
+const MAGIC: u8 = 2;
+/// What snappy-java writes before its blocks, with two versions; Kafka's clients read nothing else.
+const XERIAL: [u8; 16] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1];
+/// A block of it holds so much.
+const XERIAL_BLOCK: usize = 32 << 10;
+/// Of a record that is nothing but its lengths: no varint inside is longer.
+const RECORD_FIXED_MAX: usize = 40;
+
+/// Who wrote a batch, and as which of his (KIP-98).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) producer_id: i64,
+    pub(crate) producer_epoch: i16,
+    /// The number of the first record, counted for each partition.
+    pub(crate) base_sequence: i32,
+}
+
+/// The records of a batch that is being filled.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    bytes: Vec<u8>,
+    count: i32,
+    base_ms: i64,
+    max_ms: i64,
+}
+
+impl Records {
+    /// With room for so many bytes.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), ..Self::default() }
+    }
+
+    /// Appends a record; one without a time gets `now_ms`.
+    pub(crate) fn push(&mut self, record: &Record, now_ms: i64) {
+        let time_ms = record.timestamp_us.map_or(now_ms, |us| us.div_euclid(1_000));
+        if self.count == 0 {
+            (self.base_ms, self.max_ms) = (time_ms, time_ms);
+        }
+        self.max_ms = self.max_ms.max(time_ms);
+        let delta_ms = time_ms.wrapping_sub(self.base_ms);
+        let mut length = 1 + varint_length(delta_ms) + varint_length(i64::from(self.count));
+        length += payload_length(&record.key) + payload_length(&record.value);
+        length += varint_length(record.headers.len() as i64);
+        for header in &record.headers {
+            length += bytes_length(Some(header.name.as_bytes())) + bytes_length(header.value.as_deref());
+        }
+        let out = &mut self.bytes;
+        out.reserve(length + 10);
+        put_varint(out, length as i64);
+        // Attributes: none is in use.
+        out.push(0);
+        put_varint(out, delta_ms);
+        put_varint(out, i64::from(self.count));
+        put_bytes(out, record.key.bytes().map(|bytes| &bytes[..]));
+        put_bytes(out, record.value.bytes().map(|bytes| &bytes[..]));
+        put_varint(out, record.headers.len() as i64);
+        for header in &record.headers {
+            put_bytes(out, Some(header.name.as_bytes()));
+            put_bytes(out, header.value.as_deref());
+        }
+        self.count += 1;
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> i32 {
+        self.count
+    }
+
+    /// How many bytes they take, before compression.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The batch as it is sent and stored.
+    ///
+    /// # Errors
+    /// Those of the compressor.
+    pub(crate) fn to_batch(&self, compression: Compression, stamp: Stamp) -> io::Result<Bytes> {
+        let mut batch = Vec::with_capacity(HEAD + self.bytes.len() / 2);
+        batch.resize(HEAD, 0);
+        let mut codec = compress(compression, &self.bytes, &mut batch)?;
+        if batch.len() >= HEAD + self.bytes.len() {
+            batch.truncate(HEAD);
+            batch.extend_from_slice(&self.bytes);
+            codec = 0;
+        }
+        let length = (batch.len() - MEASURED) as i32;
+        let mut head = Vec::with_capacity(HEAD);
+        // The first offset, which the broker fills in.
+        head.extend(0i64.to_be_bytes());
+        head.extend(length.to_be_bytes());
+        // The epoch of the leader, unknown.
+        head.extend((-1i32).to_be_bytes());
+        head.push(MAGIC);
+        head.extend([0; 4]);
+        head.extend(codec.to_be_bytes());
+        head.extend((self.count - 1).to_be_bytes());
+        head.extend(self.base_ms.to_be_bytes());
+        head.extend(self.max_ms.to_be_bytes());
+        head.extend(stamp.producer_id.to_be_bytes());
+        head.extend(stamp.producer_epoch.to_be_bytes());
+        head.extend(stamp.base_sequence.to_be_bytes());
+        head.extend(self.count.to_be_bytes());
+        batch[..HEAD].copy_from_slice(&head);
+        let checksum = crc32c::crc32c(&batch[CHECKED..]);
+        batch[CHECKED - 4..CHECKED].copy_from_slice(&checksum.to_be_bytes());
+        Ok(batch.into())
+    }
+}
+
+/// How many bytes a record takes in a batch, at most.
+pub(crate) fn record_bytes_max(record: &Record) -> usize {
+    let headers = record.headers.iter();
+    let headers: usize =
+        headers.map(|header| header.name.len() + header.value.as_ref().map_or(0, Bytes::len) + 10).sum();
+    record.key.len() + record.value.len() + headers + RECORD_FIXED_MAX
+}
+
+/// Appends what is compressed; returns its attribute in the head.
+fn compress(compression: Compression, records: &[u8], out: &mut Vec<u8>) -> io::Result<i16> {
+    match compression {
+        Compression::None => {
+            out.extend_from_slice(records);
+            Ok(0)
+        }
+        Compression::Gzip => {
+            let mut encoder = GzEncoder::new(out, flate2::Compression::default());
+            encoder.write_all(records)?;
+            encoder.finish()?;
+            Ok(1)
+        }
+        Compression::Snappy => {
+            let mut encoder = snap::raw::Encoder::new();
+            out.extend(XERIAL);
+            for block in records.chunks(XERIAL_BLOCK) {
+                let block = encoder.compress_vec(block)?;
+                out.extend((block.len() as i32).to_be_bytes());
+                out.extend(block);
+            }
+            Ok(2)
+        }
+        Compression::Lz4 => {
+            // The Java client reads blocks of their own only (KIP-57).
+            let info = FrameInfo::new().block_mode(BlockMode::Independent).block_size(BlockSize::Max64KB);
+            let mut encoder = FrameEncoder::with_frame_info(info, out);
+            encoder.write_all(records)?;
+            encoder.finish()?;
+            Ok(3)
+        }
+        Compression::Zstd => {
+            let mut encoder = zstd::Encoder::new(out, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+            encoder.set_pledged_src_size(Some(records.len() as u64))?;
+            encoder.write_all(records)?;
+            encoder.finish()?;
+            Ok(4)
+        }
+    }
+}
+
+fn payload_length(payload: &Payload) -> usize {
+    bytes_length(payload.bytes().map(|bytes| &bytes[..]))
+}
+
+fn bytes_length(bytes: Option<&[u8]>) -> usize {
+    bytes.map_or(1, |bytes| varint_length(bytes.len() as i64) + bytes.len())
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        None => put_varint(out, -1),
+        Some(bytes) => {
+            put_varint(out, bytes.len() as i64);
+            out.extend_from_slice(bytes);
+        }
+    }
+}
+
+/// Zigzag, seven bits a byte, the lowest first.
+fn put_varint(out: &mut Vec<u8>, value: i64) {
+    let mut rest = zigzag(value);
+    while rest >= 0x80 {
+        out.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+}
+
+fn varint_length(value: i64) -> usize {
+    let bits = 64 - (zigzag(value) | 1).leading_zeros() as usize;
+    bits.div_ceil(7)
+}
+
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
+}

@@ -1,0 +1,227 @@
+//! The producer of our own for what needs neither transactions nor Kerberos: idempotent, acknowledged by all replicas, in
+//! order for each partition. The library's costs four times the CPU for each record; it stays beside this one for
+//! everything that is asked of the cluster and said about it.
+
+mod broker;
+mod cluster;
+mod outgoing;
+mod partition;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aqueduct_api::catalog::SinkContext;
+use aqueduct_api::{Error, Record};
+use kafka_protocol::ResponseError;
+use rdkafka::error::RDKafkaErrorCode as Code;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use self::outgoing::{Limits, Outgoing, Taken};
+use self::partition::{Fate, Report};
+use super::deliveries::{Answer, Deliveries};
+use super::producer::{Judge, Outbox, Reporting};
+use super::topic_of;
+use crate::config::{Sasl, SinkConfig};
+use crate::wire::link::Dialer;
+
+/// The largest batch that is made of small records, before compression: below what brokers take by default. A larger
+/// record travels alone.
+const BATCH_BYTES: usize = 1_000_000;
+/// What may be on its way unanswered, before compression.
+const UNANSWERED_BYTES_MAX: usize = 24 << 20;
+
+/// See the file's header. Its tasks end with it, and what was not sent is thrown away.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    /// The topic of the record before, and its number.
+    topic: (String, usize),
+    cluster: JoinHandle<()>,
+}
+
+/// What the tasks share.
+struct Shared {
+    outgoing: Mutex<Outgoing>,
+    doors: Mutex<HashMap<i32, Arc<Door>>>,
+    /// The cluster has to be asked something.
+    ask: Notify,
+    /// Leaders have to be asked for.
+    stale: AtomicBool,
+    dialer: Dialer,
+    config: Arc<SinkConfig>,
+    deliveries: Arc<Deliveries>,
+    judge: Judge,
+    reporting: Reporting,
+}
+
+/// The way to the task of one broker.
+struct Door {
+    /// `host:port`.
+    address: Mutex<String>,
+    /// There may be something to send.
+    news: Notify,
+    /// The connection is of no use any more.
+    leave: Notify,
+}
+
+/// What came of a record that was given.
+pub(super) enum Given {
+    /// Its answer will come.
+    Taken,
+    /// It comes after one that has to be sent again.
+    HandedBack,
+    /// There is no room for it, or its topic is not known yet.
+    NotYet,
+}
+
+impl Writer {
+    /// Whether it can do what is asked for. A property of the library is a wish that only the library fulfils.
+    pub(super) fn suits(config: &SinkConfig) -> bool {
+        config.client.0.is_empty()
+            && config.connection.client.0.is_empty()
+            && !matches!(config.connection.sasl, Some(Sasl::Kerberos(_)))
+    }
+
+    /// Starts its tasks; they connect when there is something to send.
+    pub(super) fn open(
+        config: &Arc<SinkConfig>,
+        context: &SinkContext,
+        deliveries: Arc<Deliveries>,
+        outbox: &Outbox,
+    ) -> Self {
+        let client_id = format!("aqueduct-{}-{}-{}", context.pipeline, context.task, context.lane);
+        let limits = Limits {
+            batch_bytes: BATCH_BYTES,
+            linger: config.linger.0,
+            unanswered_bytes_max: UNANSWERED_BYTES_MAX,
+        };
+        let shared = Arc::new(Shared {
+            outgoing: Mutex::new(Outgoing::new(limits)),
+            doors: Mutex::default(),
+            ask: Notify::new(),
+            stale: AtomicBool::new(false),
+            dialer: Dialer::new(&config.connection, &client_id),
+            config: Arc::clone(config),
+            deliveries,
+            judge: outbox.judge.clone(),
+            reporting: outbox.reporting.clone(),
+        });
+        let cluster = tokio::spawn(cluster::serve(Arc::clone(&shared)));
+        Self { shared, topic: (String::new(), 0), cluster }
+    }
+
+    /// Takes a record for this topic, in the order in which they are given.
+    pub(super) fn give(&mut self, topic: &str, record: &Record, ticket: usize) -> Given {
+        let mut outgoing = lock(&self.shared.outgoing);
+        if self.topic.0 != topic {
+            self.topic = (topic.to_owned(), outgoing.topic(topic));
+        }
+        let taken = outgoing.give(self.topic.1, record, ticket);
+        match taken {
+            Taken::Yes => return Given::Taken,
+            Taken::HandedBack => return Given::HandedBack,
+            Taken::Full => return Given::NotYet,
+            Taken::News(_) | Taken::Unknown => {}
+        }
+        let asks = outgoing.lacks_producer();
+        drop(outgoing);
+        if let Taken::News(node) = taken {
+            if asks {
+                self.shared.ask.notify_one();
+            }
+            self.shared.ring(node);
+            return Given::Taken;
+        }
+        self.shared.look_again();
+        Given::NotYet
+    }
+
+    /// What was handed back is about to come again.
+    pub(super) fn mend(&self) {
+        lock(&self.shared.outgoing).mend();
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.cluster.abort();
+    }
+}
+
+impl Shared {
+    fn ring(&self, node: i32) {
+        if let Some(door) = lock(&self.doors).get(&node) {
+            door.news.notify_one();
+        }
+    }
+
+    /// Has the leaders asked for.
+    fn look_again(&self) {
+        self.stale.store(true, Ordering::Release);
+        self.ask.notify_one();
+    }
+
+    /// Hands on what became of records.
+    fn tell(&self, reports: Vec<Report>) {
+        for Report { tickets, fate, .. } in reports {
+            match fate {
+                Fate::Stored => self.deliveries.stored(&tickets),
+                Fate::HandedBack => tickets.into_iter().for_each(|ticket| {
+                    self.deliveries.answer(ticket, Answer::SendAgain);
+                }),
+                Fate::Refused { code, alone } => tickets.into_iter().for_each(|ticket| {
+                    self.deliveries.answer(ticket, self.refused(ticket, code, alone));
+                }),
+                Fate::Broken => self.deliveries.fail(
+                    Error::fatal("the Kafka cluster has lost records that it had acknowledged")
+                        .remedy("see what the brokers say of the topic: an unclean election of a leader, or a disk that was emptied; the pipeline starts again from its stored offsets"),
+                ),
+            }
+        }
+    }
+
+    /// What a refusal means for this record.
+    fn refused(&self, ticket: usize, code: i16, alone: bool) -> Answer {
+        let Some((batch, index)) = self.deliveries.batch_of(ticket) else { return Answer::SendAgain };
+        let Some(record) = batch.records.get(index) else { return Answer::SendAgain };
+        let mut made = String::new();
+        let topic = topic_of(&self.config.topic, record, &mut made).unwrap_or_default();
+        let headers = record.headers.iter();
+        let headers: usize = headers
+            .map(|header| header.name.len() + header.value.as_ref().map_or(0, bytes::Bytes::len))
+            .sum();
+        let bytes = record.key.len() + record.value.len() + headers;
+        match code_of(code) {
+            // It has forgotten us: we go on as somebody else.
+            Code::UnknownProducerId => Answer::SendAgain,
+            Code::Unknown => {
+                let reason =
+                    ResponseError::try_from_code(code).map_or_else(|| code.to_string(), |it| it.to_string());
+                Answer::Failed(Error::fatal(format!("topic `{topic}` cannot be written: {reason}")))
+            }
+            code => self.judge.refused(code, topic, bytes, alone),
+        }
+    }
+}
+
+/// Kafka's number as the library names it, for those that mean something for a record.
+fn code_of(code: i16) -> Code {
+    match code {
+        3 => Code::UnknownTopicOrPartition,
+        4 => Code::InvalidMessageSize,
+        10 => Code::MessageSizeTooLarge,
+        18 => Code::MessageBatchTooLarge,
+        29 => Code::TopicAuthorizationFailed,
+        31 => Code::ClusterAuthorizationFailed,
+        32 => Code::InvalidTimestamp,
+        44 => Code::PolicyViolation,
+        59 => Code::UnknownProducerId,
+        87 => Code::InvalidRecord,
+        _ => Code::Unknown,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,187 @@
+//! The task that asks the cluster: who leads what is written to, and for producer ids. It starts the tasks of the brokers.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::MetadataResponseTopic;
+use kafka_protocol::messages::{
+    InitProducerIdRequest, MetadataRequest, MetadataResponse, ProducerId, TopicName,
+};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::outgoing::Seen;
+use super::{Door, Shared, broker, lock};
+use crate::wire::link::{Link, other};
+
+/// Topics by name, and none made by asking for it.
+const METADATA_VERSIONS: std::ops::RangeInclusive<i16> = 4..=9;
+const PRODUCER_ID_VERSIONS: std::ops::RangeInclusive<i16> = 0..=4;
+/// How long one answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Leaders are asked for again after so long: partitions may have been added.
+const REFRESH: Duration = Duration::from_secs(60);
+/// While something is missing.
+const REFRESH_SOON: Duration = Duration::from_secs(1);
+/// No two questions come closer.
+const PAUSE: Duration = Duration::from_millis(50);
+/// After a failure; twice as long each time.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Runs until it is aborted, and with it the tasks of the brokers.
+pub(super) async fn serve(shared: Arc<Shared>) {
+    let mut brokers = JoinSet::new();
+    let (mut link, mut next, mut pause) = (None, 0, PAUSE);
+    let mut refresh_at = Instant::now() + REFRESH;
+    loop {
+        let nameless = lock(&shared.outgoing).is_nameless();
+        let stale = shared.stale.swap(false, Ordering::AcqRel) || Instant::now() >= refresh_at;
+        if !nameless && !stale {
+            tokio::select! {
+                biased;
+                () = shared.ask.notified() => {}
+                () = tokio::time::sleep_until(refresh_at) => {}
+            }
+            continue;
+        }
+        let asked = tokio::time::timeout(PATIENCE, async {
+            let link = at(&shared, &mut link, &mut next).await?;
+            if nameless {
+                name(&shared, link).await?;
+            }
+            if stale { look(&shared, link, &mut brokers).await } else { Ok(refresh_at) }
+        });
+        match asked.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(at) => (refresh_at, pause) = (at, PAUSE),
+            Err(error) => {
+                tracing::debug!(%error, "cannot ask the cluster");
+                link = None;
+                if stale {
+                    shared.stale.store(true, Ordering::Release);
+                }
+                shared.reporting.troubles.suspect();
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// The connection to any broker; the next one is tried where there is none.
+async fn at<'a>(shared: &Shared, link: &'a mut Option<Link>, next: &mut usize) -> io::Result<&'a mut Link> {
+    let link = match link.take().filter(|link| link.expires.is_none_or(|expires| expires > Instant::now())) {
+        Some(open) => link.insert(open),
+        None => {
+            let mut brokers = shared.dialer.bootstrap();
+            brokers.extend(lock(&shared.doors).values().map(|door| lock(&door.address).clone()));
+            *next += 1;
+            let broker = brokers.get((*next - 1) % brokers.len()).map_or("", String::as_str);
+            link.insert(shared.dialer.dial(broker).await?)
+        }
+    };
+    Ok(link)
+}
+
+/// Gets a producer id.
+async fn name(shared: &Shared, link: &mut Link) -> io::Result<()> {
+    let request = InitProducerIdRequest::default()
+        .with_transactional_id(None)
+        .with_transaction_timeout_ms(i32::MAX)
+        .with_producer_id(ProducerId(-1))
+        .with_producer_epoch(-1);
+    let answer = link.ask(&request, PRODUCER_ID_VERSIONS).await?;
+    if answer.error_code != 0 {
+        return Err(other(format!("no producer id: error {}", answer.error_code)));
+    }
+    lock(&shared.outgoing).name((answer.producer_id.0, answer.producer_epoch));
+    ring_all(shared);
+    Ok(())
+}
+
+/// Asks who leads what, and passes it on; returns when to look again.
+async fn look(shared: &Arc<Shared>, link: &mut Link, brokers: &mut JoinSet<()>) -> io::Result<Instant> {
+    let names = lock(&shared.outgoing).names();
+    let topic = |name| MetadataRequestTopic::default().with_name(Some(TopicName(name)));
+    let request = MetadataRequest::default()
+        .with_topics(Some(names.into_iter().map(topic).collect()))
+        .with_allow_auto_topic_creation(false);
+    let answer = link.ask(&request, METADATA_VERSIONS).await?;
+    meet(shared, &answer, brokers);
+    let now = Instant::now();
+    let mut complete = true;
+    let (reports, strays) = {
+        let mut outgoing = lock(&shared.outgoing);
+        let mut reports = Vec::new();
+        for topic in &answer.topics {
+            let (Some(name), Some(seen)) = (&topic.name, seen(topic)) else {
+                complete = false;
+                continue;
+            };
+            complete &= matches!(&seen, Seen::Leaders(leaders) if leaders.iter().all(Option::is_some));
+            reports.extend(outgoing.seen(name, seen, now));
+        }
+        (reports, outgoing.strays())
+    };
+    shared.tell(reports);
+    for node in strays {
+        if let Some(door) = lock(&shared.doors).get(&node) {
+            door.leave.notify_one();
+        }
+    }
+    ring_all(shared);
+    shared.deliveries.ring();
+    Ok(now + if complete { REFRESH } else { REFRESH_SOON })
+}
+
+/// Starts a task for each broker that is new, and tells the others of another address.
+fn meet(shared: &Arc<Shared>, answer: &MetadataResponse, brokers: &mut JoinSet<()>) {
+    for seen in &answer.brokers {
+        let host = &seen.host;
+        let address = if host.contains(':') {
+            format!("[{host}]:{}", seen.port)
+        } else {
+            format!("{host}:{}", seen.port)
+        };
+        let mut doors = lock(&shared.doors);
+        if let Some(door) = doors.get(&seen.node_id.0) {
+            let mut known = lock(&door.address);
+            if *known != address {
+                *known = address;
+                door.leave.notify_one();
+            }
+            continue;
+        }
+        let door = Door { address: Mutex::new(address), news: Notify::new(), leave: Notify::new() };
+        let door = Arc::new(door);
+        doors.insert(seen.node_id.0, Arc::clone(&door));
+        brokers.spawn(broker::serve(Arc::clone(shared), seen.node_id.0, door));
+    }
+}
+
+/// `None` where the cluster cannot say at the moment.
+fn seen(topic: &MetadataResponseTopic) -> Option<Seen> {
+    const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+    match topic.error_code {
+        0 => {
+            let count = topic.partitions.iter().map(|partition| partition.partition_index + 1).max()?;
+            let mut leaders = vec![None; usize::try_from(count).ok()?];
+            for partition in &topic.partitions {
+                let leader = partition.leader_id.0;
+                if let Some(at) = leaders.get_mut(usize::try_from(partition.partition_index).ok()?) {
+                    *at = (leader >= 0).then_some(leader);
+                }
+            }
+            Some(Seen::Leaders(leaders))
+        }
+        UNKNOWN_TOPIC_OR_PARTITION => Some(Seen::Missing),
+        _ => None,
+    }
+}
+
+fn ring_all(shared: &Shared) {
+    lock(&shared.doors).values().for_each(|door| door.news.notify_one());
+}

@@ -1,0 +1,344 @@
+//! What is on its way to one partition: in order, in numbered batches of which some are under way. What is not answered goes
+//! again under the same number, so that the broker knows it (KIP-98), and nothing overtakes it (invariant 7). No clock and
+//! no network here.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use aqueduct_api::Record;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::wire::record_batch::{Records, Stamp};
+
+/// Until something is sent again: twice as long each time.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+/// A batch begins with room for so many bytes, or for as many as the one before it had.
+const ROOM_MIN: usize = 1 << 10;
+
+/// A producer's id and epoch, as the cluster gave it.
+pub(super) type ProducerId = (i64, i16);
+
+/// What one partition of a topic is to get.
+#[derive(Default)]
+pub(super) struct Partition {
+    /// The broker that takes it.
+    pub(super) leader: Option<i32>,
+    /// Being filled.
+    open: Option<Open>,
+    /// Full, or to be sent again; the next one first.
+    waiting: VecDeque<Parcel>,
+    /// Under way, the oldest first. One that ended well is gone; the others stay until all have ended.
+    flights: VecDeque<Flight>,
+    /// Who writes here, and the next number. Without one nothing is sent.
+    identity: Option<(ProducerId, i32)>,
+    /// Nothing is sent before.
+    not_before: Option<Instant>,
+    attempts: u32,
+    /// Something was handed back: what comes now would overtake it.
+    refused: bool,
+    room: usize,
+}
+
+struct Open {
+    records: Records,
+    tickets: Vec<usize>,
+    bytes: usize,
+    opened: Instant,
+}
+
+/// What is sent as one batch.
+struct Parcel {
+    /// Shared with whoever sends it.
+    cargo: Arc<Cargo>,
+    /// Of each record, what its answer has to name.
+    tickets: Vec<usize>,
+    bytes: usize,
+    opened: Instant,
+    /// Since it was sent first.
+    stamp: Option<Stamp>,
+}
+
+/// Records, and the batch that was made of them once.
+#[derive(Debug, Default)]
+pub(super) struct Cargo {
+    pub(super) records: Records,
+    pub(super) batch: OnceLock<Bytes>,
+}
+
+struct Flight {
+    parcel: Parcel,
+    stamp: Stamp,
+    node: i32,
+    end: Option<End>,
+}
+
+/// How a flight ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// All replicas have it.
+    Stored,
+    /// Nobody knows, or not yet: it goes again.
+    Again,
+    /// One before it is missing.
+    OutOfOrder,
+    /// It will not be taken as it is.
+    Refused(Refusal),
+}
+
+/// Why a batch was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// Kafka's number for the reason.
+    pub(super) code: i16,
+    /// The records that are to blame, by index; none when the broker does not tell.
+    pub(super) guilty: Vec<usize>,
+}
+
+/// What there is to tell about records.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Report {
+    pub(super) tickets: Vec<usize>,
+    /// What they no longer hold, in the count of whoever gave them.
+    pub(super) bytes: usize,
+    pub(super) fate: Fate,
+}
+
+/// What became of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Stored,
+    /// Refused under Kafka's number for it; `alone` when it is known that it was for their own sake.
+    Refused {
+        code: i16,
+        alone: bool,
+    },
+    /// Not written, for the sake of another one.
+    HandedBack,
+    /// The broker misses what it had acknowledged, and takes nothing after it.
+    Broken,
+}
+
+/// What came of a record that was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Given {
+    /// Into a batch that is open already.
+    Taken,
+    /// It began a batch, or filled one: whoever sends has to look.
+    News,
+    /// One before it was handed back.
+    HandedBack,
+}
+
+impl Partition {
+    /// Takes a record that takes `bytes` at most.
+    pub(super) fn give(
+        &mut self,
+        record: &Record,
+        (ticket, bytes): (usize, usize),
+        batch_bytes: usize,
+        now_ms: i64,
+    ) -> Given {
+        if self.refused {
+            return Given::HandedBack;
+        }
+        let full = self.open.as_ref().is_some_and(|open| open.records.len() + bytes > batch_bytes);
+        if full {
+            self.seal();
+        }
+        let new = self.open.is_none();
+        let room = self.room.clamp(ROOM_MIN, batch_bytes).max(bytes);
+        let open = self.open.get_or_insert_with(|| Open {
+            records: Records::with_capacity(room),
+            tickets: Vec::new(),
+            bytes: 0,
+            opened: Instant::now(),
+        });
+        open.records.push(record, now_ms);
+        open.bytes += bytes;
+        open.tickets.push(ticket);
+        let filled = open.records.len() >= batch_bytes;
+        if filled {
+            self.seal();
+        }
+        if new || full || filled { Given::News } else { Given::Taken }
+    }
+
+    fn seal(&mut self) {
+        if let Some(Open { records, tickets, bytes, opened }) = self.open.take() {
+            self.room = records.len();
+            let cargo = Arc::new(Cargo { records, batch: OnceLock::new() });
+            self.waiting.push_back(Parcel { cargo, tickets, bytes, opened, stamp: None });
+        }
+    }
+
+    /// The next batch for this broker, if one is due; it is under way from now on.
+    pub(super) fn take(
+        &mut self,
+        node: i32,
+        now: Instant,
+        linger: Duration,
+        fresh: Option<ProducerId>,
+    ) -> Option<(Arc<Cargo>, Stamp)> {
+        if self.due(node, linger, fresh.is_some())? > now {
+            return None;
+        }
+        let (producer, next) = match self.identity {
+            Some(identity) => identity,
+            None => (fresh?, 0),
+        };
+        if self.waiting.is_empty() {
+            self.seal();
+        }
+        let parcel = self.waiting.pop_front()?;
+        let (producer_id, producer_epoch) = producer;
+        let stamp = parcel.stamp.unwrap_or(Stamp { producer_id, producer_epoch, base_sequence: next });
+        let after = match parcel.stamp {
+            None => (next.wrapping_add(parcel.cargo.records.count())) & i32::MAX,
+            Some(_) => next,
+        };
+        self.identity = Some((producer, after));
+        let cargo = Arc::clone(&parcel.cargo);
+        self.flights.push_back(Flight { parcel, stamp, node, end: None });
+        Some((cargo, stamp))
+    }
+
+    /// When the next batch for this broker is due; `None` while none is. `named`: there is an id for one that has none.
+    pub(super) fn due(&self, node: i32, linger: Duration, named: bool) -> Option<Instant> {
+        let stands = self.leader != Some(node)
+            || (self.identity.is_none() && !named)
+            || self.flights.iter().any(|flight| flight.end.is_some() || flight.node != node);
+        if stands {
+            return None;
+        }
+        let first = match self.waiting.front() {
+            Some(parcel) => parcel.opened,
+            None => self.open.as_ref()?.opened + linger,
+        };
+        Some(self.not_before.map_or(first, |not_before| first.max(not_before)))
+    }
+
+    /// Whether it has something to send and nobody's number to send it under.
+    pub(super) fn is_nameless(&self) -> bool {
+        self.identity.is_none() && (self.open.is_some() || !self.waiting.is_empty())
+    }
+
+    /// Whether no batch is open.
+    pub(super) fn is_closed(&self) -> bool {
+        self.open.is_none()
+    }
+
+    /// Whether something is under way to a broker that leads it no longer.
+    pub(super) fn stray(&self) -> Option<i32> {
+        let flight = self.flights.iter().find(|flight| flight.end.is_none())?;
+        (self.leader.is_some_and(|leader| leader != flight.node)).then_some(flight.node)
+    }
+
+    /// The answer of the broker for one batch.
+    pub(super) fn ended(&mut self, stamp: Stamp, end: End, now: Instant) -> Vec<Report> {
+        let Some(at) = self.flights.iter().position(|flight| flight.stamp == stamp) else {
+            return Vec::new();
+        };
+        let mut reports = Vec::new();
+        if end == End::Stored {
+            self.attempts = 0;
+            reports.extend(self.flights.remove(at).map(|flight| flight.parcel.met(Fate::Stored)));
+        } else {
+            self.flights[at].end = Some(end);
+        }
+        reports.extend(self.settle(now));
+        reports
+    }
+
+    /// The connection to this broker is gone.
+    pub(super) fn lost(&mut self, node: i32, now: Instant) -> Vec<Report> {
+        let open = self.flights.iter_mut().filter(|flight| flight.node == node && flight.end.is_none());
+        open.for_each(|flight| flight.end = Some(End::Again));
+        self.settle(now)
+    }
+
+    /// Once nothing is under way: what ended badly goes again in its order, or comes back for good.
+    fn settle(&mut self, now: Instant) -> Vec<Report> {
+        if self.flights.is_empty() || self.flights.iter().any(|flight| flight.end.is_none()) {
+            return Vec::new();
+        }
+        // The oldest decides: what came after it cannot have been taken.
+        match self.flights.front().and_then(|flight| flight.end.as_ref()) {
+            Some(End::Refused(_)) => return self.hand_back(),
+            Some(End::OutOfOrder) => {
+                return vec![Report { tickets: Vec::new(), bytes: 0, fate: Fate::Broken }];
+            }
+            _ => {}
+        }
+        while let Some(Flight { mut parcel, stamp, .. }) = self.flights.pop_back() {
+            parcel.stamp = Some(stamp);
+            self.waiting.push_front(parcel);
+        }
+        let pause = RETRY_MIN.saturating_mul(1 << self.attempts.min(8)).min(RETRY_MAX);
+        self.attempts = self.attempts.saturating_add(1);
+        self.not_before = Some(now + pause);
+        Vec::new()
+    }
+
+    /// A number that was refused is never used, so the next ones would be out of order: another producer begins anew, and what is here
+    /// comes to it by way of whoever gave it.
+    fn hand_back(&mut self) -> Vec<Report> {
+        let mut reports = Vec::new();
+        for Flight { parcel, end, .. } in std::mem::take(&mut self.flights) {
+            match end {
+                Some(End::Refused(refusal)) => reports.extend(parcel.refused(&refusal)),
+                _ => reports.push(parcel.met(Fate::HandedBack)),
+            }
+        }
+        self.seal();
+        reports.extend(self.waiting.drain(..).map(|parcel| parcel.met(Fate::HandedBack)));
+        (self.identity, self.refused) = (None, true);
+        reports
+    }
+
+    /// Gives back all that is here as refused for this reason, unless something is under way.
+    pub(super) fn give_up(&mut self, code: i16) -> Vec<Report> {
+        if self.flights.iter().any(|flight| flight.end.is_none()) {
+            return Vec::new();
+        }
+        self.seal();
+        let flights = std::mem::take(&mut self.flights).into_iter().map(|flight| flight.parcel);
+        let parcels: Vec<Parcel> = flights.chain(self.waiting.drain(..)).collect();
+        (self.identity, self.refused) = (None, self.refused || !parcels.is_empty());
+        let refused = |parcel: Parcel| parcel.met(Fate::Refused { code, alone: false });
+        parcels.into_iter().map(refused).collect()
+    }
+
+    /// What was handed back is about to come again.
+    pub(super) fn mend(&mut self) {
+        self.refused = false;
+        (self.attempts, self.not_before) = (0, None);
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.flights.is_empty()
+    }
+}
+
+impl Parcel {
+    fn met(self, fate: Fate) -> Report {
+        Report { tickets: self.tickets, bytes: self.bytes, fate }
+    }
+
+    fn refused(self, refusal: &Refusal) -> Vec<Report> {
+        let Refusal { code, guilty } = refusal;
+        if guilty.is_empty() {
+            let alone = self.tickets.len() == 1;
+            return vec![self.met(Fate::Refused { code: *code, alone })];
+        }
+        let (guilty, innocent): (Vec<_>, Vec<_>) =
+            self.tickets.into_iter().enumerate().partition(|(index, _)| guilty.contains(index));
+        let tickets = |records: Vec<(usize, usize)>| records.into_iter().map(|(_, ticket)| ticket).collect();
+        let fate = Fate::Refused { code: *code, alone: true };
+        let refused = Report { tickets: tickets(guilty), bytes: self.bytes, fate };
+        vec![refused, Report { tickets: tickets(innocent), bytes: 0, fate: Fate::HandedBack }]
+    }
+}
