@@ -6,6 +6,8 @@ mod broker;
 mod cluster;
 mod outgoing;
 mod partition;
+#[cfg(test)]
+mod simulation;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -142,7 +142,6 @@ impl Link {
         self.stream.flush().await
     }
 
-
     /// The body of the next answer. Nothing is lost when this is dropped halfway.
     pub(crate) async fn receive(&mut self) -> io::Result<Bytes> {
         loop {

@@ -228,6 +228,12 @@ impl Outgoing {
         self.partitions().filter_map(Partition::stray).collect()
     }
 
+    /// Given and not answered.
+    #[cfg(test)]
+    pub(super) fn unanswered_bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn partitions(&self) -> impl Iterator<Item = &Partition> {
         self.topics.iter().flat_map(|topic| &topic.partitions)
     }

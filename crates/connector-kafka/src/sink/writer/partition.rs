@@ -15,6 +15,8 @@ use crate::wire::record_batch::{Records, Stamp};
 /// Until something is sent again: twice as long each time.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
+/// So many batches of a producer a broker remembers for each partition, to know them again.
+pub(super) const BATCHES_MAX: u64 = 5;
 /// A batch begins with room for so many bytes, or for as many as the one before it had.
 const ROOM_MIN: usize = 1 << 10;
 
@@ -34,6 +36,8 @@ pub(super) struct Partition {
     flights: VecDeque<Flight>,
     /// Who writes here, and the next number. Without one nothing is sent.
     identity: Option<(ProducerId, i32)>,
+    /// How many batches were sent for the first time.
+    batches: u64,
     /// Nothing is sent before.
     not_before: Option<Instant>,
     attempts: u32,
@@ -57,8 +61,8 @@ struct Parcel {
     tickets: Vec<usize>,
     bytes: usize,
     opened: Instant,
-    /// Since it was sent first.
-    stamp: Option<Stamp>,
+    /// Since it was sent first, with the count of batches before it.
+    stamp: Option<(Stamp, u64)>,
 }
 
 /// Records, and the batch that was made of them once.
@@ -71,6 +75,7 @@ pub(super) struct Cargo {
 struct Flight {
     parcel: Parcel,
     stamp: Stamp,
+    before: u64,
     node: i32,
     end: Option<End>,
 }
@@ -149,7 +154,7 @@ impl Partition {
             self.seal();
         }
         let new = self.open.is_none();
-        let room = self.room.clamp(ROOM_MIN, batch_bytes).max(bytes);
+        let room = self.room.min(batch_bytes).max(ROOM_MIN).max(bytes);
         let open = self.open.get_or_insert_with(|| Open {
             records: Records::with_capacity(room),
             tickets: Vec::new(),
@@ -194,14 +199,14 @@ impl Partition {
         }
         let parcel = self.waiting.pop_front()?;
         let (producer_id, producer_epoch) = producer;
-        let stamp = parcel.stamp.unwrap_or(Stamp { producer_id, producer_epoch, base_sequence: next });
-        let after = match parcel.stamp {
-            None => (next.wrapping_add(parcel.cargo.records.count())) & i32::MAX,
-            Some(_) => next,
-        };
-        self.identity = Some((producer, after));
+        let new = (Stamp { producer_id, producer_epoch, base_sequence: next }, self.batches);
+        let (stamp, before) = parcel.stamp.unwrap_or(new);
+        if parcel.stamp.is_none() {
+            self.batches += 1;
+            self.identity = Some((producer, next.wrapping_add(parcel.cargo.records.count()) & i32::MAX));
+        }
         let cargo = Arc::clone(&parcel.cargo);
-        self.flights.push_back(Flight { parcel, stamp, node, end: None });
+        self.flights.push_back(Flight { parcel, stamp, before, node, end: None });
         Some((cargo, stamp))
     }
 
@@ -210,7 +215,11 @@ impl Partition {
         let stands = self.leader != Some(node)
             || (self.identity.is_none() && !named)
             || self.flights.iter().any(|flight| flight.end.is_some() || flight.node != node);
-        if stands {
+        // The broker knows again the last batches of a producer only: the oldest that is not answered has to stay one of them.
+        let next =
+            self.waiting.front().and_then(|parcel| parcel.stamp).map_or(self.batches, |(_, before)| before);
+        let far = self.flights.front().is_some_and(|oldest| next >= oldest.before + BATCHES_MAX);
+        if stands || far {
             return None;
         }
         let first = match self.waiting.front() {
@@ -272,8 +281,8 @@ impl Partition {
             }
             _ => {}
         }
-        while let Some(Flight { mut parcel, stamp, .. }) = self.flights.pop_back() {
-            parcel.stamp = Some(stamp);
+        while let Some(Flight { mut parcel, stamp, before, .. }) = self.flights.pop_back() {
+            parcel.stamp = Some((stamp, before));
             self.waiting.push_front(parcel);
         }
         let pause = RETRY_MIN.saturating_mul(1 << self.attempts.min(8)).min(RETRY_MAX);

@@ -1,0 +1,323 @@
+//! The writer's state before brokers that lose requests, answers and leaders, refuse records, and take each number of a producer
+//! once, as Kafka does: thousands of runs by seed. What is stored has to be what was given, in order and once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use aqueduct_api::{Origin, Payload, Record};
+use bytes::{Buf, Bytes};
+use kafka_protocol::records::RecordBatchDecoder;
+use tokio::time::Instant;
+
+use super::outgoing::{Limits, Outgoing, Place, Seen, Taken};
+use super::partition::{End, Fate, Refusal, Report};
+use crate::config::Compression;
+use crate::wire::record_batch::Stamp;
+
+const PARTITIONS: usize = 3;
+const NODES: i32 = 2;
+const RECORDS: usize = 120;
+const INVALID_RECORD: i16 = 87;
+
+/// xorshift64*.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
+    }
+
+    fn one_in(&mut self, chances: usize) -> bool {
+        self.below(chances) == 0
+    }
+}
+
+/// One partition as the cluster has it.
+#[derive(Default)]
+struct Log {
+    leader: i32,
+    stored: Vec<usize>,
+    /// Of each producer the last five batches, by first number and count.
+    producers: HashMap<i64, VecDeque<(i32, i32)>>,
+}
+
+struct Batch {
+    place: Place,
+    stamp: Stamp,
+    records: Vec<usize>,
+}
+
+/// A connection: requests and answers that are under way.
+#[derive(Default)]
+struct Wire {
+    requests: VecDeque<Vec<Batch>>,
+    answers: VecDeque<Vec<(Place, Stamp, End)>>,
+}
+
+struct World {
+    dice: Dice,
+    outgoing: Outgoing,
+    topic: usize,
+    logs: Vec<Log>,
+    wires: BTreeMap<i32, Wire>,
+    producers: i64,
+    now: Instant,
+    given: usize,
+    open: BTreeSet<usize>,
+    handed_back: BTreeSet<usize>,
+    refused: BTreeSet<usize>,
+    poison_in: usize,
+    tells_guilty: bool,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let limits = Limits {
+            batch_bytes: 60 + dice.below(400),
+            linger: Duration::ZERO,
+            unanswered_bytes_max: 300 + dice.below(5_000),
+        };
+        let mut outgoing = Outgoing::new(limits);
+        let topic = outgoing.topic("t");
+        let mut logs = Vec::new();
+        logs.resize_with(PARTITIONS, Log::default);
+        let (poison_in, tells_guilty) = ([20, 1_000_000][dice.below(2)], dice.one_in(2));
+        Self {
+            dice,
+            outgoing,
+            topic,
+            logs,
+            wires: (0..NODES).map(|node| (node, Wire::default())).collect(),
+            producers: 0,
+            now: Instant::now() + Duration::from_secs(1),
+            given: 0,
+            open: BTreeSet::new(),
+            handed_back: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            poison_in,
+            tells_guilty,
+        }
+    }
+
+    fn is_poison(&self, number: usize) -> bool {
+        number.wrapping_mul(7_919) % self.poison_in == 1
+    }
+
+    fn step(&mut self) {
+        self.now += Duration::from_millis(20);
+        match self.dice.below(13) {
+            0..=3 if self.given < RECORDS && self.handed_back.is_empty() => {
+                if self.give(self.given) {
+                    self.given += 1;
+                }
+            }
+            4 | 5 => {
+                let node = self.dice.below(NODES as usize) as i32;
+                self.send(node);
+            }
+            6 | 7 => {
+                let node = self.dice.below(NODES as usize) as i32;
+                self.serve(node);
+            }
+            8 | 9 => {
+                let node = self.dice.below(NODES as usize) as i32;
+                let answers = self.wires.get_mut(&node).unwrap().answers.pop_front();
+                for (place, stamp, end) in answers.into_iter().flatten() {
+                    let reports = self.outgoing.ended(place, stamp, end, self.now);
+                    self.tell(reports);
+                }
+            }
+            10 if self.dice.one_in(8) => self.lose(),
+            11 if self.dice.one_in(8) => {
+                let at = self.dice.below(PARTITIONS);
+                self.logs[at].leader = self.dice.below(NODES as usize) as i32;
+            }
+            12 => self.look(),
+            _ => self.again(),
+        }
+    }
+
+    fn give(&mut self, number: usize) -> bool {
+        let key = Payload::Raw(Bytes::from(format!("k{}", number % 5)));
+        let record = Record {
+            topic: "t".into(),
+            origin: Origin::default(),
+            key,
+            value: Payload::Raw(Bytes::from(number.to_string())),
+            headers: Default::default(),
+            timestamp_us: Some(0),
+        };
+        match self.outgoing.give(self.topic, &record, number) {
+            Taken::Yes | Taken::News(_) => {
+                self.open.insert(number);
+                true
+            }
+            Taken::HandedBack => {
+                self.handed_back.insert(number);
+                true
+            }
+            Taken::Full | Taken::Unknown => false,
+        }
+    }
+
+    /// As the sink does it: when all is answered, what was handed back comes again in its order.
+    fn again(&mut self) {
+        if self.handed_back.is_empty() || !self.open.is_empty() {
+            return;
+        }
+        self.outgoing.mend();
+        for number in std::mem::take(&mut self.handed_back) {
+            if !self.handed_back.is_empty() || !self.give(number) {
+                self.handed_back.insert(number);
+            }
+        }
+    }
+
+    fn send(&mut self, node: i32) {
+        let wire = self.wires.get_mut(&node).unwrap();
+        if wire.requests.len() + wire.answers.len() >= 5 {
+            return;
+        }
+        let shipments = self.outgoing.take(node, self.now);
+        let batches: Vec<Batch> = shipments
+            .into_iter()
+            .map(|shipment| {
+                let stamp = shipment.stamp;
+                let bytes = shipment.cargo.records.to_batch(Compression::None, stamp).unwrap();
+                Batch { place: shipment.place, stamp, records: numbers_in(bytes) }
+            })
+            .collect();
+        if !batches.is_empty() {
+            wire.requests.push_back(batches);
+        }
+    }
+
+    /// The broker takes its oldest request.
+    fn serve(&mut self, node: i32) {
+        let Some(batches) = self.wires.get_mut(&node).unwrap().requests.pop_front() else { return };
+        let mut answers = Vec::new();
+        for batch in batches {
+            let end = self.append(node, &batch);
+            answers.push((batch.place, batch.stamp, end));
+        }
+        self.wires.get_mut(&node).unwrap().answers.push_back(answers);
+    }
+
+    fn append(&mut self, node: i32, batch: &Batch) -> End {
+        let poison: Vec<usize> =
+            (0..batch.records.len()).filter(|index| self.is_poison(batch.records[*index])).collect();
+        let (early, late) = (self.dice.one_in(15), self.dice.one_in(15));
+        let log = &mut self.logs[batch.place.partition];
+        if log.leader != node || early {
+            return End::Again;
+        }
+        if !poison.is_empty() {
+            let guilty = if self.tells_guilty { poison } else { Vec::new() };
+            return End::Refused(Refusal { code: INVALID_RECORD, guilty });
+        }
+        let (first, count) = (batch.stamp.base_sequence, batch.records.len() as i32);
+        let known = log.producers.entry(batch.stamp.producer_id).or_default();
+        if known.contains(&(first, count)) {
+            return End::Stored;
+        }
+        let due = known.back().map(|(first, count)| first + count);
+        if due.is_some_and(|due| due != first) {
+            return End::OutOfOrder;
+        }
+        if due.is_none() && first != 0 {
+            return End::OutOfOrder;
+        }
+        known.push_back((first, count));
+        if known.len() > 5 {
+            known.pop_front();
+        }
+        log.stored.extend(&batch.records);
+        if late { End::Again } else { End::Stored }
+    }
+
+    fn lose(&mut self) {
+        let node = self.dice.below(NODES as usize) as i32;
+        *self.wires.get_mut(&node).unwrap() = Wire::default();
+        let reports = self.outgoing.lost(node, self.now);
+        self.tell(reports);
+    }
+
+    fn look(&mut self) {
+        if self.outgoing.is_nameless() {
+            self.producers += 1;
+            self.outgoing.name((self.producers, 0));
+        }
+        let leaders = self.logs.iter().map(|log| Some(log.leader)).collect();
+        let reports = self.outgoing.seen("t", Seen::Leaders(leaders), self.now);
+        self.tell(reports);
+        for node in self.outgoing.strays() {
+            *self.wires.get_mut(&node).unwrap() = Wire::default();
+            let reports = self.outgoing.lost(node, self.now);
+            self.tell(reports);
+        }
+    }
+
+    fn tell(&mut self, reports: Vec<Report>) {
+        for Report { tickets, fate, .. } in reports {
+            assert_ne!(fate, Fate::Broken, "the broker has lost nothing");
+            for ticket in tickets {
+                assert!(self.open.remove(&ticket), "{ticket} is answered once");
+                match fate {
+                    Fate::Refused { alone: true, .. } => {
+                        assert!(self.is_poison(ticket));
+                        self.refused.insert(ticket);
+                    }
+                    // The sink would send a group of these; one at a time is the smallest.
+                    Fate::Refused { .. } if self.is_poison(ticket) => {
+                        self.refused.insert(ticket);
+                    }
+                    Fate::Refused { .. } | Fate::HandedBack => {
+                        self.handed_back.insert(ticket);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.given == RECORDS && self.open.is_empty() && self.handed_back.is_empty()
+    }
+}
+
+fn numbers_in(mut bytes: Bytes) -> Vec<usize> {
+    let decoded = RecordBatchDecoder::decode(&mut bytes).unwrap();
+    assert!(!bytes.has_remaining());
+    let number = |value: &Bytes| std::str::from_utf8(value).unwrap().parse().unwrap();
+    decoded.records.iter().map(|record| number(record.value.as_ref().unwrap())).collect()
+}
+
+#[test]
+fn whatever_brokers_do_each_record_is_stored_once_and_in_order() {
+    for seed in 1..=3_000 {
+        let mut world = World::new(seed);
+        let mut steps = 0;
+        while !world.is_done() {
+            world.step();
+            steps += 1;
+            assert!(steps < 100_000, "seed {seed} never ends");
+        }
+        let mut all = BTreeSet::new();
+        for log in &world.logs {
+            let mut last: HashMap<usize, usize> = HashMap::new();
+            for number in &log.stored {
+                assert!(all.insert(*number), "seed {seed}: {number} is stored twice");
+                let before = last.insert(number % 5, *number);
+                assert!(before < Some(*number), "seed {seed}: {number} stands behind {before:?}");
+            }
+        }
+        let expected: BTreeSet<usize> = (0..RECORDS).filter(|number| !world.is_poison(*number)).collect();
+        assert_eq!(all, expected, "seed {seed}");
+        assert_eq!(world.refused.len(), RECORDS - expected.len(), "seed {seed}");
+        assert_eq!(world.outgoing.unanswered_bytes(), 0, "seed {seed}");
+    }
+}
