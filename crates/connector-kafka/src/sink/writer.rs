@@ -32,7 +32,7 @@ use crate::wire::link::Dialer;
 /// record travels alone.
 const BATCH_BYTES: usize = 1_000_000;
 /// What may be on its way unanswered, before compression.
-const UNANSWERED_BYTES_MAX: usize = 24 << 20;
+const UNANSWERED_BYTES_MAX: usize = 8 << 20;
 
 /// See the file's header. Its tasks end with it, and what was not sent is thrown away.
 pub(super) struct Writer {

@@ -146,13 +146,7 @@ impl<'a> Conversation<'a> {
         let mut topics: Vec<TopicProduceData> = Vec::new();
         let mut batches = Vec::with_capacity(shipments.len());
         for Shipment { place, topic, stamp, cargo } in shipments {
-            let batch = match cargo.batch.get() {
-                Some(batch) => batch.clone(),
-                None => {
-                    let batch = cargo.records.to_batch(self.shared.config.compression, stamp)?;
-                    cargo.batch.get_or_init(|| batch).clone()
-                }
-            };
+            let batch = cargo.batch(self.shared.config.compression, stamp)?;
             let data =
                 PartitionProduceData::default().with_index(place.partition as i32).with_records(Some(batch));
             batches.push((place, stamp, topic.clone()));

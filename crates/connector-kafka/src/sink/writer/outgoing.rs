@@ -134,7 +134,7 @@ impl Outgoing {
                 let Some((cargo, stamp)) = partition.take(node, now, limits.linger, *producer) else {
                     continue;
                 };
-                bytes += cargo.records.len();
+                bytes += cargo.bytes;
                 let place = Place { topic: number, partition: index };
                 shipments.push(Shipment { place, topic: topic.name.clone(), stamp, cargo });
                 if bytes >= REQUEST_BYTES {

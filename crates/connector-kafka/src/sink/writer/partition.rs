@@ -3,13 +3,15 @@
 //! no network here.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aqueduct_api::Record;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::config::Compression;
 use crate::wire::record_batch::{Records, Stamp};
 
 /// Until something is sent again: twice as long each time.
@@ -65,11 +67,17 @@ struct Parcel {
     stamp: Option<(Stamp, u64)>,
 }
 
-/// Records, and the batch that was made of them once.
-#[derive(Debug, Default)]
+/// Records, and later the batch that was made of them.
 pub(super) struct Cargo {
-    pub(super) records: Records,
-    pub(super) batch: OnceLock<Bytes>,
+    count: i32,
+    /// Before compression.
+    pub(super) bytes: usize,
+    content: Mutex<Content>,
+}
+
+enum Content {
+    Records(Records),
+    Batch(Bytes),
 }
 
 struct Flight {
@@ -174,7 +182,7 @@ impl Partition {
     fn seal(&mut self) {
         if let Some(Open { records, tickets, bytes, opened }) = self.open.take() {
             self.room = records.len();
-            let cargo = Arc::new(Cargo { records, batch: OnceLock::new() });
+            let cargo = Arc::new(Cargo::new(records));
             self.waiting.push_back(Parcel { cargo, tickets, bytes, opened, stamp: None });
         }
     }
@@ -203,7 +211,7 @@ impl Partition {
         let (stamp, before) = parcel.stamp.unwrap_or(new);
         if parcel.stamp.is_none() {
             self.batches += 1;
-            self.identity = Some((producer, next.wrapping_add(parcel.cargo.records.count()) & i32::MAX));
+            self.identity = Some((producer, next.wrapping_add(parcel.cargo.count) & i32::MAX));
         }
         let cargo = Arc::clone(&parcel.cargo);
         self.flights.push_back(Flight { parcel, stamp, before, node, end: None });
@@ -329,6 +337,27 @@ impl Partition {
     /// Whether nothing is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.flights.is_empty()
+    }
+}
+
+impl Cargo {
+    fn new(records: Records) -> Self {
+        let (count, bytes) = (records.count(), records.len());
+        Self { count, bytes, content: Mutex::new(Content::Records(records)) }
+    }
+
+    /// The batch, made when it is asked for first; the records are let go of then.
+    ///
+    /// # Errors
+    /// Those of the compressor.
+    pub(super) fn batch(&self, compression: Compression, stamp: Stamp) -> io::Result<Bytes> {
+        let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        let batch = match &*content {
+            Content::Batch(batch) => batch.clone(),
+            Content::Records(records) => records.to_batch(compression, stamp)?,
+        };
+        *content = Content::Batch(batch.clone());
+        Ok(batch)
     }
 }
 

@@ -187,7 +187,7 @@ impl World {
             .into_iter()
             .map(|shipment| {
                 let stamp = shipment.stamp;
-                let bytes = shipment.cargo.records.to_batch(Compression::None, stamp).unwrap();
+                let bytes = shipment.cargo.batch(Compression::None, stamp).unwrap();
                 Batch { place: shipment.place, stamp, records: numbers_in(bytes) }
             })
             .collect();
