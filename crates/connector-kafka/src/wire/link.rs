@@ -23,6 +23,8 @@ use crate::config::Connection;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// No answer to what is asked here is longer.
 const ANSWER_BYTES_MAX: usize = 100 << 20;
+/// No more memory than this is kept for the next request.
+const WRITTEN_BYTES_MAX: usize = 2 << 20;
 /// The version that is asked for: every broker of this decade has it, and its answer needs no reading in the dark.
 const API_VERSIONS_VERSION: i16 = 2;
 
@@ -41,6 +43,8 @@ pub(crate) struct Link {
     correlation: i32,
     /// Correlation and header version of answers that are under way.
     awaited: VecDeque<(i32, i16)>,
+    /// The request of now; its memory is used again.
+    written: BytesMut,
     /// Read, and not taken yet.
     read: BytesMut,
     /// When the login is over (KIP-368).
@@ -91,6 +95,7 @@ impl Dialer {
             versions: HashMap::new(),
             correlation: 0,
             awaited: VecDeque::new(),
+            written: BytesMut::new(),
             read: BytesMut::new(),
             expires: None,
         };
@@ -133,13 +138,19 @@ impl Link {
         let size =
             header.compute_size(header_version).and_then(|size| Ok(size + request.compute_size(version)?));
         let size = size.map_err(other)?;
-        let mut bytes = BytesMut::with_capacity(4 + size);
+        let bytes = &mut self.written;
+        bytes.clear();
+        bytes.reserve(4 + size);
         bytes.put_u32(u32::try_from(size).map_err(other)?);
-        header.encode(&mut bytes, header_version).map_err(other)?;
-        request.encode(&mut bytes, version).map_err(other)?;
+        header.encode(bytes, header_version).map_err(other)?;
+        request.encode(bytes, version).map_err(other)?;
         self.awaited.push_back((self.correlation, R::Response::header_version(version)));
-        self.stream.write_all(&bytes).await?;
-        self.stream.flush().await
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await?;
+        if self.written.capacity() > WRITTEN_BYTES_MAX {
+            self.written = BytesMut::new();
+        }
+        Ok(())
     }
 
     /// The body of the next answer. Nothing is lost when this is dropped halfway.

@@ -1,12 +1,12 @@
 //! Record batches of format 2, as producers make them: records are written one behind the other, then compressed and
-//! given their head. <https://kafka.apache.org/documentation/#recordbatch>
+//! given their head. <https://kafka.apache.org/documentation/#recordbatch>, and for lz4
+//! <https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md>
 
 use std::io::{self, Write};
 
 use aqueduct_api::{Payload, Record};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use flate2::write::GzEncoder;
-use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 
 use crate::config::Compression;
 
@@ -22,6 +22,12 @@ const MAGIC: u8 = 2;
 const XERIAL: [u8; 16] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1];
 /// A block of it holds so much.
 const XERIAL_BLOCK: usize = 32 << 10;
+/// A frame of blocks that stand for themselves (the Java client reads no others, KIP-57), of 64 KiB each, without checksums:
+/// magic number, flags, size of a block, and the checksum of these two.
+const LZ4_HEAD: [u8; 7] = [0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82];
+const LZ4_BLOCK: usize = 64 << 10;
+/// In the length of a block that is not compressed.
+const LZ4_AS_IT_IS: u32 = 1 << 31;
 /// Of a record that is nothing but its lengths: no varint inside is longer.
 const RECORD_FIXED_MAX: usize = 40;
 
@@ -44,7 +50,7 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// With room for so many bytes.
+    /// None yet, with room for so many bytes.
     pub(crate) fn with_capacity(bytes: usize) -> Self {
         Self { bytes: Vec::with_capacity(bytes), ..Self::default() }
     }
@@ -89,41 +95,107 @@ impl Records {
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
+}
+
+/// Makes batches; its memory is used again for each.
+#[derive(Default)]
+pub(crate) struct BatchMaker {
+    compression: Compression,
+    out: Vec<u8>,
+    /// A block between the compressor and its length.
+    block: Vec<u8>,
+}
+
+impl BatchMaker {
+    pub(crate) fn new(compression: Compression) -> Self {
+        Self { compression, ..Self::default() }
+    }
 
     /// The batch as it is sent and stored.
     ///
     /// # Errors
     /// Those of the compressor.
-    pub(crate) fn to_batch(&self, compression: Compression, stamp: Stamp) -> io::Result<Bytes> {
-        let mut batch = Vec::with_capacity(HEAD + self.bytes.len() / 2);
-        batch.resize(HEAD, 0);
-        let mut codec = compress(compression, &self.bytes, &mut batch)?;
-        if batch.len() >= HEAD + self.bytes.len() {
+    pub(crate) fn make(&mut self, records: &Records, stamp: Stamp) -> io::Result<Bytes> {
+        self.out.clear();
+        self.out.resize(HEAD, 0);
+        let mut codec = self.compress(&records.bytes)?;
+        let batch = &mut self.out;
+        if batch.len() >= HEAD + records.bytes.len() {
             batch.truncate(HEAD);
-            batch.extend_from_slice(&self.bytes);
+            batch.extend_from_slice(&records.bytes);
             codec = 0;
         }
         let length = (batch.len() - MEASURED) as i32;
-        let mut head = Vec::with_capacity(HEAD);
+        let mut head = &mut batch[..HEAD];
         // The first offset, which the broker fills in.
-        head.extend(0i64.to_be_bytes());
-        head.extend(length.to_be_bytes());
+        head.put_i64(0);
+        head.put_i32(length);
         // The epoch of the leader, unknown.
-        head.extend((-1i32).to_be_bytes());
-        head.push(MAGIC);
-        head.extend([0; 4]);
-        head.extend(codec.to_be_bytes());
-        head.extend((self.count - 1).to_be_bytes());
-        head.extend(self.base_ms.to_be_bytes());
-        head.extend(self.max_ms.to_be_bytes());
-        head.extend(stamp.producer_id.to_be_bytes());
-        head.extend(stamp.producer_epoch.to_be_bytes());
-        head.extend(stamp.base_sequence.to_be_bytes());
-        head.extend(self.count.to_be_bytes());
-        batch[..HEAD].copy_from_slice(&head);
+        head.put_i32(-1);
+        head.put_u8(MAGIC);
+        head.put_u32(0);
+        head.put_i16(codec);
+        head.put_i32(records.count - 1);
+        head.put_i64(records.base_ms);
+        head.put_i64(records.max_ms);
+        head.put_i64(stamp.producer_id);
+        head.put_i16(stamp.producer_epoch);
+        head.put_i32(stamp.base_sequence);
+        head.put_i32(records.count);
         let checksum = crc32c::crc32c(&batch[CHECKED..]);
         batch[CHECKED - 4..CHECKED].copy_from_slice(&checksum.to_be_bytes());
-        Ok(batch.into())
+        Ok(Bytes::copy_from_slice(batch))
+    }
+
+    /// Appends what is compressed; returns its attribute in the head.
+    fn compress(&mut self, records: &[u8]) -> io::Result<i16> {
+        let Self { compression, out, block } = self;
+        match compression {
+            Compression::None => {
+                out.extend_from_slice(records);
+                Ok(0)
+            }
+            Compression::Gzip => {
+                let mut encoder = GzEncoder::new(out, flate2::Compression::default());
+                encoder.write_all(records)?;
+                encoder.finish()?;
+                Ok(1)
+            }
+            Compression::Snappy => {
+                let mut encoder = snap::raw::Encoder::new();
+                block.resize(snap::raw::max_compress_len(XERIAL_BLOCK), 0);
+                out.extend(XERIAL);
+                for part in records.chunks(XERIAL_BLOCK) {
+                    let length = encoder.compress(part, block)?;
+                    out.extend((length as i32).to_be_bytes());
+                    out.extend_from_slice(&block[..length]);
+                }
+                Ok(2)
+            }
+            Compression::Lz4 => {
+                block.resize(lz4_flex::block::get_maximum_output_size(LZ4_BLOCK), 0);
+                out.extend(LZ4_HEAD);
+                for part in records.chunks(LZ4_BLOCK) {
+                    let length = lz4_flex::block::compress_into(part, block).map_err(io::Error::other)?;
+                    if length < part.len() {
+                        out.extend((length as u32).to_le_bytes());
+                        out.extend_from_slice(&block[..length]);
+                    } else {
+                        out.extend((part.len() as u32 | LZ4_AS_IT_IS).to_le_bytes());
+                        out.extend_from_slice(part);
+                    }
+                }
+                out.extend(0u32.to_le_bytes());
+                Ok(3)
+            }
+            Compression::Zstd => {
+                let mut encoder = zstd::Encoder::new(out, zstd::DEFAULT_COMPRESSION_LEVEL)?;
+                encoder.set_pledged_src_size(Some(records.len() as u64))?;
+                encoder.write_all(records)?;
+                encoder.finish()?;
+                Ok(4)
+            }
+        }
     }
 }
 
@@ -133,47 +205,6 @@ pub(crate) fn record_bytes_max(record: &Record) -> usize {
     let headers: usize =
         headers.map(|header| header.name.len() + header.value.as_ref().map_or(0, Bytes::len) + 10).sum();
     record.key.len() + record.value.len() + headers + RECORD_FIXED_MAX
-}
-
-/// Appends what is compressed; returns its attribute in the head.
-fn compress(compression: Compression, records: &[u8], out: &mut Vec<u8>) -> io::Result<i16> {
-    match compression {
-        Compression::None => {
-            out.extend_from_slice(records);
-            Ok(0)
-        }
-        Compression::Gzip => {
-            let mut encoder = GzEncoder::new(out, flate2::Compression::default());
-            encoder.write_all(records)?;
-            encoder.finish()?;
-            Ok(1)
-        }
-        Compression::Snappy => {
-            let mut encoder = snap::raw::Encoder::new();
-            out.extend(XERIAL);
-            for block in records.chunks(XERIAL_BLOCK) {
-                let block = encoder.compress_vec(block)?;
-                out.extend((block.len() as i32).to_be_bytes());
-                out.extend(block);
-            }
-            Ok(2)
-        }
-        Compression::Lz4 => {
-            // The Java client reads blocks of their own only (KIP-57).
-            let info = FrameInfo::new().block_mode(BlockMode::Independent).block_size(BlockSize::Max64KB);
-            let mut encoder = FrameEncoder::with_frame_info(info, out);
-            encoder.write_all(records)?;
-            encoder.finish()?;
-            Ok(3)
-        }
-        Compression::Zstd => {
-            let mut encoder = zstd::Encoder::new(out, zstd::DEFAULT_COMPRESSION_LEVEL)?;
-            encoder.set_pledged_src_size(Some(records.len() as u64))?;
-            encoder.write_all(records)?;
-            encoder.finish()?;
-            Ok(4)
-        }
-    }
 }
 
 fn payload_length(payload: &Payload) -> usize {

@@ -16,7 +16,7 @@ use super::outgoing::{Place, Shipment};
 use super::partition::{BATCHES_MAX, End, Refusal};
 use super::{Door, Shared, lock};
 use crate::wire::link::{Link, other};
-use crate::wire::record_batch::Stamp;
+use crate::wire::record_batch::{BatchMaker, Stamp};
 
 /// So many requests at a time: as many as there may be batches of a partition.
 const REQUESTS_MAX: usize = BATCHES_MAX as usize;
@@ -77,6 +77,7 @@ struct Conversation<'a> {
     shared: &'a Shared,
     node: i32,
     link: Link,
+    maker: BatchMaker,
     under_way: VecDeque<Request>,
     /// The broker wants to be left alone until then (KIP-219).
     held_until: Instant,
@@ -86,7 +87,8 @@ struct Conversation<'a> {
 impl<'a> Conversation<'a> {
     fn new(shared: &'a Shared, node: i32, link: Link) -> Self {
         let now = Instant::now();
-        Self { shared, node, link, under_way: VecDeque::new(), held_until: now, look_at: now }
+        let maker = BatchMaker::new(shared.config.compression);
+        Self { shared, node, link, maker, under_way: VecDeque::new(), held_until: now, look_at: now }
     }
 
     /// Ends well when its login is over or it is of no use, and nothing is under way.
@@ -146,7 +148,7 @@ impl<'a> Conversation<'a> {
         let mut topics: Vec<TopicProduceData> = Vec::new();
         let mut batches = Vec::with_capacity(shipments.len());
         for Shipment { place, topic, stamp, cargo } in shipments {
-            let batch = cargo.batch(self.shared.config.compression, stamp)?;
+            let batch = cargo.batch(&mut self.maker, stamp)?;
             let data =
                 PartitionProduceData::default().with_index(place.partition as i32).with_records(Some(batch));
             batches.push((place, stamp, topic.clone()));

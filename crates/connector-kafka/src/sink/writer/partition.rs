@@ -11,16 +11,13 @@ use aqueduct_api::Record;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::config::Compression;
-use crate::wire::record_batch::{Records, Stamp};
+use crate::wire::record_batch::{BatchMaker, Records, Stamp};
 
 /// Until something is sent again: twice as long each time.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 /// So many batches of a producer a broker remembers for each partition, to know them again.
 pub(super) const BATCHES_MAX: u64 = 5;
-/// A batch begins with room for so many bytes, or for as many as the one before it had.
-const ROOM_MIN: usize = 1 << 10;
 
 /// A producer's id and epoch, as the cluster gave it.
 pub(super) type ProducerId = (i64, i16);
@@ -45,6 +42,7 @@ pub(super) struct Partition {
     attempts: u32,
     /// Something was handed back: what comes now would overtake it.
     refused: bool,
+    /// As much as the last batch took: the next one will take about that.
     room: usize,
 }
 
@@ -162,9 +160,9 @@ impl Partition {
             self.seal();
         }
         let new = self.open.is_none();
-        let room = self.room.min(batch_bytes).max(ROOM_MIN).max(bytes);
+        let room = self.room;
         let open = self.open.get_or_insert_with(|| Open {
-            records: Records::with_capacity(room),
+            records: Records::with_capacity(room.max(bytes)),
             tickets: Vec::new(),
             bytes: 0,
             opened: Instant::now(),
@@ -350,11 +348,11 @@ impl Cargo {
     ///
     /// # Errors
     /// Those of the compressor.
-    pub(super) fn batch(&self, compression: Compression, stamp: Stamp) -> io::Result<Bytes> {
+    pub(super) fn batch(&self, maker: &mut BatchMaker, stamp: Stamp) -> io::Result<Bytes> {
         let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
         let batch = match &*content {
-            Content::Batch(batch) => batch.clone(),
-            Content::Records(records) => records.to_batch(compression, stamp)?,
+            Content::Batch(batch) => return Ok(batch.clone()),
+            Content::Records(records) => maker.make(records, stamp)?,
         };
         *content = Content::Batch(batch.clone());
         Ok(batch)

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::outgoing::{Limits, Outgoing, Place, Seen, Taken};
 use super::partition::{End, Fate, Refusal, Report};
 use crate::config::Compression;
-use crate::wire::record_batch::Stamp;
+use crate::wire::record_batch::{BatchMaker, Stamp};
 
 const PARTITIONS: usize = 3;
 const NODES: i32 = 2;
@@ -182,12 +182,13 @@ impl World {
         if wire.requests.len() + wire.answers.len() >= 5 {
             return;
         }
+        let mut maker = BatchMaker::new(Compression::None);
         let shipments = self.outgoing.take(node, self.now);
         let batches: Vec<Batch> = shipments
             .into_iter()
             .map(|shipment| {
                 let stamp = shipment.stamp;
-                let bytes = shipment.cargo.batch(Compression::None, stamp).unwrap();
+                let bytes = shipment.cargo.batch(&mut maker, stamp).unwrap();
                 Batch { place: shipment.place, stamp, records: numbers_in(bytes) }
             })
             .collect();
