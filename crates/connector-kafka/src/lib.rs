@@ -111,7 +111,7 @@ impl SinkConnector for Topics {
     }
 
     fn describe(config: &SinkConfig) -> String {
-        format!("kafka {}, {}", config.topic.as_str(), config.compression.as_str())
+        format!("kafka {}, {}{}", config.topic.as_str(), config.compression.as_str(), sink::note(config))
     }
 
     async fn open(config: Arc<SinkConfig>, context: SinkContext) -> Result<Box<dyn Sink>> {

@@ -311,6 +311,11 @@ impl TopicsSink {
     }
 }
 
+/// For `aqueduct plan`: that the library writes where our own producer could is worth saying, it costs more.
+pub(crate) fn note(config: &SinkConfig) -> &'static str {
+    if Writer::suits(config) { "" } else { ", by librdkafka" }
+}
+
 /// Finds topics for those who have to know them before the record is here.
 pub(crate) fn topic(template: &Template) -> Option<aqueduct_api::catalog::Topic> {
     if template.pieces() == [Piece::Topic] {

@@ -12,10 +12,21 @@ use bytes::Bytes;
 use ends::{assert_all_in_order, broker, create, end_of, open_sink, open_source, record, text};
 use serde_json::json;
 
+/// Our own producer, and the library, which writes where one of its properties is set.
+const WRITERS: [&str; 2] = ["own", "library"];
+
+/// A sink that writes by one of them, to a topic that is its alone.
+async fn open_sink_by(writer: &str, brokers: &str, topic: &str, mut rest: serde_json::Value) -> ends::Writer {
+    rest["topic"] = format!("{topic}-{writer}").into();
+    if writer == "library" {
+        rest["client"] = json!({ "socket.keepalive.enable": true });
+    }
+    open_sink(brokers, rest).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_part_of_a_record_survives() {
     let kafka = broker();
-    create(&kafka, "parts", 6, &[]).await;
     let mut sent = Vec::new();
     for number in 0..3_000 {
         let mut record = record("anything", Some(&format!("key-{number}")), &format!("value {number}"));
@@ -32,14 +43,12 @@ async fn every_part_of_a_record_survives() {
         }
         sent.push(record);
     }
-    for (compression, topic) in
-        [("lz4", "parts"), ("zstd", "zstd"), ("none", "none"), ("gzip", "gzip"), ("snappy", "snappy")]
-    {
-        if topic != "parts" {
-            create(&kafka, topic, 6, &[]).await;
-        }
-        let mut writer =
-            open_sink(&kafka.brokers(), json!({ "topic": topic, "compression": compression })).await;
+    let compressions = ["lz4", "zstd", "none", "gzip", "snappy"];
+    for (compression, by) in compressions.iter().flat_map(|it| WRITERS.map(|by| (*it, by))) {
+        let topic = &*format!("{compression}-{by}");
+        create(&kafka, topic, 6, &[]).await;
+        let rest = json!({ "compression": compression });
+        let mut writer = open_sink_by(by, &kafka.brokers(), compression, rest).await;
         for chunk in sent.chunks(700) {
             writer.write(chunk.to_vec()).await.unwrap();
         }
@@ -89,8 +98,14 @@ async fn the_topic_comes_from_the_record() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_is_too_large_is_set_aside_and_the_rest_keeps_its_order() {
     let kafka = broker();
-    create(&kafka, "large", 1, &[]).await;
-    let mut writer = open_sink(&kafka.brokers(), json!({ "topic": "large", "compression": "none" })).await;
+    for by in WRITERS {
+        too_large_is_set_aside(&kafka, by, &format!("large-{by}")).await;
+    }
+}
+
+async fn too_large_is_set_aside(kafka: &Kafka, by: &str, topic: &str) {
+    create(kafka, topic, 1, &[]).await;
+    let mut writer = open_sink_by(by, &kafka.brokers(), "large", json!({ "compression": "none" })).await;
     let large = "x".repeat(2 << 20);
     for batch in 0..100 {
         let mut records: Vec<_> =
@@ -105,10 +120,10 @@ async fn a_record_that_is_too_large_is_set_aside_and_the_rest_keeps_its_order() 
     let error = &writer.rejected[0].error;
     assert_eq!(error.kind(), ErrorKind::BadRecord);
     assert!(
-        error.says().starts_with("the record of 2097153 bytes is too large for topic `large`"),
+        error.says().starts_with(&format!("the record of 2097153 bytes is too large for topic `{topic}`")),
         "{error}"
     );
-    let mut reader = open_source(&kafka.brokers(), "large", json!({ "topics": ["large"] })).await;
+    let mut reader = open_source(&kafka.brokers(), topic, json!({ "topics": [topic] })).await;
     let (read, _) = reader.read(10_000).await;
     assert_all_in_order(read.iter().map(|record| text(&record.value).parse().unwrap()), 10_000);
 }
@@ -116,8 +131,14 @@ async fn a_record_that_is_too_large_is_set_aside_and_the_rest_keeps_its_order() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_record_does_not_take_its_neighbours_along() {
     let kafka = broker();
-    create(&kafka, "compacted", 1, &[("cleanup.policy", "compact")]).await;
-    let mut writer = open_sink(&kafka.brokers(), json!({ "topic": "compacted" })).await;
+    for by in WRITERS {
+        neighbours_pass(&kafka, by, &format!("compacted-{by}")).await;
+    }
+}
+
+async fn neighbours_pass(kafka: &Kafka, by: &str, topic: &str) {
+    create(kafka, topic, 1, &[("cleanup.policy", "compact")]).await;
+    let mut writer = open_sink_by(by, &kafka.brokers(), "compacted", json!({})).await;
     for batch in 0..20 {
         let key = |n: usize| if n % 25 == 7 { None } else { Some("k") };
         let records = (0..100).map(|n| record("t", key(n), &format!("{}", batch * 100 + n))).collect();
@@ -126,9 +147,12 @@ async fn a_refused_record_does_not_take_its_neighbours_along() {
     writer.flush().await.unwrap();
     assert_eq!(writer.rejected.len(), 20 * 4);
     let says = writer.rejected[0].error.to_string();
-    assert!(says.starts_with("topic `compacted` refuses the record: InvalidRecord"), "{says}");
-    let stored = numbers_in(&kafka, "compacted").await;
+    assert!(says.starts_with(&format!("topic `{topic}` refuses the record: InvalidRecord")), "{says}");
+    let stored = numbers_in(kafka, topic).await;
     assert_last_in_order(&stored, (0..2_000).filter(|n| n % 25 != 7));
+    if by == "own" {
+        assert_eq!(stored.len(), 2_000 - 80, "and nothing twice");
+    }
 }
 
 /// The numbers with which the values in a topic begin, all of them.
@@ -151,19 +175,28 @@ fn assert_last_in_order(stored: &[usize], expected: impl Iterator<Item = usize>)
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_takes_small_batches_only_gets_them() {
     let kafka = broker();
-    create(&kafka, "small", 1, &[("max.message.bytes", "20000")]).await;
-    let mut writer = open_sink(&kafka.brokers(), json!({ "topic": "small", "compression": "none" })).await;
+    for by in WRITERS {
+        small_batches_pass(&kafka, by, &format!("small-{by}")).await;
+    }
+}
+
+async fn small_batches_pass(kafka: &Kafka, by: &str, topic: &str) {
+    create(kafka, topic, 1, &[("max.message.bytes", "20000")]).await;
+    let mut writer = open_sink_by(by, &kafka.brokers(), "small", json!({ "compression": "none" })).await;
     let pad = "v".repeat(100);
     let mut records: Vec<_> = (0..3_000).map(|n| record("t", Some("k"), &format!("{n} {pad}"))).collect();
     records.insert(1_700, record("t", Some("k"), &"x".repeat(30_000)));
     writer.write(records).await.unwrap();
     writer.flush().await.unwrap();
     assert_eq!(writer.rejected.len(), 1);
+    let says = writer.rejected[0].error.says();
     assert!(
-        writer.rejected[0]
-            .error
-            .says()
-            .starts_with("the record of 30001 bytes is too large for topic `small`")
+        says.starts_with(&format!("the record of 30001 bytes is too large for topic `{topic}`")),
+        "{says}"
     );
-    assert_last_in_order(&numbers_in(&kafka, "small").await, 0..3_000);
+    let stored = numbers_in(kafka, topic).await;
+    assert_last_in_order(&stored, 0..3_000);
+    if by == "own" {
+        assert_eq!(stored.len(), 3_000, "and nothing twice");
+    }
 }

@@ -34,6 +34,21 @@ const BATCH_BYTES: usize = 1_000_000;
 /// What may be on its way unanswered, before compression.
 const UNANSWERED_BYTES_MAX: usize = 8 << 20;
 
+/// Properties of the library that it knows as well.
+const BATCH_SIZE: &str = "batch.size";
+const CLIENT_ID: &str = "client.id";
+/// Properties that say nothing to a producer begin with one of these: a connection has them for its other end.
+const OF_CONSUMERS: [&str; 8] = [
+    "fetch.",
+    "queued.",
+    "check.crcs",
+    "max.poll.",
+    "heartbeat.",
+    "group.",
+    "partition.assignment.",
+    "consume.",
+];
+
 /// See the file's header. Its tasks end with it, and what was not sent is thrown away.
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -78,11 +93,12 @@ pub(super) enum Given {
 }
 
 impl Writer {
-    /// Whether it can do what is asked for. A property of the library is a wish that only the library fulfils.
+    /// Whether it can do what is asked for. A property of the library that it does not know is a wish that only the library
+    /// fulfils.
     pub(super) fn suits(config: &SinkConfig) -> bool {
-        config.client.0.is_empty()
-            && config.connection.client.0.is_empty()
-            && !matches!(config.connection.sasl, Some(Sasl::Kerberos(_)))
+        let idle = |name: &str| OF_CONSUMERS.iter().any(|prefix| name.starts_with(prefix));
+        let kerberos = matches!(config.connection.sasl, Some(Sasl::Kerberos(_)));
+        !kerberos && properties(config).all(|(name, _)| [BATCH_SIZE, CLIENT_ID].contains(&name) || idle(name))
     }
 
     /// Starts its tasks; they connect when there is something to send.
@@ -92,14 +108,10 @@ impl Writer {
         deliveries: Arc<Deliveries>,
         outbox: &Outbox,
     ) -> Self {
-        let client_id = format!("aqueduct-{}-{}-{}", context.pipeline, context.task, context.lane);
-        let limits = Limits {
-            batch_bytes: BATCH_BYTES,
-            linger: config.linger.0,
-            unanswered_bytes_max: UNANSWERED_BYTES_MAX,
-        };
+        let usual = || format!("aqueduct-{}-{}-{}", context.pipeline, context.task, context.lane);
+        let client_id = set(config, CLIENT_ID).map_or_else(usual, str::to_owned);
         let shared = Arc::new(Shared {
-            outgoing: Mutex::new(Outgoing::new(limits)),
+            outgoing: Mutex::new(Outgoing::new(limits(config))),
             doors: Mutex::default(),
             ask: Notify::new(),
             stale: AtomicBool::new(false),
@@ -207,6 +219,25 @@ impl Shared {
     }
 }
 
+/// Those of the cluster, and those of the sink, which win.
+fn properties(config: &SinkConfig) -> impl Iterator<Item = (&str, &str)> {
+    let both = config.connection.client.0.iter().chain(&config.client.0);
+    both.map(|(name, value)| (name.as_str(), value.as_str()))
+}
+
+/// The value of one of them.
+fn set<'a>(config: &'a SinkConfig, name: &str) -> Option<&'a str> {
+    properties(config).filter(|(set, _)| *set == name).last().map(|(_, value)| value)
+}
+
+fn limits(config: &SinkConfig) -> Limits {
+    Limits {
+        batch_bytes: set(config, BATCH_SIZE).and_then(|bytes| bytes.parse().ok()).unwrap_or(BATCH_BYTES),
+        linger: config.linger.0,
+        unanswered_bytes_max: UNANSWERED_BYTES_MAX,
+    }
+}
+
 /// Kafka's number as the library names it, for those that mean something for a record.
 fn code_of(code: i16) -> Code {
     match code {
@@ -226,4 +257,34 @@ fn code_of(code: i16) -> Code {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn config(of_connection: Value, of_sink: Value, sasl: Value) -> SinkConfig {
+        let connection = json!({ "brokers": "a:1", "client": of_connection, "sasl": sasl });
+        serde_json::from_value(json!({ "connection": connection, "topic": "t", "client": of_sink })).unwrap()
+    }
+
+    #[test]
+    fn what_only_the_library_can_do_is_left_to_it() {
+        let suits = |of_connection, of_sink, sasl| Writer::suits(&config(of_connection, of_sink, sasl));
+        assert!(suits(json!({}), json!({}), json!(null)));
+        assert!(suits(json!({ "client.id": "x" }), json!({ "batch.size": 5 }), json!(null)));
+        assert!(suits(json!({ "fetch.min.bytes": 5 }), json!({}), json!(null)), "that is for consumers");
+        assert!(!suits(json!({ "socket.keepalive.enable": true }), json!({}), json!(null)));
+        assert!(!suits(json!({}), json!({ "compression.level": 5 }), json!(null)));
+        let kerberos = json!({ "kerberos": { "principal": "a@B", "keytab": "/k" } });
+        assert!(!suits(json!({}), json!({}), kerberos));
+    }
+
+    #[test]
+    fn properties_of_the_sink_win() {
+        let both = config(json!({ "batch.size": 5 }), json!({ "batch.size": 6 }), json!(null));
+        assert_eq!(limits(&both).batch_bytes, 6);
+        assert_eq!(limits(&config(json!({}), json!({}), json!(null))).batch_bytes, BATCH_BYTES);
+    }
 }

@@ -243,3 +243,130 @@ fn varint_length(value: i64) -> usize {
 fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kafka_protocol::records::RecordBatchDecoder;
+    use std::io::Read;
+
+    const STAMP: Stamp = Stamp { producer_id: 7_000_000_000, producer_epoch: 3, base_sequence: 41 };
+
+    fn record(number: i64) -> Record {
+        let raw = |text: String| Payload::Raw(Bytes::from(text));
+        let mut record = Record {
+            topic: "t".into(),
+            origin: Default::default(),
+            key: if number % 3 == 0 { Payload::Absent } else { raw(format!("key-{number}")) },
+            value: if number % 4 == 0 { Payload::Absent } else { raw("v".repeat(number as usize * 7)) },
+            headers: Default::default(),
+            timestamp_us: Some(
+                (1_700_000_000_000 + number * 977 * if number % 2 == 0 { 1 } else { -1 }) * 1_000,
+            ),
+        };
+        if number % 5 == 0 {
+            record.headers.push("one", Some(Bytes::from_static(b"\x00\xff")));
+            record.headers.push("", None);
+        }
+        record
+    }
+
+    fn records() -> Records {
+        let mut records = Records::with_capacity(0);
+        (0..100).for_each(|number| records.push(&record(number), 0));
+        records
+    }
+
+    /// Another implementation reads it.
+    #[test]
+    fn what_is_written_is_read_by_another() {
+        let mut batch = BatchMaker::new(Compression::None).make(&records(), STAMP).unwrap();
+        let read = RecordBatchDecoder::decode(&mut batch).unwrap();
+        assert!(batch.is_empty());
+        assert_eq!(read.records.len(), 100);
+        for (number, read) in (0..).zip(read.records) {
+            let sent = record(number);
+            assert_eq!(read.offset, number);
+            assert_eq!(read.sequence, 41 + number as i32);
+            assert_eq!((read.producer_id, read.producer_epoch), (7_000_000_000, 3));
+            assert_eq!(Some(read.timestamp * 1_000), sent.timestamp_us);
+            assert_eq!((read.key.as_ref(), read.value.as_ref()), (sent.key.bytes(), sent.value.bytes()));
+            let headers: Vec<_> = read.headers.iter().map(|(name, value)| (&**name, value.clone())).collect();
+            let expected: Vec<_> =
+                sent.headers.iter().map(|header| (&*header.name, header.value.clone())).collect();
+            assert_eq!(headers, expected);
+        }
+    }
+
+    #[test]
+    fn a_record_takes_no_more_than_was_said() {
+        for number in 0..100 {
+            let mut records = Records::with_capacity(0);
+            records.push(&record(1), 0);
+            let before = records.len();
+            let mut far = record(number);
+            far.timestamp_us = Some(i64::MIN);
+            records.push(&far, 0);
+            assert!(records.len() - before <= record_bytes_max(&far));
+        }
+    }
+
+    #[test]
+    fn each_compressor_is_undone_by_another_and_used_only_where_it_helps() {
+        let records = records();
+        for (compression, codec) in [
+            (Compression::None, 0),
+            (Compression::Gzip, 1),
+            (Compression::Snappy, 2),
+            (Compression::Lz4, 3),
+            (Compression::Zstd, 4),
+        ] {
+            let mut maker = BatchMaker::new(compression);
+            // Its memory is used again.
+            maker.make(&records, STAMP).unwrap();
+            let batch = maker.make(&records, STAMP).unwrap();
+            assert_eq!(batch[CHECKED + 1], codec, "{compression:?}");
+            let mut plain = Vec::new();
+            let packed = &batch[HEAD..];
+            match compression {
+                Compression::None => plain.extend(packed),
+                Compression::Gzip => {
+                    flate2::read::GzDecoder::new(packed).read_to_end(&mut plain).map(drop).unwrap();
+                }
+                Compression::Snappy => {
+                    let mut rest = packed.strip_prefix(&XERIAL).unwrap();
+                    while let Some((length, tail)) = rest.split_first_chunk() {
+                        let (block, tail) = tail.split_at(i32::from_be_bytes(*length) as usize);
+                        plain.extend(snap::raw::Decoder::new().decompress_vec(block).unwrap());
+                        rest = tail;
+                    }
+                }
+                Compression::Lz4 => {
+                    lz4_flex::frame::FrameDecoder::new(packed).read_to_end(&mut plain).map(drop).unwrap();
+                }
+                Compression::Zstd => plain = zstd::decode_all(packed).unwrap(),
+            }
+            assert_eq!(plain, records.bytes, "{compression:?}");
+            let mut short = Records::with_capacity(0);
+            short.push(&record(1), 0);
+            assert_eq!(maker.make(&short, STAMP).unwrap()[CHECKED + 1], 0, "{compression:?}");
+        }
+    }
+
+    #[test]
+    fn blocks_that_do_not_shrink_stand_as_they_are() {
+        let mut noise = 1u64;
+        let mut next = || {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (noise >> 33) as u8
+        };
+        let mut records = Records::with_capacity(0);
+        let value: Vec<u8> = (0..200_000).map(|at| if at < 100_000 { next() } else { 7 }).collect();
+        records.push(&Record { value: Payload::Raw(value.into()), ..record(1) }, 0);
+        let batch = BatchMaker::new(Compression::Lz4).make(&records, STAMP).unwrap();
+        assert!(batch.len() < records.len());
+        let mut plain = Vec::new();
+        lz4_flex::frame::FrameDecoder::new(&batch[HEAD..]).read_to_end(&mut plain).unwrap();
+        assert_eq!(plain, records.bytes);
+    }
+}
