@@ -120,6 +120,7 @@ impl Sink for TopicsSink {
         let mut all = Written::nothing();
         loop {
             self.send_again().await?;
+            self.writer.iter().for_each(Writer::hurry);
             let written = self.deliveries.collect()?;
             all.rejected.extend(written.rejected);
             if let (aqueduct_api::Durable::Batches(all), aqueduct_api::Durable::Batches(more)) =
@@ -190,6 +191,10 @@ impl TopicsSink {
                     Given::HandedBack => {
                         self.deliveries.answer(ticket, Answer::SendAgain);
                         return Ok(());
+                    }
+                    Given::Answered(answer) => {
+                        self.deliveries.answer(ticket, answer);
+                        return self.deliveries.check();
                     }
                     Given::NotYet => self.deliveries.news().await?,
                 }

@@ -266,7 +266,7 @@ impl Judge {
             Code::InvalidTimestamp => {
                 Answer::Rejected(RECORD_TIME.error(ErrorKind::BadRecord, &[("topic", &topic)]))
             }
-            Code::InvalidRecord | Code::PolicyViolation => {
+            Code::InvalidRecord | Code::PolicyViolation | Code::InvalidTopic => {
                 let values: [(&str, &dyn Display); 2] = [("topic", &topic), ("reason", &code)];
                 Answer::Rejected(RECORD_REFUSED.error(ErrorKind::BadRecord, &values))
             }

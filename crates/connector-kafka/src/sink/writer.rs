@@ -19,12 +19,15 @@ use kafka_protocol::ResponseError;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use self::outgoing::{Limits, Outgoing, Taken};
 use self::partition::{Fate, Report};
 use super::deliveries::{Answer, Deliveries};
-use super::producer::{Judge, Outbox, Reporting};
+use super::producer::{Judge, Outbox};
 use super::topic_of;
+use super::watch::Throttled;
+use crate::client::Troubles;
 use crate::config::{Sasl, SinkConfig};
 use crate::wire::link::Dialer;
 
@@ -69,17 +72,34 @@ struct Shared {
     config: Arc<SinkConfig>,
     deliveries: Arc<Deliveries>,
     judge: Judge,
-    reporting: Reporting,
+    troubles: Arc<Troubles>,
+    throttled: Arc<Throttled>,
 }
 
 /// The way to the task of one broker.
 struct Door {
     /// `host:port`.
     address: Mutex<String>,
+    /// It wants to be left alone until then (KIP-219), over whichever connection.
+    held_until: Mutex<Instant>,
     /// There may be something to send.
     news: Notify,
     /// The connection is of no use any more.
     leave: Notify,
+}
+
+/// Held by each task: one that panics would leave what is given to it without an answer.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error = Error::fatal("a task of the Kafka sink panicked");
+            self.0
+                .deliveries
+                .fail(error.remedy("the pipeline starts again from its stored offsets; please report it"));
+        }
+    }
 }
 
 /// What came of a record that was given.
@@ -88,6 +108,8 @@ pub(super) enum Given {
     Taken,
     /// It comes after one that has to be sent again.
     HandedBack,
+    /// This is its answer.
+    Answered(Answer),
     /// There is no room for it, or its topic is not known yet.
     NotYet,
 }
@@ -119,7 +141,8 @@ impl Writer {
             config: Arc::clone(config),
             deliveries,
             judge: outbox.judge.clone(),
-            reporting: outbox.reporting.clone(),
+            troubles: Arc::clone(&outbox.reporting.troubles),
+            throttled: Arc::clone(&outbox.reporting.throttled),
         });
         let cluster = tokio::spawn(cluster::serve(Arc::clone(&shared)));
         Self { shared, topic: (String::new(), 0), cluster }
@@ -135,20 +158,37 @@ impl Writer {
         match taken {
             Taken::Yes => return Given::Taken,
             Taken::HandedBack => return Given::HandedBack,
-            Taken::Full => return Given::NotYet,
-            Taken::News(_) | Taken::Unknown => {}
+            Taken::News(_) | Taken::Unknown | Taken::Full | Taken::Refused(_) => {}
         }
         let asks = outgoing.lacks_producer();
         drop(outgoing);
-        if let Taken::News(node) = taken {
-            if asks {
-                self.shared.ask.notify_one();
+        match taken {
+            Taken::News(node) => {
+                if asks {
+                    self.shared.ask.notify_one();
+                }
+                self.shared.ring(node);
+                Given::Taken
             }
-            self.shared.ring(node);
-            return Given::Taken;
+            Taken::Full => {
+                self.shared.ring_all();
+                Given::NotYet
+            }
+            Taken::Refused(code) => {
+                self.shared.look_again();
+                Given::Answered(self.shared.answer(code, topic, record, true))
+            }
+            _ => {
+                self.shared.look_again();
+                Given::NotYet
+            }
         }
-        self.shared.look_again();
-        Given::NotYet
+    }
+
+    /// What is on its way goes as soon as it can.
+    pub(super) fn hurry(&self) {
+        lock(&self.shared.outgoing).hurry();
+        self.shared.ring_all();
     }
 
     /// What was handed back is about to come again.
@@ -195,27 +235,33 @@ impl Shared {
         }
     }
 
-    /// What a refusal means for this record.
+    /// What a refusal means for the record of this ticket.
     fn refused(&self, ticket: usize, code: i16, alone: bool) -> Answer {
         let Some((batch, index)) = self.deliveries.batch_of(ticket) else { return Answer::SendAgain };
         let Some(record) = batch.records.get(index) else { return Answer::SendAgain };
         let mut made = String::new();
         let topic = topic_of(&self.config.topic, record, &mut made).unwrap_or_default();
+        self.answer(code, topic, record, alone)
+    }
+
+    fn answer(&self, code: i16, topic: &str, record: &Record, alone: bool) -> Answer {
         let headers = record.headers.iter();
-        let headers: usize = headers
-            .map(|header| header.name.len() + header.value.as_ref().map_or(0, bytes::Bytes::len))
-            .sum();
-        let bytes = record.key.len() + record.value.len() + headers;
+        let length = |value: &Option<bytes::Bytes>| value.as_ref().map_or(0, bytes::Bytes::len);
+        let headers: usize = headers.map(|header| header.name.len() + length(&header.value)).sum();
         match code_of(code) {
             // It has forgotten us: we go on as somebody else.
             Code::UnknownProducerId => Answer::SendAgain,
             Code::Unknown => {
-                let reason =
-                    ResponseError::try_from_code(code).map_or_else(|| code.to_string(), |it| it.to_string());
+                let reason = ResponseError::try_from_code(code);
+                let reason = reason.map_or_else(|| code.to_string(), |reason| reason.to_string());
                 Answer::Failed(Error::fatal(format!("topic `{topic}` cannot be written: {reason}")))
             }
-            code => self.judge.refused(code, topic, bytes, alone),
+            code => self.judge.refused(code, topic, record.key.len() + record.value.len() + headers, alone),
         }
+    }
+
+    fn ring_all(&self) {
+        lock(&self.doors).values().for_each(|door| door.news.notify_one());
     }
 }
 
@@ -244,6 +290,7 @@ fn code_of(code: i16) -> Code {
         3 => Code::UnknownTopicOrPartition,
         4 => Code::InvalidMessageSize,
         10 => Code::MessageSizeTooLarge,
+        17 => Code::InvalidTopic,
         18 => Code::MessageBatchTooLarge,
         29 => Code::TopicAuthorizationFailed,
         31 => Code::ClusterAuthorizationFailed,

@@ -19,12 +19,18 @@ use crate::client::credentials::Credentials;
 use crate::client::knock::{Way, host_and_port};
 use crate::config::Connection;
 
-/// How long the way to a broker may take: name, connection, TLS, login.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long each address of a broker may take to take a connection: the first may lead nowhere, and the next be right.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long TLS and login may take.
+const SET_UP_TIMEOUT: Duration = Duration::from_secs(10);
+/// A login is taken for over when so much of its time has passed.
+const LIFETIME_USED: f64 = 0.85;
+/// How long a broker may take nothing of what is sent.
+const SILENCE: Duration = Duration::from_secs(15);
 /// No answer to what is asked here is longer.
 const ANSWER_BYTES_MAX: usize = 100 << 20;
 /// No more memory than this is kept for the next request.
-const WRITTEN_BYTES_MAX: usize = 2 << 20;
+const WRITTEN_BYTES_MAX: usize = 512 << 10;
 /// The version that is asked for: every broker of this decade has it, and its answer needs no reading in the dark.
 const API_VERSIONS_VERSION: i16 = 2;
 
@@ -71,15 +77,15 @@ impl Dialer {
     /// # Errors
     /// What failed, in words for the log; the look at the brokers finds those for people.
     pub(crate) async fn dial(&self, broker: &str) -> io::Result<Link> {
-        let dialled = tokio::time::timeout(DIAL_TIMEOUT, self.set_up(broker)).await;
-        dialled.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        let (host, port) = host_and_port(broker);
+        let plain = connect(host, port).await?;
+        let set_up = tokio::time::timeout(SET_UP_TIMEOUT, self.set_up(host, plain)).await;
+        set_up.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    async fn set_up(&self, broker: &str) -> io::Result<Link> {
-        let credentials = Credentials::load(&self.connection).map_err(|(_, told)| other(told))?;
-        let (host, port) = host_and_port(broker);
-        let plain = TcpStream::connect((host, port)).await?;
+    async fn set_up(&self, host: &str, plain: TcpStream) -> io::Result<Link> {
         plain.set_nodelay(true)?;
+        let credentials = Credentials::load(&self.connection).map_err(|(_, told)| other(told))?;
         let stream: Box<dyn Stream> = match Way::new(&self.connection, &credentials).map_err(other)?.ssl(host)
         {
             None => Box::new(plain),
@@ -104,8 +110,9 @@ impl Dialer {
         let versions = answer.api_keys.iter().map(|api| (api.api_key, api.min_version..=api.max_version));
         link.versions = versions.collect();
         if self.connection.sasl.is_some() {
+            let begun = Instant::now();
             let lifetime = login::log_in(&mut link, &self.connection, &credentials).await?;
-            link.expires = lifetime.map(|lifetime| Instant::now() + lifetime);
+            link.expires = lifetime.map(|lifetime| begun + lifetime.mul_f64(LIFETIME_USED));
         }
         Ok(link)
     }
@@ -145,8 +152,19 @@ impl Link {
         header.encode(bytes, header_version).map_err(other)?;
         request.encode(bytes, version).map_err(other)?;
         self.awaited.push_back((self.correlation, R::Response::header_version(version)));
-        self.stream.write_all(bytes).await?;
-        self.stream.flush().await?;
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            // As long as a little passes, the other side is there.
+            let passed = tokio::time::timeout(SILENCE, self.stream.write(rest)).await;
+            let passed = passed.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            if passed == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            rest = &rest[passed..];
+        }
+        tokio::time::timeout(SILENCE, self.stream.flush())
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         if self.written.capacity() > WRITTEN_BYTES_MAX {
             self.written = BytesMut::new();
         }
@@ -199,6 +217,19 @@ impl Link {
         self.read.advance(4);
         Ok(Some(self.read.split_to(length).freeze()))
     }
+}
+
+/// To the first address that takes a connection.
+async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for address in tokio::net::lookup_host((host, port)).await? {
+        match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(last)
 }
 
 /// An error in words.

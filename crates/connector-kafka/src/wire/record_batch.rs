@@ -22,6 +22,8 @@ const MAGIC: u8 = 2;
 const XERIAL: [u8; 16] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1];
 /// A block of it holds so much.
 const XERIAL_BLOCK: usize = 32 << 10;
+/// No more memory than this is kept for the next batch.
+const KEPT_BYTES_MAX: usize = 512 << 10;
 /// A frame of blocks that stand for themselves (the Java client reads no others, KIP-57), of 64 KiB each, without checksums:
 /// magic number, flags, size of a block, and the checksum of these two.
 const LZ4_HEAD: [u8; 7] = [0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82];
@@ -144,7 +146,11 @@ impl BatchMaker {
         head.put_i32(records.count);
         let checksum = crc32c::crc32c(&batch[CHECKED..]);
         batch[CHECKED - 4..CHECKED].copy_from_slice(&checksum.to_be_bytes());
-        Ok(Bytes::copy_from_slice(batch))
+        let made = Bytes::copy_from_slice(batch);
+        if batch.capacity() > KEPT_BYTES_MAX {
+            *batch = Vec::new();
+        }
+        Ok(made)
     }
 
     /// Appends what is compressed; returns its attribute in the head.

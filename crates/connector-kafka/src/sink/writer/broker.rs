@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::outgoing::{Place, Shipment};
 use super::partition::{BATCHES_MAX, End, Refusal};
-use super::{Door, Shared, lock};
+use super::{Door, Guard, Shared, lock};
 use crate::wire::link::{Link, other};
 use crate::wire::record_batch::{BatchMaker, Stamp};
 
@@ -28,6 +28,8 @@ const REPLICAS_MS: i32 = 10_000;
 const SILENCE: Duration = Duration::from_secs(15);
 /// After how long without an answer the cluster is asked who leads, and how often.
 const LONG: Duration = Duration::from_secs(2);
+/// What was not used for so long is closed before something in between forgets it without a word.
+const IDLE: Duration = Duration::from_secs(180);
 /// Until a broker is dialled again; twice as long each time.
 const REDIAL_MIN: Duration = Duration::from_millis(100);
 const REDIAL_MAX: Duration = Duration::from_secs(2);
@@ -40,9 +42,10 @@ struct Request {
 
 /// Runs until it is aborted.
 pub(super) async fn serve(shared: Arc<Shared>, node: i32, door: Arc<Door>) {
+    let _guard = Guard(Arc::clone(&shared));
     let mut pause = REDIAL_MIN;
     loop {
-        let due = lock(&shared.outgoing).due(node);
+        let due = lock(&shared.outgoing).due(node, Instant::now());
         match due {
             None => {
                 door.news.notified().await;
@@ -53,19 +56,23 @@ pub(super) async fn serve(shared: Arc<Shared>, node: i32, door: Arc<Door>) {
         let address = lock(&door.address).clone();
         let error = match shared.dialer.dial(&address).await {
             Ok(link) => {
-                pause = REDIAL_MIN;
-                let end = Conversation::new(&shared, node, link).run(&door).await;
+                let begun = Instant::now();
+                let end = Conversation::new(&shared, node, link, &door).run().await;
                 let reports = lock(&shared.outgoing).lost(node, Instant::now());
                 shared.tell(reports);
+                if begun.elapsed() >= LONG {
+                    pause = REDIAL_MIN;
+                }
                 match end {
-                    Ok(()) => continue,
+                    Ok(()) if begun.elapsed() >= LONG => continue,
+                    Ok(()) => other("the connection was of use for a moment only"),
                     Err(error) => error,
                 }
             }
             Err(error) => error,
         };
         tracing::debug!(broker = address, node, %error, "cannot write to a broker");
-        shared.reporting.troubles.suspect();
+        shared.troubles.suspect();
         shared.look_again();
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(REDIAL_MAX);
@@ -76,38 +83,40 @@ pub(super) async fn serve(shared: Arc<Shared>, node: i32, door: Arc<Door>) {
 struct Conversation<'a> {
     shared: &'a Shared,
     node: i32,
+    door: &'a Door,
     link: Link,
     maker: BatchMaker,
     under_way: VecDeque<Request>,
-    /// The broker wants to be left alone until then (KIP-219).
-    held_until: Instant,
+    /// When something passed last, in either direction.
+    active_at: Instant,
     look_at: Instant,
 }
 
 impl<'a> Conversation<'a> {
-    fn new(shared: &'a Shared, node: i32, link: Link) -> Self {
-        let now = Instant::now();
-        let maker = BatchMaker::new(shared.config.compression);
-        Self { shared, node, link, maker, under_way: VecDeque::new(), held_until: now, look_at: now }
+    fn new(shared: &'a Shared, node: i32, link: Link, door: &'a Door) -> Self {
+        let (now, maker) = (Instant::now(), BatchMaker::new(shared.config.compression));
+        Self { shared, node, door, link, maker, under_way: VecDeque::new(), active_at: now, look_at: now }
     }
 
     /// Ends well when its login is over or it is of no use, and nothing is under way.
-    async fn run(mut self, door: &Door) -> io::Result<()> {
+    async fn run(mut self) -> io::Result<()> {
         let version = self.link.version::<ProduceRequest>(VERSIONS)?;
         loop {
             let now = Instant::now();
-            let expired = self.link.expires.is_some_and(|expires| expires <= now);
-            if expired && self.under_way.is_empty() {
+            let held_until = *lock(&self.door.held_until);
+            let over = self.link.expires.is_some_and(|expires| expires <= now)
+                || (self.under_way.is_empty() && now - self.active_at >= IDLE);
+            if over && self.under_way.is_empty() {
                 return Ok(());
             }
-            let mut wake = self.watch(now)?;
-            if !expired && self.under_way.len() < REQUESTS_MAX {
-                if self.held_until > now {
-                    wake = wake.min(self.held_until);
+            let mut wake = self.watch(now, held_until)?;
+            if !over && self.under_way.len() < REQUESTS_MAX {
+                if held_until > now {
+                    wake = wake.min(held_until);
                 } else {
                     let (shipments, due) = {
                         let mut outgoing = lock(&self.shared.outgoing);
-                        (outgoing.take(self.node, now), outgoing.due(self.node))
+                        (outgoing.take(self.node, now), outgoing.due(self.node, now))
                     };
                     if !shipments.is_empty() {
                         self.send(shipments, version).await?;
@@ -119,25 +128,35 @@ impl<'a> Conversation<'a> {
             tokio::select! {
                 biased;
                 answer = self.link.receive() => {
-                    let mut answer = answer?;
+                    let mut answer = match answer {
+                        // It closes what was not used for long.
+                        Err(error) if self.under_way.is_empty() && error.kind() == io::ErrorKind::UnexpectedEof => {
+                            return Ok(());
+                        }
+                        answer => answer?,
+                    };
                     self.hear(ProduceResponse::decode(&mut answer, version).map_err(other)?);
                 }
-                () = door.leave.notified() => return Err(other("it leads what was sent to it no longer")),
-                () = door.news.notified() => {}
+                () = self.door.leave.notified() => return Err(left()),
+                () = self.door.news.notified() => {}
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
     }
 
-    /// When to look next, at the latest. An answer that takes long may be due from a broker that leads no longer.
-    fn watch(&mut self, now: Instant) -> io::Result<Instant> {
+    /// When to look next, at the latest. An answer that takes long may be due from a broker that leads no longer; one that is
+    /// held back by a quota comes late without being late.
+    fn watch(&mut self, now: Instant, held_until: Instant) -> io::Result<Instant> {
         let Some(oldest) = self.under_way.front() else {
-            return Ok(self.link.expires.unwrap_or(now + SILENCE));
+            let idle = self.active_at + IDLE;
+            return Ok(self.link.expires.map_or(idle, |expires| expires.min(idle)));
         };
-        if now - oldest.sent >= SILENCE {
+        let since = oldest.sent.max(self.active_at).max(held_until);
+        let silence = now.saturating_duration_since(since);
+        if silence >= SILENCE {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        if now - oldest.sent >= LONG && now >= self.look_at {
+        if silence >= LONG && now >= self.look_at {
             self.look_at = now + LONG;
             self.shared.look_again();
         }
@@ -162,14 +181,28 @@ impl<'a> Conversation<'a> {
         let request =
             ProduceRequest::default().with_acks(-1).with_timeout_ms(REPLICAS_MS).with_topic_data(topics);
         self.under_way.push_back(Request { sent: Instant::now(), batches });
-        self.link.send(&request, version).await
+        let begun = Instant::now();
+        tokio::select! {
+            biased;
+            sent = self.link.send(&request, version) => sent?,
+            () = self.door.leave.notified() => return Err(left()),
+        }
+        if begun.elapsed() >= LONG {
+            // It took, and nobody listened meanwhile.
+            self.active_at = Instant::now();
+        }
+        Ok(())
     }
 
     fn hear(&mut self, answer: ProduceResponse) {
         let now = Instant::now();
         let throttle_ms = answer.throttle_time_ms.max(0) as u64;
-        self.held_until = now + Duration::from_millis(throttle_ms);
-        self.shared.reporting.throttled.took(throttle_ms);
+        self.active_at = now;
+        {
+            let mut held_until = lock(&self.door.held_until);
+            *held_until = (*held_until).max(now + Duration::from_millis(throttle_ms));
+        }
+        self.shared.throttled.took(throttle_ms);
         let Some(Request { batches, .. }) = self.under_way.pop_front() else { return };
         let mut reports = Vec::new();
         let mut again = false;
@@ -189,6 +222,10 @@ impl<'a> Conversation<'a> {
         }
         self.shared.tell(reports);
     }
+}
+
+fn left() -> io::Error {
+    other("it leads what was sent to it no longer")
 }
 
 /// What the answer for a partition means for its batch.

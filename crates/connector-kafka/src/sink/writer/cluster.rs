@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::outgoing::Seen;
-use super::{Door, Shared, broker, lock};
+use super::{Door, Guard, Shared, broker, lock};
 use crate::wire::link::{Link, other};
 
 /// Topics by name, and none made by asking for it.
@@ -34,6 +34,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Runs until it is aborted, and with it the tasks of the brokers.
 pub(super) async fn serve(shared: Arc<Shared>) {
+    let _guard = Guard(Arc::clone(&shared));
     let mut brokers = JoinSet::new();
     let (mut link, mut next, mut pause) = (None, 0, PAUSE);
     let mut refresh_at = Instant::now() + REFRESH;
@@ -48,14 +49,19 @@ pub(super) async fn serve(shared: Arc<Shared>) {
             }
             continue;
         }
-        let asked = tokio::time::timeout(PATIENCE, async {
+        let asked = async {
             let link = at(&shared, &mut link, &mut next).await?;
-            if nameless {
-                name(&shared, link).await?;
-            }
-            if stale { look(&shared, link, &mut brokers).await } else { Ok(refresh_at) }
-        });
-        match asked.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            let questions = async {
+                let at = if stale { look(&shared, link, &mut brokers).await? } else { refresh_at };
+                if nameless {
+                    name(&shared, link).await?;
+                }
+                Ok::<_, io::Error>(at)
+            };
+            let asked = tokio::time::timeout(PATIENCE, questions).await;
+            asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        };
+        match asked.await {
             Ok(at) => (refresh_at, pause) = (at, PAUSE),
             Err(error) => {
                 tracing::debug!(%error, "cannot ask the cluster");
@@ -63,7 +69,7 @@ pub(super) async fn serve(shared: Arc<Shared>) {
                 if stale {
                     shared.stale.store(true, Ordering::Release);
                 }
-                shared.reporting.troubles.suspect();
+                shared.troubles.suspect();
                 pause = (pause * 2).min(PAUSE_MAX);
             }
         }
@@ -98,7 +104,7 @@ async fn name(shared: &Shared, link: &mut Link) -> io::Result<()> {
         return Err(other(format!("no producer id: error {}", answer.error_code)));
     }
     lock(&shared.outgoing).name((answer.producer_id.0, answer.producer_epoch));
-    ring_all(shared);
+    shared.ring_all();
     Ok(())
 }
 
@@ -132,7 +138,7 @@ async fn look(shared: &Arc<Shared>, link: &mut Link, brokers: &mut JoinSet<()>) 
             door.leave.notify_one();
         }
     }
-    ring_all(shared);
+    shared.ring_all();
     shared.deliveries.ring();
     Ok(now + if complete { REFRESH } else { REFRESH_SOON })
 }
@@ -155,7 +161,9 @@ fn meet(shared: &Arc<Shared>, answer: &MetadataResponse, brokers: &mut JoinSet<(
             }
             continue;
         }
-        let door = Door { address: Mutex::new(address), news: Notify::new(), leave: Notify::new() };
+        let held_until = Mutex::new(Instant::now());
+        let door =
+            Door { address: Mutex::new(address), held_until, news: Notify::new(), leave: Notify::new() };
         let door = Arc::new(door);
         doors.insert(seen.node_id.0, Arc::clone(&door));
         brokers.spawn(broker::serve(Arc::clone(shared), seen.node_id.0, door));
@@ -165,6 +173,8 @@ fn meet(shared: &Arc<Shared>, answer: &MetadataResponse, brokers: &mut JoinSet<(
 /// `None` where the cluster cannot say at the moment.
 fn seen(topic: &MetadataResponseTopic) -> Option<Seen> {
     const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+    const INVALID_TOPIC_EXCEPTION: i16 = 17;
+    const TOPIC_AUTHORIZATION_FAILED: i16 = 29;
     match topic.error_code {
         0 => {
             let count = topic.partitions.iter().map(|partition| partition.partition_index + 1).max()?;
@@ -178,10 +188,7 @@ fn seen(topic: &MetadataResponseTopic) -> Option<Seen> {
             Some(Seen::Leaders(leaders))
         }
         UNKNOWN_TOPIC_OR_PARTITION => Some(Seen::Missing),
+        code @ (INVALID_TOPIC_EXCEPTION | TOPIC_AUTHORIZATION_FAILED) => Some(Seen::Denied(code)),
         _ => None,
     }
-}
-
-fn ring_all(shared: &Shared) {
-    lock(&shared.doors).values().for_each(|door| door.news.notify_one());
 }

@@ -12,21 +12,38 @@ use tokio::time::Instant;
 use super::partition::{Cargo, End, Fate, Given, Partition, ProducerId, Report};
 use crate::wire::record_batch::{Stamp, record_bytes_max};
 
-/// A request takes no further batch when it has so many bytes, before compression.
-const REQUEST_BYTES: usize = 8 << 20;
+/// A request takes no further batch beyond so many bytes, before compression: some services that speak Kafka's protocol
+/// close the connection at a mebibyte.
+const REQUEST_BYTES: usize = 1_000_000;
 /// How long a topic may be unknown to a broker before that counts: it may be new, or its news be late.
 const PROPAGATION: Duration = Duration::from_secs(10);
+/// Topics that nothing is on its way to are forgotten when there are so many.
+const TOPICS_MAX: usize = 10_000;
+/// A record of more is taken for one that is too large without asking a broker: it would close the connection.
+const RECORD_BYTES_MAX: usize = 100_000_000;
+/// No topic is taken for one that takes smaller batches only.
+const BATCH_BYTES_MIN: usize = 1 << 10;
+/// Kafka's numbers for a batch that is too large.
+const MESSAGE_TOO_LARGE: i16 = 10;
+const RECORD_LIST_TOO_LARGE: i16 = 18;
 /// Kafka's number for a topic or partition that is not there.
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 
 /// See the file's header.
 pub(super) struct Outgoing {
+    /// By number; those that were forgotten leave theirs to others.
     topics: Vec<Topic>,
     by_name: HashMap<String, usize>,
+    /// Numbers that no topic has.
+    free: Vec<usize>,
+    /// Partitions that hold something, and a few that did until now: the others may be many.
+    busy: Vec<Place>,
     /// For partitions that nobody has written to yet.
     producer: Option<ProducerId>,
     /// Given and not answered, before compression.
     bytes: usize,
+    /// Nothing waits for company until all is answered.
+    hurried: bool,
     limits: Limits,
 }
 
@@ -40,11 +57,19 @@ pub(super) struct Limits {
 
 struct Topic {
     name: StrBytes,
+    /// A batch was refused for its size when it was larger.
+    batch_bytes: usize,
     partitions: Vec<Partition>,
     /// Where records without a key go until their batch is full.
     sticky: usize,
-    /// Since when no broker knows it.
-    missing: Option<Instant>,
+    /// Since when somebody says that it has fewer partitions, or none.
+    doubted: Option<Instant>,
+    /// Why nothing can be written to it, Kafka's number for it.
+    gone: Option<i16>,
+    /// Somebody waits for its leaders.
+    wanted: bool,
+    /// Something was handed back, and its partitions are others now: what comes next could overtake it in another one.
+    held: bool,
 }
 
 /// Where a batch belongs.
@@ -75,6 +100,8 @@ pub(super) enum Taken {
     Full,
     /// It is not known yet who leads the topic.
     Unknown,
+    /// It can go nowhere, for the reason of this number.
+    Refused(i16),
 }
 
 /// What the cluster says of a topic.
@@ -83,11 +110,22 @@ pub(super) enum Seen {
     Leaders(Vec<Option<i32>>),
     /// There is none of that name.
     Missing,
+    /// It may not be seen, or have no such name: Kafka's number for it.
+    Denied(i16),
 }
 
 impl Outgoing {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { topics: Vec::new(), by_name: HashMap::new(), producer: None, bytes: 0, limits }
+        Self {
+            topics: Vec::new(),
+            by_name: HashMap::new(),
+            free: Vec::new(),
+            busy: Vec::new(),
+            producer: None,
+            bytes: 0,
+            hurried: false,
+            limits,
+        }
     }
 
     /// The number of a topic, which is looked up from now on.
@@ -95,26 +133,68 @@ impl Outgoing {
         if let Some(number) = self.by_name.get(name) {
             return *number;
         }
-        let text = StrBytes::from_string(name.to_owned());
-        self.topics.push(Topic { name: text, partitions: Vec::new(), sticky: 0, missing: None });
-        self.by_name.insert(name.to_owned(), self.topics.len() - 1);
-        self.topics.len() - 1
+        if self.by_name.len() >= TOPICS_MAX {
+            self.forget();
+        }
+        let name_of = StrBytes::from_string(name.to_owned());
+        let topic = Topic::new(name_of, self.limits.batch_bytes);
+        let number = match self.free.pop() {
+            Some(number) => {
+                self.topics[number] = topic;
+                number
+            }
+            None => {
+                self.topics.push(topic);
+                self.topics.len() - 1
+            }
+        };
+        self.by_name.insert(name.to_owned(), number);
+        number
+    }
+
+    /// Lets go of topics that nothing is on its way to: records may bring any number of names.
+    fn forget(&mut self) {
+        let Self { topics, by_name, free, .. } = self;
+        by_name.retain(|_, number| {
+            let idle = topics[*number].partitions.iter().all(Partition::is_empty);
+            if idle {
+                topics[*number].partitions = Vec::new();
+                free.push(*number);
+            }
+            !idle
+        });
+        self.busy.retain(|place| !topics[place.topic].partitions.is_empty());
+        // Whoever comes again is counted from the beginning.
+        self.producer = None;
     }
 
     /// Takes a record.
     pub(super) fn give(&mut self, topic: usize, record: &Record, ticket: usize) -> Taken {
-        let Self { topics, bytes, limits, .. } = self;
-        let Some(topic) = topics.get_mut(topic).filter(|topic| !topic.partitions.is_empty()) else {
-            return Taken::Unknown;
-        };
+        let Self { topics, busy, bytes, limits, .. } = self;
+        let number = topic;
+        let Some(topic) = topics.get_mut(number) else { return Taken::Unknown };
+        if topic.held {
+            return Taken::HandedBack;
+        }
+        if topic.partitions.is_empty() {
+            topic.wanted = true;
+            return topic.gone.map_or(Taken::Unknown, Taken::Refused);
+        }
         let size = record_bytes_max(record);
+        if size > RECORD_BYTES_MAX {
+            return Taken::Refused(MESSAGE_TOO_LARGE);
+        }
         if *bytes > 0 && *bytes + size > limits.unanswered_bytes_max {
+            self.hurried = true;
             return Taken::Full;
         }
         let at = topic.partition_of(record);
         let now_ms = if record.timestamp_us.is_none() { now_ms() } else { 0 };
         let partition = &mut topic.partitions[at];
-        let given = partition.give(record, (ticket, size), limits.batch_bytes, now_ms);
+        if !std::mem::replace(&mut partition.listed, true) {
+            busy.push(Place { topic: number, partition: at });
+        }
+        let given = partition.give(record, (ticket, size), topic.batch_bytes, now_ms);
         if given == Given::HandedBack {
             return Taken::HandedBack;
         }
@@ -127,28 +207,44 @@ impl Outgoing {
 
     /// What goes to this broker in the next request: of each partition one batch at most.
     pub(super) fn take(&mut self, node: i32, now: Instant) -> Vec<Shipment> {
-        let (mut shipments, mut bytes) = (Vec::new(), 0);
-        let Self { topics, producer, limits, .. } = self;
-        for (number, topic) in topics.iter_mut().enumerate() {
-            for (index, partition) in topic.partitions.iter_mut().enumerate() {
-                let Some((cargo, stamp)) = partition.take(node, now, limits.linger, *producer) else {
-                    continue;
-                };
+        let (mut shipments, mut bytes, mut at, mut last) = (Vec::new(), 0, 0, 0);
+        let linger = self.linger();
+        let Self { topics, busy, producer, .. } = self;
+        busy.retain(|place| {
+            let Some(topic) = topics.get_mut(place.topic) else { return false };
+            let Some(partition) = topic.partitions.get_mut(place.partition) else { return false };
+            let fits = bytes == 0 || bytes + partition.next_bytes() <= REQUEST_BYTES;
+            let taken = if fits { partition.take(node, now, linger, *producer) } else { None };
+            let sent = taken.is_some();
+            if let Some((cargo, stamp)) = taken {
                 bytes += cargo.bytes;
-                let place = Place { topic: number, partition: index };
-                shipments.push(Shipment { place, topic: topic.name.clone(), stamp, cargo });
-                if bytes >= REQUEST_BYTES {
-                    return shipments;
-                }
+                shipments.push(Shipment { place: *place, topic: topic.name.clone(), stamp, cargo });
             }
-        }
+            partition.listed = !partition.is_empty();
+            at += usize::from(partition.listed);
+            last = if sent { at } else { last };
+            partition.listed
+        });
+        // Whoever did not fit comes first the next time.
+        busy.rotate_left(last);
+        // One topic after the other, as the request has them.
+        shipments.sort_by_key(|shipment| (shipment.place.topic, shipment.place.partition));
         shipments
     }
 
     /// When something is due for this broker.
-    pub(super) fn due(&self, node: i32) -> Option<Instant> {
-        let named = self.producer.is_some();
-        self.partitions().filter_map(|partition| partition.due(node, self.limits.linger, named)).min()
+    pub(super) fn due(&self, node: i32, now: Instant) -> Option<Instant> {
+        let (named, linger) = (self.producer.is_some(), self.linger());
+        self.partitions().filter_map(|partition| partition.due(node, now, linger, named)).min()
+    }
+
+    fn linger(&self) -> Duration {
+        if self.hurried { Duration::ZERO } else { self.limits.linger }
+    }
+
+    /// What is here goes as soon as it can: somebody waits for all of it.
+    pub(super) fn hurry(&mut self) {
+        self.hurried = self.bytes > 0;
     }
 
     /// Whether there is no producer id for those that begin anew.
@@ -168,59 +264,94 @@ impl Outgoing {
 
     /// The answer of a broker for one batch.
     pub(super) fn ended(&mut self, place: Place, stamp: Stamp, end: End, now: Instant) -> Vec<Report> {
-        let partition =
-            self.topics.get_mut(place.topic).and_then(|it| it.partitions.get_mut(place.partition));
-        let reports = partition.map(|partition| partition.ended(stamp, end, now)).unwrap_or_default();
-        self.account(reports)
+        let Some(topic) = self.topics.get_mut(place.topic) else { return Vec::new() };
+        let Some(partition) = topic.partitions.get_mut(place.partition) else { return Vec::new() };
+        let reports = partition.ended(stamp, end, now);
+        for report in &reports {
+            if let Fate::Refused { code: MESSAGE_TOO_LARGE | RECORD_LIST_TOO_LARGE, alone: false } =
+                report.fate
+            {
+                topic.batch_bytes = topic.batch_bytes.min((report.bytes / 2).max(BATCH_BYTES_MIN));
+            }
+        }
+        let nameless = !partition.has_name();
+        self.account(reports, nameless)
     }
 
     /// The connection to this broker is gone.
     pub(super) fn lost(&mut self, node: i32, now: Instant) -> Vec<Report> {
-        let partitions = self.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
-        let reports = partitions.flat_map(|partition| partition.lost(node, now)).collect();
-        self.account(reports)
+        let (mut reports, mut nameless) = (Vec::new(), false);
+        for place in &self.busy {
+            let topic = self.topics.get_mut(place.topic);
+            if let Some(partition) = topic.and_then(|topic| topic.partitions.get_mut(place.partition)) {
+                let of_partition = partition.lost(node, now);
+                nameless |= !of_partition.is_empty() && !partition.has_name();
+                reports.extend(of_partition);
+            }
+        }
+        self.account(reports, nameless)
     }
 
     /// What was handed back is about to come again.
     pub(super) fn mend(&mut self) {
-        self.topics.iter_mut().flat_map(|topic| &mut topic.partitions).for_each(Partition::mend);
+        for place in &self.busy {
+            let topic = self.topics.get_mut(place.topic);
+            topic.and_then(|topic| topic.partitions.get_mut(place.partition)).map(Partition::mend);
+        }
+        self.topics.iter_mut().for_each(|topic| topic.held = false);
     }
 
-    /// The topics that are written to.
+    /// The topics whose leaders matter.
     pub(super) fn names(&self) -> Vec<StrBytes> {
-        self.by_name.values().filter_map(|number| Some(self.topics.get(*number)?.name.clone())).collect()
+        let known = self.by_name.values().filter_map(|number| self.topics.get(*number));
+        let matters = |topic: &&Topic| topic.wanted || !topic.partitions.is_empty();
+        known.filter(matters).map(|topic| topic.name.clone()).collect()
     }
 
-    /// What the cluster says of a topic; it may be too much or too little.
+    /// What the cluster says of a topic. That there is less of it than before is believed when it is said for long: the broker that
+    /// says so may lag behind.
     pub(super) fn seen(&mut self, name: &str, seen: Seen, now: Instant) -> Vec<Report> {
-        let Some(topic) = self.by_name.get(name).and_then(|number| self.topics.get_mut(*number)) else {
-            return Vec::new();
-        };
-        let gone = match seen {
-            Seen::Leaders(leaders) => {
-                topic.missing = None;
-                let count = leaders.len();
-                if topic.partitions.len() < count {
-                    topic.partitions.resize_with(count, Partition::default);
-                }
-                for (partition, leader) in topic.partitions.iter_mut().zip(leaders) {
-                    // One that nobody leads for the moment stays with whom it had: he says if he is it no longer.
-                    partition.leader = leader.or(partition.leader);
-                }
-                count
+        let Some(number) = self.by_name.get(name) else { return Vec::new() };
+        let Some(topic) = self.topics.get_mut(*number) else { return Vec::new() };
+        let code = match seen {
+            Seen::Denied(code) => {
+                (topic.gone, topic.wanted) = (Some(code), false);
+                return Vec::new();
             }
-            Seen::Missing if now - *topic.missing.get_or_insert(now) < PROPAGATION => return Vec::new(),
-            Seen::Missing => 0,
+            Seen::Leaders(_) => None,
+            Seen::Missing => Some(UNKNOWN_TOPIC_OR_PARTITION),
         };
-        let beyond = topic.partitions.iter_mut().skip(gone);
+        let leaders = if let Seen::Leaders(leaders) = seen { leaders } else { Vec::new() };
+        for (partition, leader) in topic.partitions.iter_mut().zip(&leaders) {
+            // One that nobody leads for the moment stays with whom it had: he says if he is it no longer.
+            partition.leader = leader.or(partition.leader);
+        }
+        let (before, count) = (topic.partitions.len(), leaders.len());
+        let less = count < before || code.is_some();
+        if less && now - *topic.doubted.get_or_insert(now) < PROPAGATION {
+            return Vec::new();
+        }
+        (topic.gone, topic.wanted) = (code, false);
+        if !less {
+            topic.doubted = None;
+            topic.grow(&leaders);
+            return Vec::new();
+        }
+        let beyond = topic.partitions.iter_mut().skip(count);
         let reports: Vec<Report> =
             beyond.flat_map(|partition| partition.give_up(UNKNOWN_TOPIC_OR_PARTITION)).collect();
-        while topic.partitions.len() > gone && topic.partitions.last().is_some_and(Partition::is_idle) {
+        topic.held |= !reports.is_empty();
+        while topic.partitions.len() > count && topic.partitions.last().is_some_and(Partition::is_empty) {
             topic.partitions.pop();
+        }
+        let left = topic.partitions.len();
+        if left < before {
+            topic.hold();
+            self.busy.retain(|place| place.topic != *number || place.partition < left);
             // Should they come again, they are counted from the beginning.
             self.producer = None;
         }
-        self.account(reports)
+        self.account(reports, false)
     }
 
     /// Brokers with something under way that they do not lead any more.
@@ -234,23 +365,49 @@ impl Outgoing {
         self.bytes
     }
 
+    /// Those that hold something.
     fn partitions(&self) -> impl Iterator<Item = &Partition> {
-        self.topics.iter().flat_map(|topic| &topic.partitions)
+        let at = |place: &Place| self.topics.get(place.topic)?.partitions.get(place.partition);
+        self.busy.iter().filter_map(at)
     }
 
-    /// A number that was refused is not used again, so whoever begins anew does so as another producer.
-    fn account(&mut self, reports: Vec<Report>) -> Vec<Report> {
-        for report in &reports {
-            self.bytes = self.bytes.saturating_sub(report.bytes);
-            if report.fate != Fate::Stored {
-                self.producer = None;
-            }
+    /// `nameless`: somebody has used up all names of his producer.
+    fn account(&mut self, reports: Vec<Report>, nameless: bool) -> Vec<Report> {
+        let freed: usize = reports.iter().map(|report| report.bytes).sum();
+        self.bytes = self.bytes.saturating_sub(freed);
+        self.hurried &= self.bytes > 0;
+        if nameless {
+            self.producer = None;
         }
         reports
     }
 }
 
 impl Topic {
+    fn new(name: StrBytes, batch_bytes: usize) -> Self {
+        let (partitions, sticky) = (Vec::new(), 0);
+        let (doubted, gone, wanted, held) = (None, None, false, false);
+        Self { name, batch_bytes, partitions, sticky, doubted, gone, wanted, held }
+    }
+
+    /// Gets partitions that are new.
+    fn grow(&mut self, leaders: &[Option<i32>]) {
+        let before = self.partitions.len();
+        for leader in leaders.iter().skip(before) {
+            let mut partition = Partition::default();
+            partition.leader = *leader;
+            self.partitions.push(partition);
+        }
+        if before > 0 && self.partitions.len() > before {
+            self.hold();
+        }
+    }
+
+    /// Its keys go elsewhere from now on, so what was handed back has to come again before anything else does.
+    fn hold(&mut self) {
+        self.held |= self.partitions.iter().any(Partition::is_refused);
+    }
+
     /// By its key, as the Java client does it; without one where the last one went, until that batch is closed.
     fn partition_of(&mut self, record: &Record) -> usize {
         let count = self.partitions.len();

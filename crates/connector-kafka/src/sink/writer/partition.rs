@@ -16,6 +16,8 @@ use crate::wire::record_batch::{BatchMaker, Records, Stamp};
 /// Until something is sent again: twice as long each time.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
+/// Brokers forget a producer that was silent for a day, unless they are told otherwise (`producer.id.expiration.ms`).
+const REMEMBERED: Duration = Duration::from_secs(3_600);
 /// So many batches of a producer a broker remembers for each partition, to know them again.
 pub(super) const BATCHES_MAX: u64 = 5;
 
@@ -27,14 +29,16 @@ pub(super) type ProducerId = (i64, i16);
 pub(super) struct Partition {
     /// The broker that takes it.
     pub(super) leader: Option<i32>,
+    /// Its place is among those of the busy ones.
+    pub(super) listed: bool,
     /// Being filled.
     open: Option<Open>,
     /// Full, or to be sent again; the next one first.
     waiting: VecDeque<Parcel>,
     /// Under way, the oldest first. One that ended well is gone; the others stay until all have ended.
     flights: VecDeque<Flight>,
-    /// Who writes here, and the next number. Without one nothing is sent.
-    identity: Option<(ProducerId, i32)>,
+    /// Who writes here. Without one nothing is sent.
+    identity: Option<Identity>,
     /// How many batches were sent for the first time.
     batches: u64,
     /// Nothing is sent before.
@@ -51,6 +55,15 @@ struct Open {
     tickets: Vec<usize>,
     bytes: usize,
     opened: Instant,
+}
+
+#[derive(Clone, Copy)]
+struct Identity {
+    producer: ProducerId,
+    /// The number of the next record.
+    next: i32,
+    /// When the broker last took a batch of it.
+    known: Option<Instant>,
 }
 
 /// What is sent as one batch.
@@ -160,7 +173,7 @@ impl Partition {
             self.seal();
         }
         let new = self.open.is_none();
-        let room = self.room;
+        let room = self.room.min(batch_bytes);
         let open = self.open.get_or_insert_with(|| Open {
             records: Records::with_capacity(room.max(bytes)),
             tickets: Vec::new(),
@@ -193,39 +206,43 @@ impl Partition {
         linger: Duration,
         fresh: Option<ProducerId>,
     ) -> Option<(Arc<Cargo>, Stamp)> {
-        if self.due(node, linger, fresh.is_some())? > now {
+        if self.due(node, now, linger, fresh.is_some())? > now {
             return None;
         }
-        let (producer, next) = match self.identity {
+        let mut identity = match self.identity {
             Some(identity) => identity,
-            None => (fresh?, 0),
+            None => Identity { producer: fresh?, next: 0, known: None },
         };
         if self.waiting.is_empty() {
             self.seal();
         }
         let parcel = self.waiting.pop_front()?;
-        let (producer_id, producer_epoch) = producer;
-        let new = (Stamp { producer_id, producer_epoch, base_sequence: next }, self.batches);
+        let (producer_id, producer_epoch) = identity.producer;
+        let new = (Stamp { producer_id, producer_epoch, base_sequence: identity.next }, self.batches);
         let (stamp, before) = parcel.stamp.unwrap_or(new);
         if parcel.stamp.is_none() {
             self.batches += 1;
-            self.identity = Some((producer, next.wrapping_add(parcel.cargo.count) & i32::MAX));
+            identity.next = identity.next.wrapping_add(parcel.cargo.count) & i32::MAX;
         }
+        self.identity = Some(identity);
         let cargo = Arc::clone(&parcel.cargo);
         self.flights.push_back(Flight { parcel, stamp, before, node, end: None });
         Some((cargo, stamp))
     }
 
     /// When the next batch for this broker is due; `None` while none is. `named`: there is an id for one that has none.
-    pub(super) fn due(&self, node: i32, linger: Duration, named: bool) -> Option<Instant> {
+    pub(super) fn due(&self, node: i32, now: Instant, linger: Duration, named: bool) -> Option<Instant> {
         let stands = self.leader != Some(node)
             || (self.identity.is_none() && !named)
             || self.flights.iter().any(|flight| flight.end.is_some() || flight.node != node);
-        // The broker knows again the last batches of a producer only: the oldest that is not answered has to stay one of them.
-        let next =
-            self.waiting.front().and_then(|parcel| parcel.stamp).map_or(self.batches, |(_, before)| before);
-        let far = self.flights.front().is_some_and(|oldest| next >= oldest.before + BATCHES_MAX);
-        if stands || far {
+        // A broker takes any first number of a producer that it does not know (KAFKA-15591): the second batch waits until it has the first.
+        let known = self.identity.and_then(|identity| identity.known);
+        let unknown = known.is_none_or(|at| now.saturating_duration_since(at) >= REMEMBERED);
+        // It knows again the last batches of a producer only: the oldest that is not answered has to stay one of them.
+        let next = self.waiting.front().and_then(|parcel| parcel.stamp);
+        let next = next.map_or(self.batches, |(_, before)| before);
+        let far = |oldest: &Flight| unknown || next >= oldest.before + BATCHES_MAX;
+        if stands || self.flights.front().is_some_and(far) {
             return None;
         }
         let first = match self.waiting.front() {
@@ -238,6 +255,17 @@ impl Partition {
     /// Whether it has something to send and nobody's number to send it under.
     pub(super) fn is_nameless(&self) -> bool {
         self.identity.is_none() && (self.open.is_some() || !self.waiting.is_empty())
+    }
+
+    /// How much the next batch holds.
+    pub(super) fn next_bytes(&self) -> usize {
+        let open = || self.open.as_ref().map(|open| open.records.len());
+        self.waiting.front().map(|parcel| parcel.cargo.bytes).or_else(open).unwrap_or(0)
+    }
+
+    /// Whether something was handed back that has not come again.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused
     }
 
     /// Whether no batch is open.
@@ -259,6 +287,7 @@ impl Partition {
         let mut reports = Vec::new();
         if end == End::Stored {
             self.attempts = 0;
+            self.identity.iter_mut().for_each(|identity| identity.known = Some(now));
             reports.extend(self.flights.remove(at).map(|flight| flight.parcel.met(Fate::Stored)));
         } else {
             self.flights[at].end = Some(end);
@@ -291,14 +320,16 @@ impl Partition {
             parcel.stamp = Some((stamp, before));
             self.waiting.push_front(parcel);
         }
+        // Its new leader may not know us, or the topic be another one of that name.
+        self.identity.iter_mut().for_each(|identity| identity.known = None);
         let pause = RETRY_MIN.saturating_mul(1 << self.attempts.min(8)).min(RETRY_MAX);
         self.attempts = self.attempts.saturating_add(1);
         self.not_before = Some(now + pause);
         Vec::new()
     }
 
-    /// A number that was refused is never used, so the next ones would be out of order: another producer begins anew, and what is here
-    /// comes to it by way of whoever gave it.
+    /// A number that was refused is never used, so the next ones would be out of order: we begin anew, and what is here comes again
+    /// by way of whoever gave it.
     fn hand_back(&mut self) -> Vec<Report> {
         let mut reports = Vec::new();
         for Flight { parcel, end, .. } in std::mem::take(&mut self.flights) {
@@ -309,8 +340,22 @@ impl Partition {
         }
         self.seal();
         reports.extend(self.waiting.drain(..).map(|parcel| parcel.met(Fate::HandedBack)));
-        (self.identity, self.refused) = (None, true);
+        self.begin_anew();
         reports
+    }
+
+    /// With the next epoch of the same producer, whose numbers begin at 0 again; what is still under way with an earlier one
+    /// is refused (KIP-360). The last epoch needs another producer.
+    fn begin_anew(&mut self) {
+        self.refused = true;
+        self.identity = self.identity.and_then(|Identity { producer: (id, epoch), .. }| {
+            Some(Identity { producer: (id, epoch.checked_add(1)?), next: 0, known: None })
+        });
+    }
+
+    /// Whether it has a producer's name.
+    pub(super) fn has_name(&self) -> bool {
+        self.identity.is_some()
     }
 
     /// Gives back all that is here as refused for this reason, unless something is under way.
@@ -321,7 +366,9 @@ impl Partition {
         self.seal();
         let flights = std::mem::take(&mut self.flights).into_iter().map(|flight| flight.parcel);
         let parcels: Vec<Parcel> = flights.chain(self.waiting.drain(..)).collect();
-        (self.identity, self.refused) = (None, self.refused || !parcels.is_empty());
+        if !parcels.is_empty() {
+            self.begin_anew();
+        }
         let refused = |parcel: Parcel| parcel.met(Fate::Refused { code, alone: false });
         parcels.into_iter().map(refused).collect()
     }
@@ -332,9 +379,9 @@ impl Partition {
         (self.attempts, self.not_before) = (0, None);
     }
 
-    /// Whether nothing is under way.
-    pub(super) fn is_idle(&self) -> bool {
-        self.flights.is_empty()
+    /// Whether nothing is here, and nothing has to come again.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_none() && self.waiting.is_empty() && self.flights.is_empty() && !self.refused
     }
 }
 

@@ -18,6 +18,7 @@ const PARTITIONS: usize = 3;
 const NODES: i32 = 2;
 const RECORDS: usize = 120;
 const INVALID_RECORD: i16 = 87;
+const INVALID_PRODUCER_EPOCH: i16 = 47;
 
 /// xorshift64*.
 struct Dice(u64);
@@ -40,8 +41,8 @@ impl Dice {
 struct Log {
     leader: i32,
     stored: Vec<usize>,
-    /// Of each producer the last five batches, by first number and count.
-    producers: HashMap<i64, VecDeque<(i32, i32)>>,
+    /// Of each producer its epoch and the last five batches, by first number and count.
+    producers: HashMap<i64, (i16, VecDeque<(i32, i32)>)>,
 }
 
 struct Batch {
@@ -63,8 +64,12 @@ struct World {
     topic: usize,
     logs: Vec<Log>,
     wires: BTreeMap<i32, Wire>,
+    /// Requests of connections that are gone, which the broker had read.
+    ghosts: VecDeque<(i32, Vec<Batch>)>,
     producers: i64,
     now: Instant,
+    /// The topic was seen whole once.
+    known: bool,
     given: usize,
     open: BTreeSet<usize>,
     handed_back: BTreeSet<usize>,
@@ -92,8 +97,10 @@ impl World {
             topic,
             logs,
             wires: (0..NODES).map(|node| (node, Wire::default())).collect(),
+            ghosts: VecDeque::new(),
             producers: 0,
             now: Instant::now() + Duration::from_secs(1),
+            known: false,
             given: 0,
             open: BTreeSet::new(),
             handed_back: BTreeSet::new(),
@@ -131,7 +138,21 @@ impl World {
                     self.tell(reports);
                 }
             }
-            10 if self.dice.one_in(8) => self.lose(),
+            10 if self.dice.one_in(8) => {
+                let node = self.dice.below(NODES as usize) as i32;
+                self.lose(node);
+            }
+            10 => {
+                for batch in self
+                    .ghosts
+                    .pop_front()
+                    .into_iter()
+                    .flat_map(|(node, request)| request.into_iter().map(move |it| (node, it)))
+                    .collect::<Vec<_>>()
+                {
+                    self.append(batch.0, &batch.1);
+                }
+            }
             11 if self.dice.one_in(8) => {
                 let at = self.dice.below(PARTITIONS);
                 self.logs[at].leader = self.dice.below(NODES as usize) as i32;
@@ -161,6 +182,7 @@ impl World {
                 true
             }
             Taken::Full | Taken::Unknown => false,
+            Taken::Refused(code) => panic!("refused with {code}"),
         }
     }
 
@@ -221,15 +243,23 @@ impl World {
             return End::Refused(Refusal { code: INVALID_RECORD, guilty });
         }
         let (first, count) = (batch.stamp.base_sequence, batch.records.len() as i32);
-        let known = log.producers.entry(batch.stamp.producer_id).or_default();
+        let epoch = batch.stamp.producer_epoch;
+        // Of a producer that is not known any first number is taken.
+        let (known_epoch, known) =
+            log.producers.entry(batch.stamp.producer_id).or_insert((epoch, VecDeque::new()));
+        if epoch < *known_epoch {
+            return End::Refused(Refusal { code: INVALID_PRODUCER_EPOCH, guilty: Vec::new() });
+        }
+        if epoch > *known_epoch && first != 0 {
+            return End::OutOfOrder;
+        }
+        if epoch > *known_epoch {
+            (*known_epoch, *known) = (epoch, VecDeque::new());
+        }
         if known.contains(&(first, count)) {
             return End::Stored;
         }
-        let due = known.back().map(|(first, count)| first + count);
-        if due.is_some_and(|due| due != first) {
-            return End::OutOfOrder;
-        }
-        if due.is_none() && first != 0 {
+        if known.back().is_some_and(|(last, count)| last + count != first) {
             return End::OutOfOrder;
         }
         known.push_back((first, count));
@@ -240,9 +270,11 @@ impl World {
         if late { End::Again } else { End::Stored }
     }
 
-    fn lose(&mut self) {
-        let node = self.dice.below(NODES as usize) as i32;
-        *self.wires.get_mut(&node).unwrap() = Wire::default();
+    fn lose(&mut self, node: i32) {
+        let Wire { requests, .. } = std::mem::take(self.wires.get_mut(&node).unwrap());
+        if self.dice.one_in(2) {
+            self.ghosts.extend(requests.into_iter().map(|request| (node, request)));
+        }
         let reports = self.outgoing.lost(node, self.now);
         self.tell(reports);
     }
@@ -252,13 +284,17 @@ impl World {
             self.producers += 1;
             self.outgoing.name((self.producers, 0));
         }
-        let leaders = self.logs.iter().map(|log| Some(log.leader)).collect();
+        let mut leaders: Vec<_> = self.logs.iter().map(|log| Some(log.leader)).collect();
+        if !self.known {
+            self.known = true;
+        } else if self.dice.one_in(10) {
+            // A broker that lags behind.
+            leaders.truncate(self.dice.below(PARTITIONS));
+        }
         let reports = self.outgoing.seen("t", Seen::Leaders(leaders), self.now);
         self.tell(reports);
         for node in self.outgoing.strays() {
-            *self.wires.get_mut(&node).unwrap() = Wire::default();
-            let reports = self.outgoing.lost(node, self.now);
-            self.tell(reports);
+            self.lose(node);
         }
     }
 
