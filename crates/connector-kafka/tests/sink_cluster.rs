@@ -103,7 +103,7 @@ async fn silence_without_a_visible_reason_is_told() {
     let kafka = Kafka::of(3).set(patient);
     block_in_place(|| kafka.start_again());
     block_in_place(|| kafka.create_topic_with("silent", 1, &[("retention.ms", "-1")]));
-    let leader = block_in_place(|| kafka.leader("silent", 0)).unwrap();
+    let leader = ends::until_led(&kafka, "silent").await;
     let brokers = format!("127.0.0.1:{}", kafka.port_of(leader, 0));
     let mut writer = open_sink(&brokers, json!({ "topic": "silent" })).await;
     writer.write(vec![fresh("t", None, "0")]).await.unwrap();

@@ -13,13 +13,13 @@ use kafka_protocol::protocol::{Decodable, StrBytes};
 use tokio::time::Instant;
 
 use super::outgoing::{Place, Shipment};
-use super::partition::{BATCHES_MAX, End, Refusal};
+use super::partition::{End, Refusal};
 use super::{Door, Guard, Shared, lock};
 use crate::wire::link::{Link, other};
 use crate::wire::record_batch::{BatchMaker, Stamp};
 
-/// So many requests at a time: as many as there may be batches of a partition.
-const REQUESTS_MAX: usize = BATCHES_MAX as usize;
+/// So many requests at a time: so many batches of a producer a broker remembers for each partition, to know them again.
+const REQUESTS_MAX: usize = 5;
 /// From format 2 of batches on, and before topics have ids instead of names.
 const VERSIONS: std::ops::RangeInclusive<i16> = 3..=9;
 /// How long the broker may wait for its replicas.

@@ -18,8 +18,6 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 /// Brokers forget a producer that was silent for a day, unless they are told otherwise (`producer.id.expiration.ms`).
 const REMEMBERED: Duration = Duration::from_secs(3_600);
-/// So many batches of a producer a broker remembers for each partition, to know them again.
-pub(super) const BATCHES_MAX: u64 = 5;
 
 /// A producer's id and epoch, as the cluster gave it.
 pub(super) type ProducerId = (i64, i16);
@@ -39,8 +37,6 @@ pub(super) struct Partition {
     flights: VecDeque<Flight>,
     /// Who writes here. Without one nothing is sent.
     identity: Option<Identity>,
-    /// How many batches were sent for the first time.
-    batches: u64,
     /// Nothing is sent before.
     not_before: Option<Instant>,
     attempts: u32,
@@ -74,8 +70,8 @@ struct Parcel {
     tickets: Vec<usize>,
     bytes: usize,
     opened: Instant,
-    /// Since it was sent first, with the count of batches before it.
-    stamp: Option<(Stamp, u64)>,
+    /// Since it was sent first.
+    stamp: Option<Stamp>,
 }
 
 /// Records, and later the batch that was made of them.
@@ -94,7 +90,6 @@ enum Content {
 struct Flight {
     parcel: Parcel,
     stamp: Stamp,
-    before: u64,
     node: i32,
     end: Option<End>,
 }
@@ -218,15 +213,14 @@ impl Partition {
         }
         let parcel = self.waiting.pop_front()?;
         let (producer_id, producer_epoch) = identity.producer;
-        let new = (Stamp { producer_id, producer_epoch, base_sequence: identity.next }, self.batches);
-        let (stamp, before) = parcel.stamp.unwrap_or(new);
+        let new = Stamp { producer_id, producer_epoch, base_sequence: identity.next };
+        let stamp = parcel.stamp.unwrap_or(new);
         if parcel.stamp.is_none() {
-            self.batches += 1;
             identity.next = identity.next.wrapping_add(parcel.cargo.count) & i32::MAX;
         }
         self.identity = Some(identity);
         let cargo = Arc::clone(&parcel.cargo);
-        self.flights.push_back(Flight { parcel, stamp, before, node, end: None });
+        self.flights.push_back(Flight { parcel, stamp, node, end: None });
         Some((cargo, stamp))
     }
 
@@ -235,14 +229,11 @@ impl Partition {
         let stands = self.leader != Some(node)
             || (self.identity.is_none() && !named)
             || self.flights.iter().any(|flight| flight.end.is_some() || flight.node != node);
-        // A broker takes any first number of a producer that it does not know (KAFKA-15591): the second batch waits until it has the first.
+        // A broker takes any first number of a producer that it does not know (KAFKA-15591), so the second batch waits until it has
+        // the first.
         let known = self.identity.and_then(|identity| identity.known);
         let unknown = known.is_none_or(|at| now.saturating_duration_since(at) >= REMEMBERED);
-        // It knows again the last batches of a producer only: the oldest that is not answered has to stay one of them.
-        let next = self.waiting.front().and_then(|parcel| parcel.stamp);
-        let next = next.map_or(self.batches, |(_, before)| before);
-        let far = |oldest: &Flight| unknown || next >= oldest.before + BATCHES_MAX;
-        if stands || self.flights.front().is_some_and(far) {
+        if stands || (unknown && !self.flights.is_empty()) {
             return None;
         }
         let first = match self.waiting.front() {
@@ -316,11 +307,12 @@ impl Partition {
             }
             _ => {}
         }
-        while let Some(Flight { mut parcel, stamp, before, .. }) = self.flights.pop_back() {
-            parcel.stamp = Some((stamp, before));
+        while let Some(Flight { mut parcel, stamp, .. }) = self.flights.pop_back() {
+            parcel.stamp = Some(stamp);
             self.waiting.push_front(parcel);
         }
-        // Its new leader may not know us, or the topic be another one of that name.
+        // Its leader may not know us any more. And a broker knows again only the last batches of a producer: what goes again goes alone,
+        // so that it is not the fifth before the last when it has to go once more.
         self.identity.iter_mut().for_each(|identity| identity.known = None);
         let pause = RETRY_MIN.saturating_mul(1 << self.attempts.min(8)).min(RETRY_MAX);
         self.attempts = self.attempts.saturating_add(1);
