@@ -200,3 +200,26 @@ async fn small_batches_pass(kafka: &Kafka, by: &str, topic: &str) {
         assert_eq!(stored.len(), 3_000, "and nothing twice");
     }
 }
+
+/// A broker takes any first number of a producer that it does not know: were the second batch under way with the first, it would
+/// be stored while the first is refused for its size.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_batch_of_a_producer_is_not_overtaken_when_it_is_refused() {
+    let kafka = broker();
+    for round in 0..5 {
+        let topic = &*format!("first-{round}");
+        create(&kafka, topic, 1, &[("max.message.bytes", "500000")]).await;
+        let config = json!({ "topic": topic, "compression": "none", "linger": "1ms" });
+        let mut writer = open_sink(&kafka.brokers(), config).await;
+        let pad = "v".repeat(1_000);
+        let records = (0..900).map(|n| record("t", Some("k"), &format!("{n} {pad}"))).collect();
+        writer.write(records).await.unwrap();
+        for n in 900..950 {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            writer.write(vec![record("t", Some("k"), &n.to_string())]).await.unwrap();
+        }
+        writer.flush().await.unwrap();
+        assert!(writer.rejected.is_empty());
+        assert_eq!(numbers_in(&kafka, topic).await, (0..950).collect::<Vec<_>>(), "in order, once");
+    }
+}

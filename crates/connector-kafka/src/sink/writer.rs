@@ -29,7 +29,7 @@ use super::topic_of;
 use super::watch::Throttled;
 use crate::client::Troubles;
 use crate::config::{Sasl, SinkConfig};
-use crate::wire::link::Dialer;
+use crate::wire::dial::Dialer;
 
 /// The largest batch that is made of small records, before compression: below what brokers take by default. A larger
 /// record travels alone.
@@ -152,13 +152,12 @@ impl Writer {
     pub(super) fn give(&mut self, topic: &str, record: &Record, ticket: usize) -> Given {
         let mut outgoing = lock(&self.shared.outgoing);
         if self.topic.0 != topic {
-            self.topic = (topic.to_owned(), outgoing.topic(topic));
+            topic.clone_into(&mut self.topic.0);
+            self.topic.1 = outgoing.topic(topic);
         }
         let taken = outgoing.give(self.topic.1, record, ticket);
-        match taken {
-            Taken::Yes => return Given::Taken,
-            Taken::HandedBack => return Given::HandedBack,
-            Taken::News(_) | Taken::Unknown | Taken::Full | Taken::Refused(_) => {}
+        if taken == Taken::Yes {
+            return Given::Taken;
         }
         let asks = outgoing.lacks_producer();
         drop(outgoing);
@@ -178,10 +177,14 @@ impl Writer {
                 self.shared.look_again();
                 Given::Answered(self.shared.answer(code, topic, record, true))
             }
-            _ => {
-                self.shared.look_again();
+            Taken::Unknown(news) => {
+                if news {
+                    self.shared.look_again();
+                }
                 Given::NotYet
             }
+            Taken::Yes => Given::Taken,
+            Taken::HandedBack => Given::HandedBack,
         }
     }
 
@@ -224,7 +227,7 @@ impl Shared {
                 Fate::HandedBack => tickets.into_iter().for_each(|ticket| {
                     self.deliveries.answer(ticket, Answer::SendAgain);
                 }),
-                Fate::Refused { code, alone } => tickets.into_iter().for_each(|ticket| {
+                Fate::Refused { code, alone, .. } => tickets.into_iter().for_each(|ticket| {
                     self.deliveries.answer(ticket, self.refused(ticket, code, alone));
                 }),
                 Fate::Broken => self.deliveries.fail(

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Leaders are asked for again after so long: partitions may have been added.
 const REFRESH: Duration = Duration::from_secs(60);
 /// While something is missing.
-const REFRESH_SOON: Duration = Duration::from_secs(1);
+const REFRESH_SOON: Duration = Duration::from_millis(250);
 /// No two questions come closer.
 const PAUSE: Duration = Duration::from_millis(50);
 /// After a failure; twice as long each time.

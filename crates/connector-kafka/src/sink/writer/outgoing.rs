@@ -98,8 +98,8 @@ pub(super) enum Taken {
     HandedBack,
     /// There is no room.
     Full,
-    /// It is not known yet who leads the topic.
-    Unknown,
+    /// It is not known yet who leads the topic; whether that is news.
+    Unknown(bool),
     /// It can go nowhere, for the reason of this number.
     Refused(i16),
 }
@@ -172,13 +172,13 @@ impl Outgoing {
     pub(super) fn give(&mut self, topic: usize, record: &Record, ticket: usize) -> Taken {
         let Self { topics, busy, bytes, limits, .. } = self;
         let number = topic;
-        let Some(topic) = topics.get_mut(number) else { return Taken::Unknown };
+        let Some(topic) = topics.get_mut(number) else { return Taken::Unknown(true) };
         if topic.held {
             return Taken::HandedBack;
         }
         if topic.partitions.is_empty() {
-            topic.wanted = true;
-            return topic.gone.map_or(Taken::Unknown, Taken::Refused);
+            let news = !std::mem::replace(&mut topic.wanted, true);
+            return topic.gone.map_or(Taken::Unknown(news), Taken::Refused);
         }
         let size = record_bytes_max(record);
         if size > RECORD_BYTES_MAX {
@@ -268,10 +268,10 @@ impl Outgoing {
         let Some(partition) = topic.partitions.get_mut(place.partition) else { return Vec::new() };
         let reports = partition.ended(stamp, end, now);
         for report in &reports {
-            if let Fate::Refused { code: MESSAGE_TOO_LARGE | RECORD_LIST_TOO_LARGE, alone: false } =
+            if let Fate::Refused { code: MESSAGE_TOO_LARGE | RECORD_LIST_TOO_LARGE, alone: false, length } =
                 report.fate
             {
-                topic.batch_bytes = topic.batch_bytes.min((report.bytes / 2).max(BATCH_BYTES_MIN));
+                topic.batch_bytes = topic.batch_bytes.min((length / 2).max(BATCH_BYTES_MIN));
             }
         }
         let nameless = !partition.has_name();

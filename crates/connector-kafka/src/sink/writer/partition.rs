@@ -129,10 +129,11 @@ pub(super) struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Stored,
-    /// Refused under Kafka's number for it; `alone` when it is known that it was for their own sake.
+    /// Refused under Kafka's number for it, in a batch of that length; `alone` when it is known that it was for their own sake.
     Refused {
         code: i16,
         alone: bool,
+        length: usize,
     },
     /// Not written, for the sake of another one.
     HandedBack,
@@ -361,7 +362,10 @@ impl Partition {
         if !parcels.is_empty() {
             self.begin_anew();
         }
-        let refused = |parcel: Parcel| parcel.met(Fate::Refused { code, alone: false });
+        let refused = |parcel: Parcel| {
+            let length = parcel.cargo.bytes;
+            parcel.met(Fate::Refused { code, alone: false, length })
+        };
         parcels.into_iter().map(refused).collect()
     }
 
@@ -404,15 +408,15 @@ impl Parcel {
     }
 
     fn refused(self, refusal: &Refusal) -> Vec<Report> {
-        let Refusal { code, guilty } = refusal;
+        let (Refusal { code, guilty }, length) = (refusal, self.cargo.bytes);
         if guilty.is_empty() {
             let alone = self.tickets.len() == 1;
-            return vec![self.met(Fate::Refused { code: *code, alone })];
+            return vec![self.met(Fate::Refused { code: *code, alone, length })];
         }
         let (guilty, innocent): (Vec<_>, Vec<_>) =
             self.tickets.into_iter().enumerate().partition(|(index, _)| guilty.contains(index));
         let tickets = |records: Vec<(usize, usize)>| records.into_iter().map(|(_, ticket)| ticket).collect();
-        let fate = Fate::Refused { code: *code, alone: true };
+        let fate = Fate::Refused { code: *code, alone: true, length };
         let refused = Report { tickets: tickets(guilty), bytes: self.bytes, fate };
         vec![refused, Report { tickets: tickets(innocent), bytes: 0, fate: Fate::HandedBack }]
     }

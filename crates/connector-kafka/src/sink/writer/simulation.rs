@@ -185,7 +185,7 @@ impl World {
                 self.handed_back.insert(number);
                 true
             }
-            Taken::Full | Taken::Unknown => false,
+            Taken::Full | Taken::Unknown(_) => false,
             Taken::Refused(code) => panic!("refused with {code}"),
         }
     }
