@@ -30,7 +30,7 @@ pub struct SinkConfig {
     #[serde(default)]
     pub transactional_id_prefix: String,
     /// Any property of librdkafka, for this producer. With one other than `batch.size` and `client.id` librdkafka writes the
-    /// records itself, which takes about twice the CPU of the whole pipeline.
+    /// records itself, which takes up to twice the CPU.
     #[serde(default)]
     pub client: Properties,
 }
