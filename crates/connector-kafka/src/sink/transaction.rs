@@ -30,6 +30,9 @@ const CALL_MS_MAX: i32 = 1_000;
 /// The same for undoing. Each call throws away what is queued; what was under way then and comes back unwritten waits for the next.
 const ABORT_MS_MAX: i32 = 100;
 
+/// The name of the library's state in which a transaction is undone and we were not told.
+const NOT_TOLD: &str = "AbortedNotAcked";
+
 /// Smaller batches are not tried: a record above it travels alone, and is judged alone.
 const BATCH_BYTES_MIN: usize = 1_024;
 
@@ -105,8 +108,14 @@ impl TransactionSink {
         self.inner.outbox.judge.over(says)
     }
 
-    fn begin(&mut self) -> Result<()> {
-        match transactions::begin(self.inner.outbox.reporting.producer.client()) {
+    async fn begin(&mut self) -> Result<()> {
+        let mut step = self.begin_once();
+        // The library's own thread may take the end of an abort for the answer of another step, and wait for us to ask again.
+        if matches!(&step, Step::Over(_, says) if says.contains(NOT_TOLD)) {
+            self.insist(|producer| transactions::abort(producer, ABORT_MS_MAX)).await?;
+            step = self.begin_once();
+        }
+        match step {
             Step::Done => {
                 self.phase = Phase::Open;
                 Ok(())
@@ -117,6 +126,10 @@ impl TransactionSink {
             }
             Step::Over(_, says) => Err(self.over(&says)),
         }
+    }
+
+    fn begin_once(&self) -> Step {
+        transactions::begin(self.inner.outbox.reporting.producer.client())
     }
 
     /// Gives the producer records of one batch that is kept, but for what is refused.
@@ -211,7 +224,7 @@ impl TransactionSink {
     /// them was refused again in company.
     async fn try_out(&mut self, group: &[Suspect]) -> Result<Vec<Suspect>> {
         loop {
-            self.begin()?;
+            self.begin().await?;
             // Whatever fails from here on, it is undone.
             self.phase = Phase::Marred;
             self.inner.outbox.judge.alone.store(group.len() == 1, Ordering::Release);
@@ -248,7 +261,7 @@ impl TransactionSink {
                 Phase::Idle => return Ok(()),
                 Phase::Marred => self.resolve().await?,
                 Phase::Undone => {
-                    self.begin()?;
+                    self.begin().await?;
                     // Half of it is nothing: if this fails, it is undone and begun anew.
                     self.phase = Phase::Marred;
                     for at in 0..self.kept.len() {
@@ -297,7 +310,7 @@ impl Sink for TransactionSink {
             if self.inner.renew()? {
                 self.insist(|producer| transactions::init(producer, CALL_MS_MAX)).await?;
             }
-            self.begin()?;
+            self.begin().await?;
         }
         self.kept.push(Kept { batch: Arc::clone(batch), refused: BTreeMap::new() });
         // What is undone is written again as a whole, with the next flush.
@@ -344,7 +357,7 @@ impl Transactional for TransactionSink {
         let metadata = proof.ok_or_else(|| Error::fatal("the source shows no membership of a group"))?;
         let list = list_of(offsets)?;
         match self.phase {
-            Phase::Idle => self.begin()?,
+            Phase::Idle => self.begin().await?,
             Phase::Open => {}
             Phase::Marred | Phase::Undone => return Err(undone("it was marred meanwhile")),
         }

@@ -159,6 +159,15 @@ impl Writer {
         if taken == Taken::Yes {
             return Given::Taken;
         }
+        if let Taken::Refused(code) = taken {
+            let answer = self.shared.answer(code, topic, record, true);
+            if matches!(answer, Answer::Later(_)) {
+                outgoing.hold(self.topic.1);
+            }
+            drop(outgoing);
+            self.shared.look_again();
+            return Given::Answered(answer);
+        }
         let asks = outgoing.lacks_producer();
         drop(outgoing);
         match taken {
@@ -173,17 +182,13 @@ impl Writer {
                 self.shared.ring_all();
                 Given::NotYet
             }
-            Taken::Refused(code) => {
-                self.shared.look_again();
-                Given::Answered(self.shared.answer(code, topic, record, true))
-            }
             Taken::Unknown(news) => {
                 if news {
                     self.shared.look_again();
                 }
                 Given::NotYet
             }
-            Taken::Yes => Given::Taken,
+            Taken::Yes | Taken::Refused(_) => Given::Taken,
             Taken::HandedBack => Given::HandedBack,
         }
     }

@@ -51,7 +51,15 @@ pub(super) async fn serve(shared: Arc<Shared>, node: i32, door: Arc<Door>) {
                 door.news.notified().await;
                 continue;
             }
-            Some(due) => tokio::time::sleep_until(due).await,
+            Some(due) if due > Instant::now() => {
+                tokio::select! {
+                    biased;
+                    () = door.news.notified() => {}
+                    () = tokio::time::sleep_until(due) => {}
+                }
+                continue;
+            }
+            Some(_) => {}
         }
         let address = lock(&door.address).clone();
         let error = match shared.dialer.dial(&address).await {

@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const REFRESH: Duration = Duration::from_secs(60);
 /// While something is missing.
 const REFRESH_SOON: Duration = Duration::from_millis(250);
+/// After so many looks that came this close to each other the next broker is asked.
+const LOOKS_MAX: u32 = 5;
+const QUICK: Duration = Duration::from_secs(3);
 /// No two questions come closer.
 const PAUSE: Duration = Duration::from_millis(50);
 /// After a failure; twice as long each time.
@@ -38,9 +41,11 @@ pub(super) async fn serve(shared: Arc<Shared>) {
     let mut brokers = JoinSet::new();
     let (mut link, mut next, mut pause) = (None, 0, PAUSE);
     let mut refresh_at = Instant::now() + REFRESH;
+    let (mut looks, mut looked_at) = (0, Instant::now());
     loop {
         let nameless = lock(&shared.outgoing).is_nameless();
-        let stale = shared.stale.swap(false, Ordering::AcqRel) || Instant::now() >= refresh_at;
+        let due = Instant::now() >= refresh_at;
+        let stale = shared.stale.swap(false, Ordering::AcqRel) || due;
         if !nameless && !stale {
             tokio::select! {
                 biased;
@@ -52,7 +57,7 @@ pub(super) async fn serve(shared: Arc<Shared>) {
         let asked = async {
             let link = at(&shared, &mut link, &mut next).await?;
             let questions = async {
-                let at = if stale { look(&shared, link, &mut brokers).await? } else { refresh_at };
+                let at = if stale { look(&shared, link, &mut brokers, due).await? } else { refresh_at };
                 if nameless {
                     name(&shared, link).await?;
                 }
@@ -62,7 +67,17 @@ pub(super) async fn serve(shared: Arc<Shared>) {
             asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         };
         match asked.await {
-            Ok(at) => (refresh_at, pause) = (at, PAUSE),
+            Ok(at) => {
+                (refresh_at, pause) = (at, PAUSE);
+                if stale {
+                    looks = if looked_at.elapsed() < QUICK { looks + 1 } else { 0 };
+                    looked_at = Instant::now();
+                }
+                // Whoever has to be asked again and again may lag behind himself.
+                if looks >= LOOKS_MAX {
+                    (link, looks) = (None, 0);
+                }
+            }
             Err(error) => {
                 tracing::debug!(%error, "cannot ask the cluster");
                 link = None;
@@ -109,8 +124,13 @@ async fn name(shared: &Shared, link: &mut Link) -> io::Result<()> {
 }
 
 /// Asks who leads what, and passes it on; returns when to look again.
-async fn look(shared: &Arc<Shared>, link: &mut Link, brokers: &mut JoinSet<()>) -> io::Result<Instant> {
-    let names = lock(&shared.outgoing).names();
+async fn look(
+    shared: &Arc<Shared>,
+    link: &mut Link,
+    brokers: &mut JoinSet<()>,
+    ever: bool,
+) -> io::Result<Instant> {
+    let names = lock(&shared.outgoing).names(ever);
     let topic = |name| MetadataRequestTopic::default().with_name(Some(TopicName(name)));
     let request = MetadataRequest::default()
         .with_topics(Some(names.into_iter().map(topic).collect()))

@@ -1,6 +1,6 @@
 //! All that is on its way to a cluster, by topic and partition, and which of it goes to which broker next.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -42,8 +42,8 @@ pub(super) struct Outgoing {
     producer: Option<ProducerId>,
     /// Given and not answered, before compression.
     bytes: usize,
-    /// Nothing waits for company until all is answered.
-    hurried: bool,
+    /// Nothing waits for company until no more bytes than this are unanswered.
+    hurry_to: Option<usize>,
     limits: Limits,
 }
 
@@ -123,7 +123,7 @@ impl Outgoing {
             busy: Vec::new(),
             producer: None,
             bytes: 0,
-            hurried: false,
+            hurry_to: None,
             limits,
         }
     }
@@ -156,7 +156,7 @@ impl Outgoing {
     fn forget(&mut self) {
         let Self { topics, by_name, free, .. } = self;
         by_name.retain(|_, number| {
-            let idle = topics[*number].partitions.iter().all(Partition::is_empty);
+            let idle = !topics[*number].held && topics[*number].partitions.iter().all(Partition::is_empty);
             if idle {
                 topics[*number].partitions = Vec::new();
                 free.push(*number);
@@ -185,7 +185,7 @@ impl Outgoing {
             return Taken::Refused(MESSAGE_TOO_LARGE);
         }
         if *bytes > 0 && *bytes + size > limits.unanswered_bytes_max {
-            self.hurried = true;
+            self.hurry_to.get_or_insert(limits.unanswered_bytes_max / 2);
             return Taken::Full;
         }
         let at = topic.partition_of(record);
@@ -239,12 +239,12 @@ impl Outgoing {
     }
 
     fn linger(&self) -> Duration {
-        if self.hurried { Duration::ZERO } else { self.limits.linger }
+        if self.hurry_to.is_some() { Duration::ZERO } else { self.limits.linger }
     }
 
     /// What is here goes as soon as it can: somebody waits for all of it.
     pub(super) fn hurry(&mut self) {
-        self.hurried = self.bytes > 0;
+        self.hurry_to = (self.bytes > 0).then_some(0);
     }
 
     /// Whether there is no producer id for those that begin anew.
@@ -301,11 +301,21 @@ impl Outgoing {
         self.topics.iter_mut().for_each(|topic| topic.held = false);
     }
 
-    /// The topics whose leaders matter.
-    pub(super) fn names(&self) -> Vec<StrBytes> {
-        let known = self.by_name.values().filter_map(|number| self.topics.get(*number));
-        let matters = |topic: &&Topic| topic.wanted || !topic.partitions.is_empty();
-        known.filter(matters).map(|topic| topic.name.clone()).collect()
+    /// The topics whose leaders matter now, or ever.
+    pub(super) fn names(&self, ever: bool) -> Vec<StrBytes> {
+        let busy: HashSet<usize> = self.busy.iter().map(|place| place.topic).collect();
+        let matters = |number: &usize, topic: &Topic| {
+            topic.wanted || busy.contains(number) || (ever && !topic.partitions.is_empty())
+        };
+        let known = self.by_name.values().filter_map(|number| Some((number, self.topics.get(*number)?)));
+        known.filter(|(number, topic)| matters(number, topic)).map(|(_, topic)| topic.name.clone()).collect()
+    }
+
+    /// What comes next to this topic could overtake what has to come again.
+    pub(super) fn hold(&mut self, topic: usize) {
+        if let Some(topic) = self.topics.get_mut(topic) {
+            topic.held = true;
+        }
     }
 
     /// What the cluster says of a topic. That there is less of it than before is believed when it is said for long: the broker that
@@ -313,15 +323,11 @@ impl Outgoing {
     pub(super) fn seen(&mut self, name: &str, seen: Seen, now: Instant) -> Vec<Report> {
         let Some(number) = self.by_name.get(name) else { return Vec::new() };
         let Some(topic) = self.topics.get_mut(*number) else { return Vec::new() };
-        let code = match seen {
-            Seen::Denied(code) => {
-                (topic.gone, topic.wanted) = (Some(code), false);
-                return Vec::new();
-            }
-            Seen::Leaders(_) => None,
-            Seen::Missing => Some(UNKNOWN_TOPIC_OR_PARTITION),
+        let (code, leaders) = match seen {
+            Seen::Leaders(leaders) => (None, leaders),
+            Seen::Missing => (Some(UNKNOWN_TOPIC_OR_PARTITION), Vec::new()),
+            Seen::Denied(code) => (Some(code), Vec::new()),
         };
-        let leaders = if let Seen::Leaders(leaders) = seen { leaders } else { Vec::new() };
         for (partition, leader) in topic.partitions.iter_mut().zip(&leaders) {
             // One that nobody leads for the moment stays with whom it had: he says if he is it no longer.
             partition.leader = leader.or(partition.leader);
@@ -337,21 +343,25 @@ impl Outgoing {
             topic.grow(&leaders);
             return Vec::new();
         }
-        let beyond = topic.partitions.iter_mut().skip(count);
-        let reports: Vec<Report> =
-            beyond.flat_map(|partition| partition.give_up(UNKNOWN_TOPIC_OR_PARTITION)).collect();
-        topic.held |= !reports.is_empty();
-        while topic.partitions.len() > count && topic.partitions.last().is_some_and(Partition::is_empty) {
+        if code.is_some_and(|code| code != UNKNOWN_TOPIC_OR_PARTITION) {
+            // It is there, and its leaders say themselves what they think of us.
+            return Vec::new();
+        }
+        topic.hold();
+        let (mut reports, mut nameless) = (Vec::new(), false);
+        for partition in topic.partitions.iter_mut().skip(count) {
+            let given_up = partition.give_up(UNKNOWN_TOPIC_OR_PARTITION);
+            nameless |= !given_up.is_empty() && !partition.has_name();
+            reports.extend(given_up);
+        }
+        while topic.partitions.len() > count && topic.partitions.last().is_some_and(Partition::holds_nothing)
+        {
             topic.partitions.pop();
         }
         let left = topic.partitions.len();
-        if left < before {
-            topic.hold();
-            self.busy.retain(|place| place.topic != *number || place.partition < left);
-            // Should they come again, they are counted from the beginning.
-            self.producer = None;
-        }
-        self.account(reports, false)
+        self.busy.retain(|place| place.topic != *number || place.partition < left);
+        // Should they come again, they are counted from the beginning.
+        self.account(reports, nameless || left < before)
     }
 
     /// Brokers with something under way that they do not lead any more.
@@ -375,7 +385,7 @@ impl Outgoing {
     fn account(&mut self, reports: Vec<Report>, nameless: bool) -> Vec<Report> {
         let freed: usize = reports.iter().map(|report| report.bytes).sum();
         self.bytes = self.bytes.saturating_sub(freed);
-        self.hurried &= self.bytes > 0;
+        self.hurry_to = self.hurry_to.filter(|bytes| self.bytes > *bytes);
         if nameless {
             self.producer = None;
         }
@@ -393,19 +403,20 @@ impl Topic {
     /// Gets partitions that are new.
     fn grow(&mut self, leaders: &[Option<i32>]) {
         let before = self.partitions.len();
+        if leaders.len() > before {
+            self.hold();
+        }
         for leader in leaders.iter().skip(before) {
             let mut partition = Partition::default();
             partition.leader = *leader;
             self.partitions.push(partition);
         }
-        if before > 0 && self.partitions.len() > before {
-            self.hold();
-        }
     }
 
-    /// Its keys go elsewhere from now on, so what was handed back has to come again before anything else does.
+    /// Its keys go elsewhere from now on, so what is on its way has to be answered, and what was handed back to come again, before
+    /// anything else does.
     fn hold(&mut self) {
-        self.held |= self.partitions.iter().any(Partition::is_refused);
+        self.held |= !self.partitions.iter().all(Partition::is_empty);
     }
 
     /// By its key, as the Java client does it; without one where the last one went, until that batch is closed.

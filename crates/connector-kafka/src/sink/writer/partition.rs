@@ -16,8 +16,10 @@ use crate::wire::record_batch::{BatchMaker, Records, Stamp};
 /// Until something is sent again: twice as long each time.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
-/// Brokers forget a producer that was silent for a day, unless they are told otherwise (`producer.id.expiration.ms`).
-const REMEMBERED: Duration = Duration::from_secs(3_600);
+/// For so long a broker is trusted to know a producer that sends nothing: the topic may be made anew meanwhile.
+const REMEMBERED: Duration = Duration::from_secs(10);
+/// A new batch gets room for as much as the one before it had, but not for more than this.
+const ROOM_MAX: usize = 64 << 10;
 
 /// A producer's id and epoch, as the cluster gave it.
 pub(super) type ProducerId = (i64, i16);
@@ -169,7 +171,7 @@ impl Partition {
             self.seal();
         }
         let new = self.open.is_none();
-        let room = self.room.min(batch_bytes);
+        let room = self.room.min(ROOM_MAX);
         let open = self.open.get_or_insert_with(|| Open {
             records: Records::with_capacity(room.max(bytes)),
             tickets: Vec::new(),
@@ -253,11 +255,6 @@ impl Partition {
     pub(super) fn next_bytes(&self) -> usize {
         let open = || self.open.as_ref().map(|open| open.records.len());
         self.waiting.front().map(|parcel| parcel.cargo.bytes).or_else(open).unwrap_or(0)
-    }
-
-    /// Whether something was handed back that has not come again.
-    pub(super) fn is_refused(&self) -> bool {
-        self.refused
     }
 
     /// Whether no batch is open.
@@ -375,9 +372,14 @@ impl Partition {
         (self.attempts, self.not_before) = (0, None);
     }
 
+    /// Whether nothing is here.
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.open.is_none() && self.waiting.is_empty() && self.flights.is_empty()
+    }
+
     /// Whether nothing is here, and nothing has to come again.
     pub(super) fn is_empty(&self) -> bool {
-        self.open.is_none() && self.waiting.is_empty() && self.flights.is_empty() && !self.refused
+        self.holds_nothing() && !self.refused
     }
 }
 
