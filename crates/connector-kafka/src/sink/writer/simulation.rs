@@ -183,7 +183,7 @@ impl World {
         self.partitions = self.dice.below(PARTITIONS + 1);
         for log in &mut self.logs {
             log.producers.clear();
-            self.before.extend(log.stored.drain(..));
+            self.before.append(&mut log.stored);
         }
         // No request is under way for that long: one that came to the old topic and the next to the new one would be a broker's word
         // against another's.
