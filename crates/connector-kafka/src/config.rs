@@ -24,7 +24,7 @@ mod source;
 
 pub use connection::{Brokers, Connection, Kerberos, Login, Oauth, Password, Pem, Properties, Sasl, Tls};
 pub(crate) use sink::is_topic_name;
-pub use sink::{Compression, NewTopic, OnMissingTopic, SinkConfig};
+pub use sink::{Compression, NewTopic, OnMissingTopic, SinkConfig, Writes};
 pub use source::{
     Assignor, GroupProtocol, Isolation, Moment, OnLostOffsets, Pattern, SourceConfig, Start, TopicSelection,
 };

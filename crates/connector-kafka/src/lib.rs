@@ -24,7 +24,7 @@ use async_trait::async_trait;
 pub use config::{
     Assignor, Brokers, Compression, Connection, GroupProtocol, Isolation, Kerberos, Login, Moment, NewTopic,
     Oauth, OnLostOffsets, OnMissingTopic, Password, Pattern, Pem, Properties, Sasl, SinkConfig, SourceConfig,
-    Start, Tls, TopicSelection,
+    Start, Tls, TopicSelection, Writes,
 };
 
 /// `kafka`: topics, read as a member of a consumer group and written by an idempotent or a transactional producer.

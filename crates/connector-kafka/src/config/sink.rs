@@ -29,10 +29,24 @@ pub struct SinkConfig {
     /// runner and task adds something of its own behind it.
     #[serde(default)]
     pub transactional_id_prefix: String,
+    /// Who writes the records.
+    #[serde(default)]
+    pub producer: Writes,
     /// Any property of librdkafka, for this producer. With one other than `batch.size` and `client.id` librdkafka writes the
     /// records itself, which takes up to twice the CPU.
     #[serde(default)]
     pub client: Properties,
+}
+
+/// Who writes the records of a sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Writes {
+    /// The library that reads, too.
+    #[default]
+    Librdkafka,
+    /// A producer of our own: new, and little more than half of the CPU. Not for Kerberos, nor with properties of librdkafka.
+    Own,
 }
 
 /// What to do about a topic that does not exist. Brokers are never left to make one up.

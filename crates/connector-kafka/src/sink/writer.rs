@@ -28,7 +28,7 @@ use super::producer::{Judge, Outbox};
 use super::topic_of;
 use super::watch::Throttled;
 use crate::client::Troubles;
-use crate::config::{Sasl, SinkConfig};
+use crate::config::{Sasl, SinkConfig, Writes};
 use crate::wire::dial::Dialer;
 
 /// The largest batch that is made of small records, before compression: below what brokers take by default. A larger
@@ -120,7 +120,9 @@ impl Writer {
     pub(super) fn suits(config: &SinkConfig) -> bool {
         let idle = |name: &str| OF_CONSUMERS.iter().any(|prefix| name.starts_with(prefix));
         let kerberos = matches!(config.connection.sasl, Some(Sasl::Kerberos(_)));
-        !kerberos && properties(config).all(|(name, _)| [BATCH_SIZE, CLIENT_ID].contains(&name) || idle(name))
+        config.producer == Writes::Own
+            && !kerberos
+            && properties(config).all(|(name, _)| [BATCH_SIZE, CLIENT_ID].contains(&name) || idle(name))
     }
 
     /// Starts its tasks; they connect when there is something to send.
@@ -321,7 +323,10 @@ mod tests {
 
     fn config(of_connection: Value, of_sink: Value, sasl: Value) -> SinkConfig {
         let connection = json!({ "brokers": "a:1", "client": of_connection, "sasl": sasl });
-        serde_json::from_value(json!({ "connection": connection, "topic": "t", "client": of_sink })).unwrap()
+        serde_json::from_value(
+            json!({ "connection": connection, "topic": "t", "client": of_sink, "producer": "own" }),
+        )
+        .unwrap()
     }
 
     #[test]
