@@ -32,8 +32,8 @@ pub struct SinkConfig {
     /// Who writes the records.
     #[serde(default)]
     pub producer: Writes,
-    /// Any property of librdkafka, for this producer. With one other than `batch.size` and `client.id` librdkafka writes the
-    /// records itself, which takes up to twice the CPU.
+    /// Any property of librdkafka, for this producer. Our own knows `batch.size` and
+    /// `client.id`; with others librdkafka writes.
     #[serde(default)]
     pub client: Properties,
 }
