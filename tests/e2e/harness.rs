@@ -84,7 +84,8 @@ fn a_secured_broker_knows_its_users_and_what_they_may() {
 
     let refused = kcat(&kafka.tls_brokers(), "orders", &client).expect_err("no right yet");
     assert!(refused.contains("authorization failed"), "{refused}");
-    kcat(&kafka.sasl_brokers(), "orders", &scram("admin", "admin-secret")).expect("admin may");
+    let admin = || kcat(&kafka.sasl_brokers(), "orders", &scram("admin", "admin-secret")).ok();
+    until("the password of `admin` is known", SOON, admin);
     kafka.allow("User:client", "topic:ord*", &["Write", "Describe"]);
     kafka.allow("User:app", "topic:orders", &["Write", "Describe"]);
     until("the right is known", SOON, || kcat(&kafka.tls_brokers(), "orders", &client).ok());

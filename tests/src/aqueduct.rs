@@ -71,6 +71,14 @@ impl Aqueduct {
         }
     }
 
+    /// Whether it has a handler for a signal.
+    fn hears(&self, signal: Signal) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+        caught & 1 << (signal.as_raw() - 1) != 0
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -95,11 +103,15 @@ impl Aqueduct {
         let _ = self.child.wait();
     }
 
-    /// Asks it to stop and waits until it has, with exit code 0.
+    /// Asks it to stop, once it listens, and waits until it has, with exit code 0.
     ///
     /// # Panics
     /// When it takes over 30 s or the code is another.
     pub fn stop(&mut self) {
+        // One that has just been started would die of the signal.
+        until("aqueduct listens to signals", Duration::from_secs(30), || {
+            (self.hears(Signal::TERM) || self.exited().is_some()).then_some(())
+        });
         self.signal(Signal::TERM);
         let status = self.wait(Duration::from_secs(30));
         assert!(status.success(), "a clean stop ended with {status}");

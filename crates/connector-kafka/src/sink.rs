@@ -25,7 +25,7 @@ use self::topics::Topics;
 use self::transaction::TransactionSink;
 use self::writer::{Given, Writer};
 use crate::client::{Trouble, code_of};
-use crate::config::{SinkConfig, Writes, is_topic_name};
+use crate::config::{SinkConfig, is_topic_name};
 use crate::diagnosis::TOPIC_NAME;
 use crate::native::topic::Topic;
 
@@ -316,13 +316,9 @@ impl TopicsSink {
     }
 }
 
-/// For `aqueduct plan`: whether our own producer writes, where it was asked for.
+/// For `aqueduct plan`: that the library writes is worth saying, it costs more.
 pub(crate) fn note(config: &SinkConfig) -> &'static str {
-    match (config.producer, Writer::suits(config)) {
-        (Writes::Librdkafka, _) => "",
-        (Writes::Own, true) => ", by our own producer",
-        (Writes::Own, false) => ", by librdkafka",
-    }
+    if Writer::suits(config) { "" } else { ", by librdkafka" }
 }
 
 /// Finds topics for those who have to know them before the record is here.

@@ -13,14 +13,12 @@ use ends::{assert_all_in_order, broker, create, end_of, open_sink, open_source, 
 use serde_json::json;
 
 /// Our own producer, and the library.
-const WRITERS: [&str; 2] = ["own", "library"];
+const WRITERS: [&str; 2] = ["own", "librdkafka"];
 
 /// A sink that writes by one of them, to a topic that is its alone.
 async fn open_sink_by(writer: &str, brokers: &str, topic: &str, mut rest: serde_json::Value) -> ends::Writer {
     rest["topic"] = format!("{topic}-{writer}").into();
-    if writer == "own" {
-        rest["producer"] = "own".into();
-    }
+    rest["producer"] = writer.into();
     open_sink(brokers, rest).await
 }
 
@@ -209,7 +207,7 @@ async fn the_first_batch_of_a_producer_is_not_overtaken_when_it_is_refused() {
     for round in 0..5 {
         let topic = &*format!("first-{round}");
         create(&kafka, topic, 1, &[("max.message.bytes", "500000")]).await;
-        let config = json!({ "topic": topic, "compression": "none", "linger": "1ms", "producer": "own" });
+        let config = json!({ "topic": topic, "compression": "none", "linger": "1ms" });
         let mut writer = open_sink(&kafka.brokers(), config).await;
         let pad = "v".repeat(1_000);
         let records = (0..900).map(|n| record("t", Some("k"), &format!("{n} {pad}"))).collect();

@@ -323,10 +323,7 @@ mod tests {
 
     fn config(of_connection: Value, of_sink: Value, sasl: Value) -> SinkConfig {
         let connection = json!({ "brokers": "a:1", "client": of_connection, "sasl": sasl });
-        serde_json::from_value(
-            json!({ "connection": connection, "topic": "t", "client": of_sink, "producer": "own" }),
-        )
-        .unwrap()
+        serde_json::from_value(json!({ "connection": connection, "topic": "t", "client": of_sink })).unwrap()
     }
 
     #[test]

@@ -41,6 +41,11 @@ pub(crate) struct LogArguments {
 
 /// Runs them.
 pub(crate) async fn run(arguments: Arguments) -> Exit {
+    // First of all: the first process of a container does not even get a signal that it has not asked for.
+    let signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return wrong(&format!("cannot listen for signals: {error}")),
+    };
     let catalog = catalog::catalog();
     let Some(loaded) = super::load(&arguments.paths, &catalog) else { return Exit::Wrong };
     let runtime = loaded.runtime;
@@ -53,10 +58,6 @@ pub(crate) async fn run(arguments: Arguments) -> Exit {
             Ok(listener) => Some(listener),
             Err(says) => return wrong(&says),
         },
-    };
-    let signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(error) => return wrong(&format!("cannot listen for signals: {error}")),
     };
     let mut fleet = Fleet::start(loaded.pipelines, &runtime, &catalog);
     info!(pipelines = fleet.members().len(), "started");

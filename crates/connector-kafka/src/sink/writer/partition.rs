@@ -17,7 +17,7 @@ use crate::wire::record_batch::{BatchMaker, Records, Stamp};
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 /// For so long a broker is trusted to know a producer that sends nothing: the topic may be made anew meanwhile.
-const REMEMBERED: Duration = Duration::from_secs(10);
+const REMEMBERED: Duration = Duration::from_secs(1);
 /// A new batch gets room for as much as the one before it had, but not for more than this.
 const ROOM_MAX: usize = 64 << 10;
 
@@ -37,6 +37,8 @@ pub(super) struct Partition {
     waiting: VecDeque<Parcel>,
     /// Under way, the oldest first. One that ended well is gone; the others stay until all have ended.
     flights: VecDeque<Flight>,
+    /// What is under way may be followed: it goes for the first time, to a broker that knew the producer a moment before.
+    trusted: bool,
     /// Who writes here. Without one nothing is sent.
     identity: Option<Identity>,
     /// Nothing is sent before.
@@ -222,6 +224,10 @@ impl Partition {
             identity.next = identity.next.wrapping_add(parcel.cargo.count) & i32::MAX;
         }
         self.identity = Some(identity);
+        if self.flights.is_empty() {
+            let known = |at| now.saturating_duration_since(at) < REMEMBERED;
+            self.trusted = parcel.stamp.is_none() && identity.known.is_some_and(known);
+        }
         let cargo = Arc::clone(&parcel.cargo);
         self.flights.push_back(Flight { parcel, stamp, node, end: None });
         Some((cargo, stamp))
@@ -233,10 +239,9 @@ impl Partition {
             || (self.identity.is_none() && !named)
             || self.flights.iter().any(|flight| flight.end.is_some() || flight.node != node);
         // A broker takes any first number of a producer that it does not know (KAFKA-15591), so the second batch waits until it has
-        // the first.
-        let known = self.identity.and_then(|identity| identity.known);
-        let unknown = known.is_none_or(|at| now.saturating_duration_since(at) >= REMEMBERED);
-        if stands || (unknown && !self.flights.is_empty()) {
+        // the first. And it knows again only the last batches of a producer: what goes again goes alone, so that it is not the fifth
+        // before the last when it has to go once more.
+        if stands || (!self.trusted && !self.flights.is_empty()) {
             return None;
         }
         let first = match self.waiting.front() {
@@ -309,8 +314,7 @@ impl Partition {
             parcel.stamp = Some(stamp);
             self.waiting.push_front(parcel);
         }
-        // Its leader may not know us any more. And a broker knows again only the last batches of a producer: what goes again goes alone,
-        // so that it is not the fifth before the last when it has to go once more.
+        // Its leader may not know us any more.
         self.identity.iter_mut().for_each(|identity| identity.known = None);
         let pause = RETRY_MIN.saturating_mul(1 << self.attempts.min(8)).min(RETRY_MAX);
         self.attempts = self.attempts.saturating_add(1);

@@ -194,6 +194,8 @@ impl World {
         if self.partitions == 0 && self.dice.one_in(2) {
             self.partitions = PARTITIONS;
         }
+        // It may stay so, and all has to find its way there.
+        self.changes = self.partitions == 0 || !self.dice.one_in(3);
     }
 
     fn give(&mut self, number: usize) -> bool {
@@ -391,7 +393,7 @@ fn run(seed: u64, changes: bool) -> World {
         steps += 1;
         assert!(steps < 100_000, "seed {seed} never ends");
         if changes && steps > 20_000 {
-            (world.changes, world.partitions) = (false, PARTITIONS);
+            (world.changes, world.partitions) = (false, world.partitions.max(1));
         }
     }
     assert!(changes || !world.broken, "seed {seed}: the broker has lost nothing");
@@ -401,7 +403,7 @@ fn run(seed: u64, changes: bool) -> World {
 
 #[test]
 fn whatever_brokers_do_each_record_is_stored_once_and_in_order() {
-    for seed in 1..=3_000 {
+    for seed in 1..=10_000 {
         let world = run(seed, false);
         let mut all = BTreeSet::new();
         for log in &world.logs {
@@ -422,7 +424,7 @@ fn whatever_brokers_do_each_record_is_stored_once_and_in_order() {
 #[test]
 fn a_topic_that_is_made_anew_gets_all_that_was_not_answered() {
     let mut broken = 0;
-    for seed in 1..=1_000 {
+    for seed in 1..=3_000 {
         let world = run(seed, true);
         if world.broken {
             broken += 1;
@@ -442,5 +444,5 @@ fn a_topic_that_is_made_anew_gets_all_that_was_not_answered() {
             }
         }
     }
-    assert!(broken < 300, "{broken} runs begin anew");
+    assert!(broken < 900, "{broken} runs begin anew");
 }

@@ -94,7 +94,7 @@ impl Bench<'_> {
 
     fn sink(&self, topic: &str) -> Value {
         let create = json!({ "create": { "partitions": PARTITIONS } });
-        json!({ "connection": self.connection(), "topic": topic, "on_missing_topic": create, "producer": "own" })
+        json!({ "connection": self.connection(), "topic": topic, "on_missing_topic": create })
     }
 
     fn generate(&self, topic: &str) -> Result<Pipeline, String> {
