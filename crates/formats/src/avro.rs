@@ -225,7 +225,13 @@ impl Language for Schemas {
     }
 
     #[inline]
-    fn read(&self, reader: &mut Reader, payload: &Bytes, start: usize, used: Option<Used>) -> Result<Typed> {
+    fn read(
+        &self,
+        reader: &mut Reader,
+        payload: &Bytes,
+        framed::Frame { start, .. }: framed::Frame<'_>,
+        used: Option<Used>,
+    ) -> Result<Typed> {
         match reader {
             Reader::Rows(decoder) => decoder.decode_over(payload, start, used).map_err(bad),
             Reader::Bytes(schema) => {

@@ -19,6 +19,7 @@ use bytes::Bytes;
 
 pub(crate) use self::decoder::Framed as FramedDecoder;
 pub(crate) use self::encoder::Framed as FramedEncoder;
+pub(crate) use self::frame::Frame;
 pub(crate) use self::options::{Framing, on_this_side};
 pub use self::options::{Subject, Target, UnknownFields};
 pub(crate) use self::probe::probe;
@@ -33,6 +34,8 @@ pub(crate) const REFUSED_FOR: std::time::Duration = std::time::Duration::from_se
 pub(crate) trait Language: Send + Sync + 'static {
     /// Which one.
     const KIND: SchemaKind;
+    /// Whether a payload says which of the schema's types it is of, by numbers behind the id.
+    const NUMBERED: bool = false;
     /// Reads the payloads of one schema.
     type Reader: Send + Sync;
     /// Writes values of one schema as another one says.
@@ -55,12 +58,12 @@ pub(crate) trait Language: Send + Sync + 'static {
     /// Values come out as `writer` says, or as `reader`.
     fn reader(&self, writer: &SchemaText, reader: Option<&Arc<Schema>>) -> Result<Self::Reader>;
 
-    /// The value in `payload` from byte `start` to its end, in the memory of another one where there is one.
+    /// The value in `payload` behind its frame, in the memory of another one where there is one.
     fn read(
         &self,
         reader: &mut Self::Reader,
         payload: &Bytes,
-        start: usize,
+        frame: Frame<'_>,
         used: Option<Used>,
     ) -> Result<Typed>;
 

@@ -298,6 +298,7 @@ struct Writer {
 
 impl Language for Schemas {
     const KIND: SchemaKind = SchemaKind::Protobuf;
+    const NUMBERED: bool = true;
     type Reader = Reader;
     type Writer = Writer;
 
@@ -337,8 +338,23 @@ impl Language for Schemas {
         Ok(Reader { file, text, options: self.options, known: Vec::new(), last: 0, into })
     }
 
-    fn read(&self, reader: &mut Reader, payload: &Bytes, start: usize, _: Option<Used>) -> Result<Typed> {
-        let (message, start) = reader.message(payload, start)?;
+    fn read(
+        &self,
+        reader: &mut Reader,
+        payload: &Bytes,
+        framed::Frame { start, header, .. }: framed::Frame<'_>,
+        _: Option<Used>,
+    ) -> Result<Typed> {
+        let (message, start) = match header {
+            None => reader.message(payload, start)?,
+            Some(header) => match reader
+                .message(header, 0)
+                .map_err(|error| error.with("header", "of the schema"))?
+            {
+                (message, end) if end == header.len() => (message, start),
+                _ => return Err(Error::bad_record("the header goes on behind the numbers of the message")),
+            },
+        };
         let typed = message.decoder.decode(payload, start).map_err(bad)?;
         let Some(into) = &reader.into else { return Ok(typed) };
         let mut bytes = Vec::with_capacity(payload.len());

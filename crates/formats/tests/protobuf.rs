@@ -41,8 +41,12 @@ impl Ends {
     }
 
     async fn read(&self, config: serde_json::Value, bytes: &[u8]) -> Result<Typed> {
+        self.read_held(config, Held::new(bytes.to_vec())).await
+    }
+
+    async fn read_held(&self, config: serde_json::Value, held: Held) -> Result<Typed> {
         let mut decoder: Box<dyn Decoder> = Protobuf::decoder(&Self::config(config), &self.context())?;
-        let held = Held { topic: Arc::clone(&self.topic), ..Held::new(bytes.to_vec()) };
+        let held = Held { topic: Arc::clone(&self.topic), ..held };
         decoder.prepare(&[held.piece()]).await?;
         decoder.decode(held.piece())
     }
@@ -95,6 +99,46 @@ async fn a_message_is_read_by_its_indexes_and_goes_out_as_it_came() {
     assert!(error.to_string().contains("no message at [4]"), "{error}");
     let error = ends.read(json!({}), &[0, 0, 0, 0, 1, 0, 8]).await.unwrap_err();
     assert!(error.to_string().contains("field `id`: a number ends behind the last byte (byte 7)"), "{error}");
+}
+
+/// A value whose schema a header names, with what stands there behind the GUID (which the registry in memory takes from its
+/// first byte).
+fn named_by_a_header(indexes: &[u8], message: &[u8]) -> Held {
+    let mut held = Held::new(message.to_vec());
+    let header = [&[1, 1], &[9; 15][..], indexes].concat();
+    held.headers.push("__value_schema_id", Some(header.into()));
+    held
+}
+
+/// As Confluent's serializer writes it when it puts the GUID into a header: the numbers of the message stand there too.
+#[tokio::test]
+async fn a_header_names_the_message_too() {
+    let ends = Ends::new();
+    assert_eq!(ends.add("orders-value", shop()).await, 1);
+    let refund = b"\x08\x07\x12\x07\x0a\x03\x0a\x01a\x10\x02";
+    for (indexes, message, name) in
+        [(&[2, 2][..], &refund[..], "shop.Refund"), (&[0], b"\x08\x01", "shop.Order")]
+    {
+        let row = ends.read_held(json!({}), named_by_a_header(indexes, message)).await.unwrap();
+        assert_eq!(row.schema().get(row.schema().root()).kind.name(), name);
+        let framed = [&[0, 0, 0, 0, 1], indexes, message].concat();
+        assert_eq!(ends.write(json!({}), &row).await.unwrap(), framed);
+        // Under an id of another registry they stand in front of the payload.
+        let (to, from) = (Memory::new("to"), Arc::clone(&ends.registry) as Arc<dyn Registry>);
+        let mut translator = Protobuf::translator(&Ends::config(json!({})), &from, &context(&to)).unwrap();
+        to.put("filler", SchemaKind::Avro, "\"string\"");
+        let (held, mut out) = (named_by_a_header(indexes, message), Vec::new());
+        translator.prepare(&ends.topic, held.piece()).await.unwrap();
+        assert_eq!(translator.translate(&ends.topic, held.piece(), &mut out).unwrap(), Encoded::Done);
+        assert_eq!(out, [&[0, 0, 0, 0, 2], indexes, message].concat());
+    }
+    for (indexes, says) in [
+        (&[0, 0][..], "the header goes on behind the numbers of the message"),
+        (&[], "a number ends behind the last byte (header=of the schema"),
+    ] {
+        let error = ends.read_held(json!({}), named_by_a_header(indexes, b"\x08\x01")).await.unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::time::Instant;
 
-use super::{COMPILED_MAX, Framing, Language, REFUSED_FOR, Target, frame, schema_file};
+use super::frame::{self, Frame};
+use super::{COMPILED_MAX, Framing, Language, REFUSED_FOR, Target, schema_file};
 
 /// Ids that are asked for at the same time.
 const ASKED_AT_ONCE_MAX: usize = 16;
@@ -92,7 +93,7 @@ impl<L: Language> Framed<L> {
         let mut unknown: Vec<Key> = Vec::new();
         let mut before = None;
         for piece in pieces {
-            let Ok((id, _)) = frame::read(*piece, self.part) else { continue };
+            let Ok(Frame { id, .. }) = frame::read(*piece, self.part, L::NUMBERED) else { continue };
             if before == Some(id) && !self.framing.by_topic() {
                 continue;
             }
@@ -141,7 +142,7 @@ impl<L: Language> Decoder for Framed<L> {
     }
 
     fn is_ready(&self, piece: Piece<'_>) -> bool {
-        let Ok((id, _)) = frame::read(piece, self.part) else { return true };
+        let Ok(Frame { id, .. }) = frame::read(piece, self.part, L::NUMBERED) else { return true };
         self.fits(id, piece.topic) || self.knows(&self.key(id, piece.topic))
     }
 
@@ -178,7 +179,8 @@ impl<L: Language> Decoder for Framed<L> {
     }
 
     fn decode(&mut self, piece: Piece<'_>) -> Result<Typed> {
-        let (id, start) = frame::read(piece, self.part)?;
+        let frame = frame::read(piece, self.part, L::NUMBERED)?;
+        let id = frame.id;
         if !self.fits(id, piece.topic) {
             self.lend(id, piece.topic)?;
         }
@@ -186,7 +188,7 @@ impl<L: Language> Decoder for Framed<L> {
             return Err(Error::fatal("no reader was prepared"));
         };
         let used = self.used.take();
-        self.language.read(reader, piece.bytes, start, used).map_err(|error| error.with("schema", id))
+        self.language.read(reader, piece.bytes, frame, used).map_err(|error| error.with("schema", id))
     }
 
     fn take_back(&mut self, typed: Typed) {

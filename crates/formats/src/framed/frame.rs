@@ -10,6 +10,17 @@ const GUID: u8 = 1;
 /// The bytes of a frame with an id.
 pub const FRAME_BYTES: usize = 5;
 
+/// What a frame says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Of the payload's schema.
+    pub id: SchemaId,
+    /// Where the payload goes on behind it.
+    pub start: usize,
+    /// What a header says behind the id, where the frame stands in one: of Protobuf the numbers of the message.
+    pub header: Option<&'a [u8]>,
+}
+
 /// The header that may carry the frame of a part.
 pub fn header_of(part: Part) -> Option<&'static str> {
     match part {
@@ -19,22 +30,25 @@ pub fn header_of(part: Part) -> Option<&'static str> {
     }
 }
 
-/// The id of a part's schema, and where its payload begins.
+/// The frame of a part; `numbered`: something may follow the id in a header.
 ///
 /// # Errors
 /// Of kind `BadRecord` when there is no id: the bytes were not written for a registry.
 #[inline]
-pub fn read(piece: Piece<'_>, part: Part) -> Result<(SchemaId, usize)> {
+pub fn read(piece: Piece<'_>, part: Part, numbered: bool) -> Result<Frame<'_>> {
     if !piece.headers.is_empty()
         && let Some(header) = header_of(part).and_then(|name| piece.headers.last(name))
         && let Some(value) = &header.value
     {
         return match id(value) {
-            Some((id, length)) if length == value.len() => Ok((id, 0)),
+            Some((id, length)) if length == value.len() || numbered => {
+                Ok(Frame { id, start: 0, header: Some(&value[length..]) })
+            }
             _ => Err(Error::bad_record(format!("the header `{}` holds no schema id", header.name))),
         };
     }
-    id(piece.bytes).ok_or_else(|| none(piece.bytes, part))
+    let (id, start) = id(piece.bytes).ok_or_else(|| none(piece.bytes, part))?;
+    Ok(Frame { id, start, header: None })
 }
 
 /// Appends the frame of an id.
@@ -75,7 +89,8 @@ mod tests {
 
     fn read_of(bytes: &'static [u8], headers: &Headers) -> Result<(SchemaId, usize)> {
         let (topic, bytes) = (Arc::from("t"), Bytes::from_static(bytes));
-        read(Piece { topic: &topic, headers, bytes: &bytes }, Part::Value)
+        let frame = read(Piece { topic: &topic, headers, bytes: &bytes }, Part::Value, false)?;
+        Ok((frame.id, frame.start))
     }
 
     #[test]

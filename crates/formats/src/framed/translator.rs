@@ -7,7 +7,8 @@ use aqueduct_api::{Encoded, Error, ErrorKind, Part, Piece, Registry, Result, Sch
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{COMPILED_MAX, Framing, Language, REFUSED_FOR, frame};
+use super::frame::{self, Frame};
+use super::{COMPILED_MAX, Framing, Language, REFUSED_FOR};
 
 /// An id over there, or why there is none, and since when.
 type Id = Result<u32, (String, Instant)>;
@@ -45,7 +46,7 @@ impl<L: Language> Reframed<L> {
 #[async_trait]
 impl<L: Language> Translator for Reframed<L> {
     fn translate(&mut self, topic: &Arc<str>, piece: Piece<'_>, out: &mut Vec<u8>) -> Result<Encoded> {
-        let (id, start) = frame::read(piece, self.part)?;
+        let Frame { id, start, header } = frame::read(piece, self.part, L::NUMBERED)?;
         let new = match &self.last {
             Some((of, last, new)) if *last == id && of == topic => *new,
             _ => match self.ids.get(&(Arc::clone(topic), id)) {
@@ -60,12 +61,13 @@ impl<L: Language> Translator for Reframed<L> {
             },
         };
         frame::write(new, out);
+        out.extend_from_slice(header.unwrap_or_default());
         out.extend_from_slice(&piece.bytes[start..]);
         Ok(Encoded::Done)
     }
 
     async fn prepare(&mut self, topic: &Arc<str>, piece: Piece<'_>) -> Result<()> {
-        let (id, _) = frame::read(piece, self.part)?;
+        let id = frame::read(piece, self.part, L::NUMBERED)?.id;
         let new = match self.id(topic, id).await {
             Ok(new) => Ok(new),
             Err(error) if error.kind() == ErrorKind::BadRecord => Err((error.to_string(), Instant::now())),

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::{Texts, Validator, parse, write};
 use crate::framed::{
-    self, FramedDecoder, FramedEncoder, Framing, Language, Reframed, Subject, Target, UnknownFields,
+    self, Frame, FramedDecoder, FramedEncoder, Framing, Language, Reframed, Subject, Target, UnknownFields,
     registry_of,
 };
 use crate::json::declaration::{Declaration, Declared, Writer};
@@ -163,8 +163,14 @@ impl Language for Schemas {
         }
     }
 
-    fn read(&self, reader: &mut Declared, payload: &Bytes, start: usize, _: Option<Used>) -> Result<Typed> {
-        reader.read(&payload.slice(start.min(payload.len())..))
+    fn read(
+        &self,
+        reader: &mut Declared,
+        payload: &Bytes,
+        frame: Frame<'_>,
+        _: Option<Used>,
+    ) -> Result<Typed> {
+        reader.read(&payload.slice(frame.start.min(payload.len())..))
     }
 
     fn writer(&self, from: &Arc<Schema>, to: &SchemaText) -> Result<Writer> {

@@ -45,7 +45,7 @@ pub(super) async fn serve(shared: Arc<Shared>, node: i32, door: Arc<Door>) {
     let _guard = Guard(Arc::clone(&shared));
     let mut pause = REDIAL_MIN;
     loop {
-        let due = lock(&shared.outgoing).due(node, Instant::now());
+        let due = lock(&shared.outgoing).due(node);
         match due {
             None => {
                 door.news.notified().await;
@@ -124,7 +124,7 @@ impl<'a> Conversation<'a> {
                 } else {
                     let (shipments, due) = {
                         let mut outgoing = lock(&self.shared.outgoing);
-                        (outgoing.take(self.node, now), outgoing.due(self.node, now))
+                        (outgoing.take(self.node, now), outgoing.due(self.node))
                     };
                     if !shipments.is_empty() {
                         self.send(shipments, version).await?;

@@ -233,9 +233,9 @@ impl Outgoing {
     }
 
     /// When something is due for this broker.
-    pub(super) fn due(&self, node: i32, now: Instant) -> Option<Instant> {
+    pub(super) fn due(&self, node: i32) -> Option<Instant> {
         let (named, linger) = (self.producer.is_some(), self.linger());
-        self.partitions().filter_map(|partition| partition.due(node, now, linger, named)).min()
+        self.partitions().filter_map(|partition| partition.due(node, linger, named)).min()
     }
 
     fn linger(&self) -> Duration {

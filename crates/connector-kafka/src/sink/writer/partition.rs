@@ -206,7 +206,7 @@ impl Partition {
         linger: Duration,
         fresh: Option<ProducerId>,
     ) -> Option<(Arc<Cargo>, Stamp)> {
-        if self.due(node, now, linger, fresh.is_some())? > now {
+        if self.due(node, linger, fresh.is_some())? > now {
             return None;
         }
         let mut identity = match self.identity {
@@ -234,7 +234,7 @@ impl Partition {
     }
 
     /// When the next batch for this broker is due; `None` while none is. `named`: there is an id for one that has none.
-    pub(super) fn due(&self, node: i32, now: Instant, linger: Duration, named: bool) -> Option<Instant> {
+    pub(super) fn due(&self, node: i32, linger: Duration, named: bool) -> Option<Instant> {
         let stands = self.leader != Some(node)
             || (self.identity.is_none() && !named)
             || self.flights.iter().any(|flight| flight.end.is_some() || flight.node != node);
