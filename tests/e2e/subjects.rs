@@ -12,18 +12,20 @@ struct Asked {
     folder: Folder,
     port: u16,
     password: &'static str,
+    /// What the source reads, and where the sink writes it.
+    topics: [&'static str; 2],
 }
 
 impl Asked {
     /// Whether it ended well, and its lines about the registry of the sink.
     fn about(&self, value: &str) -> (bool, String) {
-        let (url, password) = (url(self.port), self.password);
+        let (url, password, [read, written]) = (url(self.port), self.password, self.topics);
         // No broker is needed to ask a registry: what is said about the ends is not looked at.
         let connection = "connection: { brokers: \"127.0.0.1:1\" }";
         let pipeline = format!(
             "pipeline: asked\nregistry: {{ url: \"{url}\", user: app, password: \"{password}\" }}\n\
-             source: {{ kafka: {{ {connection}, topics: [orders, refunds] }}, value: json }}\n\
-             sink: {{ kafka: {{ {connection}, topic: \"{{topic}}.checked\" }}, value: {value} }}\n"
+             source: {{ kafka: {{ {connection}, topics: {read} }}, value: json }}\n\
+             sink: {{ kafka: {{ {connection}, topic: \"{written}\" }}, value: {value} }}\n"
         );
         self.folder.write("asked.yaml", &pipeline);
         let mut command = Command::new(binary());
@@ -52,7 +54,9 @@ impl Asked {
 #[test]
 fn check_asks_a_registry_about_the_subjects_of_a_sink() {
     let registry = SchemaRegistry::start_with("app:app-secret");
-    let mut asked = Asked { folder: Folder::new("asked"), port: registry.port, password: "app-secret" };
+    let topics = ["[orders, refunds]", "{topic}.checked"];
+    let mut asked =
+        Asked { folder: Folder::new("asked"), port: registry.port, password: "app-secret", topics };
     registry.post("orders.checked-value", &json!({ "schemaType": "JSON", "schema": OBJECT }));
     asked.folder.write("order.json", OBJECT);
     asked.folder.write("other.json", &OBJECT.replace("integer", "string"));
@@ -106,6 +110,12 @@ fn check_asks_a_registry_about_the_subjects_of_a_sink() {
                  'refunds.checked-value' not found. {refunds}"
             )
         )
+    );
+    // Nobody knows yet what will be read, and the one topic that is written is known all the same.
+    asked.topics = ["{ pattern: '.*' }", "orders.checked"];
+    assert_eq!(
+        asked.about("{ json_schema: { schema: { file: order.json } } }"),
+        says(true, "ok       subject `orders.checked-value` has the schema of the file as id 1")
     );
     what_does_not_let_us_in_is_not_asked_about_subjects(&mut asked, &place);
 }

@@ -122,11 +122,21 @@ impl Server {
             assert_eq!(error.kind(), ErrorKind::BadRecord, "{error}");
             assert!(error.says().contains(what) && error.says().contains("not found"), "{error}");
         }
-        // It answers `/schemas/guids/...` with 404 and nothing else, and none of its answers names a GUID: one that knows
-        // them is a stub in `answers.rs`.
+        // Confluent's names GUIDs in its answers. Apicurio and Karapace answer `/schemas/guids/...` with 404 and nothing else.
+        let said = self.registry.version("first-value", 1);
+        let words = match said["guid"].as_str() {
+            Some(guid) => {
+                let guid = u128::from_str_radix(&guid.replace('-', ""), 16).unwrap().to_be_bytes();
+                let read = another.schema(SchemaId::Guid(guid)).await.unwrap();
+                assert_eq!(read.id, id);
+                self.same(&read.schema, &schema);
+                "not found"
+            }
+            None => "knows schemas by their ids only",
+        };
         let guid = another.schema(SchemaId::Guid([7; 16])).await.unwrap_err();
         assert_eq!(guid.kind(), ErrorKind::BadRecord);
-        assert!(guid.to_string().contains("knows schemas by their ids only"), "{guid}");
+        assert!(guid.to_string().contains(words), "{guid}");
         let wrong = registry
             .id(&self.registry.fresh("wrong-value"), &avro("{\"type\": \"recor\"}"), REGISTER)
             .await
@@ -148,7 +158,8 @@ impl Server {
         // An earlier version keeps its id, whatever came after it.
         assert_eq!(self.open().id(&subject, &first, REGISTER).await.unwrap(), id);
 
-        assert_eq!(registry.incompatibilities(&subject, &refused).await.unwrap().len(), 1);
+        let why = registry.incompatibilities(&subject, &refused).await.unwrap();
+        assert!(!why.is_empty());
         let error = registry.id(&subject, &refused, REGISTER).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BadRecord);
         // What Apicurio says of the field without a default; others name it too.
@@ -174,7 +185,7 @@ impl Server {
                 schema: Arc::new(sku.clone()),
             }],
             ..avro(
-                json!({ "type": "record", "name": "shop.Line", "fields": [{ "name": "sku", "type": "shop.Sku" }] }),
+                json!({ "type": "record", "name": "Line", "namespace": "shop", "fields": [{ "name": "sku", "type": "Sku" }] }),
             )
         };
         let basket = SchemaText {
@@ -184,8 +195,8 @@ impl Server {
                 version: 9,
                 schema: Arc::new(line.clone()),
             }],
-            ..avro(json!({ "type": "record", "name": "shop.Basket", "fields": [
-                { "name": "lines", "type": { "type": "array", "items": "shop.Line" } }] }))
+            ..avro(json!({ "type": "record", "name": "Basket", "namespace": "shop", "fields": [
+                { "name": "lines", "type": { "type": "array", "items": "Line" } }] }))
         };
         // An unrelated first version, so that the versions are not all alike.
         let other = avro(json!({ "type": "record", "name": "shop.Sku", "fields": [] }));

@@ -44,7 +44,12 @@ pub fn read(piece: Piece<'_>, part: Part, numbered: bool) -> Result<Frame<'_>> {
             Some((id, length)) if length == value.len() || numbered => {
                 Ok(Frame { id, start: 0, header: Some(&value[length..]) })
             }
-            _ => Err(Error::bad_record(format!("the header `{}` holds no schema id", header.name))),
+            Some(_) => Err(Error::bad_record(format!(
+                "the header `{}` goes on behind the schema id, as only that of Protobuf does",
+                header.name
+            ))
+            .remedy("name the format the data really has")),
+            None => Err(Error::bad_record(format!("the header `{}` holds no schema id", header.name))),
         };
     }
     let (id, start) = id(piece.bytes).ok_or_else(|| none(piece.bytes, part))?;
@@ -116,11 +121,16 @@ mod tests {
         ] {
             assert_eq!(read_of(bytes, &none).unwrap_err().says(), says);
         }
-        let mut headers = Headers::default();
-        headers.push("__value_schema_id", Some(Bytes::from_static(b"\0\0\0\0\x01more")));
-        assert_eq!(
-            read_of(b"", &headers).unwrap_err().says(),
-            "the header `__value_schema_id` holds no schema id"
-        );
+        for (value, says) in [
+            (
+                &b"\0\0\0\0\x01more"[..],
+                "the header `__value_schema_id` goes on behind the schema id, as only that of Protobuf does",
+            ),
+            (b"\x01guid", "the header `__value_schema_id` holds no schema id"),
+        ] {
+            let mut headers = Headers::default();
+            headers.push("__value_schema_id", Some(Bytes::from_static(value)));
+            assert_eq!(read_of(b"", &headers).unwrap_err().says(), says);
+        }
     }
 }
