@@ -160,8 +160,8 @@ impl JsonSchema for Format {
             json_schema!({ "type": "object", "description": about, "properties": { name: body },
                 "required": [name], "additionalProperties": false })
         };
+        // A name alone has the options' defaults, which readers of schemas know by themselves.
         json_schema!({ "oneOf": [
-            { "type": "string", "enum": FORMATS },
             form("lines", "The bytes of each value and a newline."),
             form("json_lines", "Each value, which must be JSON, in one line."),
         ] })

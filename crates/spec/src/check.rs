@@ -233,16 +233,12 @@ impl Check<'_> {
     }
 
     fn unknown_name(&mut self, node: &Node, name: &str, found: &[Shape], spot: &Spot) -> Value {
-        // One that may have options is there twice: with them and without.
-        let mut known = Vec::new();
-        for shape in found {
-            if let Shape::Name(name) | Shape::Variant { name, .. } = shape
-                && !known.contains(name)
-            {
-                known.push(*name);
-            }
-        }
-        let known = || known.iter().copied();
+        let known = || {
+            found.iter().filter_map(|shape| match shape {
+                Shape::Name(name) | Shape::Variant { name, .. } => Some(*name),
+                _ => None,
+            })
+        };
         let says = match mismatch::shown(node) {
             Some(_) => format!("{} cannot be `{name}`", spot.label),
             None => format!("{} cannot be what {} holds", spot.label, mismatch::origin(node)),

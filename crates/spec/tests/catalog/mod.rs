@@ -16,7 +16,7 @@ use aqueduct_api::{
     Catalog, Decoder, Encoder, Error, FormatContext, OffsetStore, Problem, Result, Sink, Source, Transform,
 };
 use async_trait::async_trait;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use kafka::{Kafka, KafkaSink};
@@ -136,7 +136,6 @@ pub struct DirectoryConfig {
     path: Template,
     /// What stands in a file.
     #[serde(default)]
-    #[schemars(schema_with = "alone_or_with_options")]
     format: Lines,
     /// When a file is finished and the next one begins.
     #[serde(default)]
@@ -151,17 +150,6 @@ enum Lines {
     Lines(LinesOptions),
     /// The value as JSON, one record a line.
     JsonLines(LinesOptions),
-}
-
-/// Each name is there twice, as in the schema of the real sinks.
-fn alone_or_with_options(generator: &mut SchemaGenerator) -> Schema {
-    let mut forms = vec![json_schema!({ "type": "string", "enum": ["lines", "json_lines"] })];
-    let options = generator.subschema_for::<LinesOptions>();
-    forms.extend(["lines", "json_lines"].map(|name| {
-        json_schema!({ "type": "object", "properties": { name: options }, "required": [name],
-            "additionalProperties": false })
-    }));
-    json_schema!({ "oneOf": forms })
 }
 
 impl Default for Lines {
