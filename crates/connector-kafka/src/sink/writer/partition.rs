@@ -240,7 +240,7 @@ impl Partition {
             || self.flights.iter().any(|flight| flight.end.is_some() || flight.node != node);
         // A broker takes any first number of a producer that it does not know (KAFKA-15591), so the second batch waits until it has
         // the first. And it knows again only the last batches of a producer: what goes again goes alone, so that it is not the fifth
-        // before the last when it has to go once more.
+        // before the last when it has to go once more (invariant 7).
         if stands || (!self.trusted && !self.flights.is_empty()) {
             return None;
         }
