@@ -245,6 +245,16 @@ impl Records {
         }
     }
 
+    /// Topic and coordinates of each, in order; packed records are not made for it.
+    pub fn origins(&self) -> impl Iterator<Item = (&Arc<str>, Origin)> {
+        let packed = self.packed.iter().flat_map(|packed| {
+            let origin = |row: &Row| Origin { partition: packed.partition, offset: row.offset };
+            packed.rows.iter().map(move |row| (&packed.topic, origin(row)))
+        });
+        let made = if self.packed.is_some() { &[][..] } else { self.made() };
+        packed.chain(made.iter().map(|record| (&record.topic, record.origin)))
+    }
+
     /// Leaves out what is at this offset or behind it; all are of one partition.
     pub fn cut(&mut self, offset: i64) {
         if let Some(packed) = &mut self.packed {

@@ -105,14 +105,7 @@ fn compressor_alone() -> (Duration, usize) {
 fn through_the_sink(config: Config) -> Duration {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let work = async move {
-        let context = SinkContext {
-            pipeline: "b".into(),
-            task: 0,
-            lane: 0,
-            transactional: false,
-            condition: Condition::default(),
-            news: Default::default(),
-        };
+        let context = SinkContext::new("b");
         let mut sink = Folder::open(Arc::new(config), context).await.unwrap();
         let batches: Vec<_> = batches().collect();
         let started = cpu();

@@ -66,14 +66,7 @@ fn config(folder: &Path, more: serde_json::Value) -> Arc<Config> {
 }
 
 fn context(condition: &Condition) -> SinkContext {
-    SinkContext {
-        pipeline: "orders-to-folder".into(),
-        task: 0,
-        lane: 0,
-        transactional: false,
-        condition: condition.clone(),
-        news: Default::default(),
-    }
+    SinkContext { condition: condition.clone(), ..SinkContext::new("orders-to-folder") }
 }
 
 async fn open(config: &Arc<Config>) -> Box<dyn Sink> {

@@ -8,14 +8,7 @@ use aqueduct_connector_discard::Nothing;
 async fn what_it_takes_is_settled_at_once() {
     let sink =
         Catalog::default().sink::<Nothing>().sinks["discard"].configure(serde_json::Value::Null).unwrap();
-    let context = SinkContext {
-        pipeline: "p".into(),
-        task: 0,
-        lane: 0,
-        transactional: false,
-        condition: Condition::default(),
-        news: Default::default(),
-    };
+    let context = SinkContext::new("p");
     let mut sink = sink.open(context).await.unwrap();
     let record = Record {
         topic: "t".into(),

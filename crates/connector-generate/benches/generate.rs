@@ -33,28 +33,15 @@ fn main() {
 async fn run(batch_records_max: usize, discard: bool) -> f64 {
     const RECORDS: u64 = 2_000_000;
     let context = SourceContext {
-        pipeline: "bench".into(),
-        task: 0,
-        tasks: 1,
         has_store: true,
-        kept_by_sink: false,
-        resume: Default::default(),
         batch_records_max,
         batch_bytes_max: usize::MAX,
         drain_timeout: Duration::from_secs(1),
-        typed: false,
-        condition: Condition::default(),
+        ..SourceContext::new("bench")
     };
     let config = Arc::new(Config { count: Some(RECORDS), ..Config::default() });
     let mut source = Orders::open(config, context).await.expect("a source");
-    let context = SinkContext {
-        pipeline: "bench".into(),
-        task: 0,
-        lane: 0,
-        transactional: false,
-        condition: Condition::default(),
-        news: Default::default(),
-    };
+    let context = SinkContext::new("bench");
     let mut sink = Nothing::open(Arc::default(), context).await.expect("a sink");
     let begin = Instant::now();
     let mut batches = 0;

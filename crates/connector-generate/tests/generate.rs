@@ -20,17 +20,13 @@ fn configured(config: Value) -> std::sync::Arc<dyn ConfiguredSource> {
 
 async fn open(config: Value, task: usize, tasks: usize, resume: Offsets) -> Box<dyn Source> {
     let context = SourceContext {
-        pipeline: "p".into(),
         task,
         tasks,
         has_store: true,
-        kept_by_sink: false,
         resume,
         batch_records_max: 50,
-        batch_bytes_max: 1 << 20,
         drain_timeout: Duration::from_secs(1),
-        typed: false,
-        condition: Condition::default(),
+        ..SourceContext::new("p")
     };
     configured(config).open(context).await.expect("it opens")
 }
@@ -194,17 +190,11 @@ fn the_block_reads_as_people_write_it() {
 #[tokio::test]
 async fn refuses_offsets_it_cannot_read() {
     let context = SourceContext {
-        pipeline: "p".into(),
-        task: 0,
-        tasks: 1,
         has_store: true,
-        kept_by_sink: false,
         resume: Offsets::from([("shop.orders/0".into(), "12".into())]),
         batch_records_max: 50,
-        batch_bytes_max: 1 << 20,
         drain_timeout: Duration::from_secs(1),
-        typed: false,
-        condition: Condition::default(),
+        ..SourceContext::new("p")
     };
     let error = configured(json!({})).open(context).await.err().unwrap();
     assert!(

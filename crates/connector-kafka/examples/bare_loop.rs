@@ -56,17 +56,9 @@ async fn through_source(brokers: &str, topic: &str, round: usize) -> Result<Coun
     let configured =
         catalog.sources["kafka"].configure(config).map_err(|_| Error::config("wrong configuration"))?;
     let context = SourceContext {
-        pipeline: group.into(),
-        task: 0,
-        tasks: 1,
-        has_store: false,
-        kept_by_sink: false,
-        resume: Default::default(),
         batch_records_max: 1_000,
-        batch_bytes_max: 1 << 20,
         drain_timeout: Duration::from_secs(5),
-        typed: false,
-        condition: Default::default(),
+        ..SourceContext::new(group)
     };
     let mut source = configured.open(context).await?;
     let (mut counted, mut begin, mut released) = (Counted::default(), None, Instant::now());

@@ -52,14 +52,7 @@ async fn stays_small_with_six_partitions_at_full_speed() {
         "format": { "lines": { "compression": "zstd" } },
     }))
     .unwrap();
-    let context = SinkContext {
-        pipeline: "p".into(),
-        task: 0,
-        lane: 0,
-        transactional: false,
-        condition: Condition::default(),
-        news: Default::default(),
-    };
+    let context = SinkContext::new("p");
     let mut sink = Objects::open(Arc::new(config), context).await.unwrap();
     sink.write(&batch(0)).await.unwrap();
     let before = peak_kib();

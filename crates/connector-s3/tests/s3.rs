@@ -37,14 +37,7 @@ fn config(endpoint: &str, more: Value) -> Arc<Config> {
 }
 
 async fn try_open(config: &Arc<Config>, condition: &Condition) -> Result<Box<dyn Sink>> {
-    let context = SinkContext {
-        pipeline: "orders-to-lake".into(),
-        task: 0,
-        lane: 0,
-        transactional: false,
-        condition: condition.clone(),
-        news: Default::default(),
-    };
+    let context = SinkContext { condition: condition.clone(), ..SinkContext::new("orders-to-lake") };
     Objects::open(Arc::clone(config), context).await
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aqueduct_api::{BatchId, Offsets};
+use aqueduct_api::{BatchId, Offsets, Records, Result};
 use aqueduct_ledger::Ledger;
 use aqueduct_ledger::planted::{Bug, planted};
 use tokio::sync::Notify;
@@ -21,9 +21,14 @@ pub(crate) struct Book {
 
 impl Book {
     /// Enters a batch and hands out its receipt (invariant 2).
-    pub(crate) fn open(self: &Arc<Self>, batch: BatchId, resume_at: &Offsets) -> Receipt {
-        self.ledger().open(batch, resume_at);
-        self.receipt(batch)
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        batch: BatchId,
+        records: &Records,
+        resume_at: &Offsets,
+    ) -> Result<Receipt> {
+        self.ledger().open(batch, records, resume_at)?;
+        Ok(self.receipt(batch))
     }
 
     /// A receipt for a batch; it must be entered before.

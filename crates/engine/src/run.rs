@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use aqueduct_api::catalog::{SinkContext, SourceContext};
-use aqueduct_api::{Condition, Error, OffsetStore, Offsets, Result, Sink, Source};
+use aqueduct_api::{Condition, Error, Incarnations, OffsetStore, Offsets, Result, Sink, Source};
 use aqueduct_ledger::planted::{Bug, planted};
 use aqueduct_spec::{OnBadRecord, Pipeline};
 use futures_util::future::try_join_all;
@@ -111,7 +111,9 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
         drain_timeout: limits.drain_timeout,
         typed: matches!(value.read, Read::Given),
         condition: source_condition.clone(),
+        incarnations: Incarnations::default(),
     };
+    let incarnations = context.incarnations.clone();
     let sink_condition = Condition::default();
     let chain = Chain::build(pipeline)?;
     let counts = TaskCounts {
@@ -125,8 +127,12 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
         // Sinks first: nothing is read before there is a place for it.
         let mut sinks = Vec::new();
         for lane in 0..traits.lanes {
-            let context =
-                SinkContext { transactional, ..sink_context(pipeline, task, lane, &sink_condition) };
+            let incarnations = incarnations.clone();
+            let context = SinkContext {
+                transactional,
+                incarnations,
+                ..sink_context(pipeline, task, lane, &sink_condition)
+            };
             let news = Arc::clone(&context.news);
             sinks.push((pipeline.sink.connector.configured.open(context).await?, news));
         }
@@ -191,7 +197,7 @@ fn keeps_none() -> Error {
 
 fn sink_context(pipeline: &Pipeline, task: usize, lane: usize, condition: &Condition) -> SinkContext {
     let (pipeline, condition) = (Arc::clone(&pipeline.name), condition.clone());
-    SinkContext { pipeline, task, lane, transactional: false, condition, news: Arc::default() }
+    SinkContext { task, lane, condition, ..SinkContext::new(pipeline) }
 }
 
 /// Runs the stations of one task over ends that are open.

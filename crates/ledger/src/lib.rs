@@ -6,8 +6,9 @@
 pub mod planted;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
-use aqueduct_api::{BatchId, Offsets, Partition, Position};
+use aqueduct_api::{BatchId, Error, Offsets, Origin, Partition, Position, Records, Result};
 use planted::{Bug, planted};
 
 /// The book of one engine.
@@ -17,6 +18,16 @@ pub struct Ledger {
     open: HashMap<BatchId, Vec<Partition>>,
     held: HashSet<BatchId>,
     committable: Offsets,
+    /// By topic and partition.
+    last: HashMap<(Arc<str>, i32), Last>,
+}
+
+/// The last record that was entered of a partition.
+#[derive(Debug)]
+struct Last {
+    offset: i64,
+    /// As its batch names its partitions in positions.
+    partitions: Vec<Partition>,
 }
 
 #[derive(Debug)]
@@ -27,13 +38,57 @@ struct Entry {
 }
 
 impl Ledger {
-    /// Enters a batch before any of its records goes on (invariant 2). Ids must grow from call to call.
-    pub fn open(&mut self, batch: BatchId, resume_at: &Offsets) {
+    /// Enters a batch before any of its records goes on (invariant 2). Ids must grow from call to call. Offsets that do not
+    /// grow inside a partition are an error: whatever the source, its records would arrive out of order (invariant 7), and
+    /// a position stored behind them would stand for records that were not read (invariant 1).
+    pub fn open(&mut self, batch: BatchId, records: &Records, resume_at: &Offsets) -> Result<()> {
+        self.advance(records, resume_at)?;
         for (partition, position) in resume_at {
             let entry = Entry { batch, resume_at: Position::clone(position), settled: false };
             self.queues.entry(Partition::clone(partition)).or_default().push_back(entry);
         }
         self.open.insert(batch, resume_at.keys().cloned().collect());
+        Ok(())
+    }
+
+    fn advance(&mut self, records: &Records, resume_at: &Offsets) -> Result<()> {
+        if planted(Bug::OrderNotChecked) {
+            return Ok(());
+        }
+        // Records of one partition mostly stand together, so the map is asked once for all of them.
+        let mut run: Option<(&Arc<str>, i32, i64)> = None;
+        for (topic, Origin { partition, offset }) in records.origins() {
+            let before = match run {
+                Some((of, number, last))
+                    if number == partition && (Arc::ptr_eq(of, topic) || of == topic) =>
+                {
+                    Some(last)
+                }
+                _ => {
+                    self.enter(run, resume_at);
+                    self.last.get(&(Arc::clone(topic), partition)).map(|last| last.offset)
+                }
+            };
+            if let Some(before) = before.filter(|before| offset <= *before) {
+                return Err(went_back(topic, partition, before, offset));
+            }
+            run = Some((topic, partition, offset));
+        }
+        self.enter(run, resume_at);
+        Ok(())
+    }
+
+    fn enter(&mut self, run: Option<(&Arc<str>, i32, i64)>, resume_at: &Offsets) {
+        let Some((topic, partition, offset)) = run else { return };
+        if let Some(last) = self.last.get_mut(&(Arc::clone(topic), partition)) {
+            last.offset = offset;
+            if !last.partitions.iter().eq(resume_at.keys()) {
+                last.partitions = resume_at.keys().cloned().collect();
+            }
+            return;
+        }
+        let last = Last { offset, partitions: resume_at.keys().cloned().collect() };
+        self.last.insert((Arc::clone(topic), partition), last);
     }
 
     /// All records of that batch are done. Settling twice, or settling what was forgotten, changes nothing.
@@ -104,8 +159,10 @@ impl Ledger {
         entries.all(|entry| entry.settled || self.held.contains(&entry.batch))
     }
 
-    /// Gives partitions up: what is settled of them from now on moves nothing (invariant 9).
+    /// Gives partitions up: what is settled of them from now on moves nothing (invariant 9). They may come again from an
+    /// earlier place.
     pub fn forget(&mut self, partitions: &[Partition]) {
+        self.last.retain(|_, last| !last.partitions.iter().any(|it| partitions.contains(it)));
         if planted(Bug::AcknowledgedAfterRevoke) {
             return;
         }
@@ -124,4 +181,13 @@ impl Ledger {
     pub fn is_quiet(&self) -> bool {
         self.open.len() == self.held.len()
     }
+}
+
+fn went_back(topic: &Arc<str>, partition: i32, before: i64, offset: i64) -> Error {
+    Error::fatal("the source went back inside a partition: its records would be written out of order")
+        .with("topic", topic)
+        .with("partition", partition)
+        .with("offset", offset)
+        .with("before", before)
+        .remedy("nothing behind this place was stored; please report it with the log")
 }

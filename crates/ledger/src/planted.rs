@@ -24,6 +24,11 @@ pub enum Bug {
     FirstShareSettles,
     /// A record that a transform drops takes its batch's receipt with it (invariant 3).
     DroppedRecordLeaksReceipt,
+    /// The source gives the records of a partition out of order. Harmless, because the ledger finds out and the pipeline
+    /// stops (invariants 1, 7): not in `ALL`.
+    SourceWentBack,
+    /// The same, and nobody finds out.
+    OrderNotChecked,
     /// The source is released before the offsets are stored (invariant 4).
     ReleasedBeforeStored,
     /// What was stored is not released again at the start (invariant 5).
@@ -54,7 +59,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 22] = [
+    pub const ALL: [Bug; 23] = [
         Bug::CommittedBeforeDurable,
         Bug::GapIgnored,
         Bug::RejectedForgotten,
@@ -64,6 +69,7 @@ impl Bug {
         Bug::LostReceiptSettles,
         Bug::FirstShareSettles,
         Bug::DroppedRecordLeaksReceipt,
+        Bug::OrderNotChecked,
         Bug::ReleasedBeforeStored,
         Bug::NotReleasedAtStart,
         Bug::LanesInTurn,

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 use std::collections::{BTreeMap, HashSet};
 
-use aqueduct_api::{BatchId, Offsets, Partition};
+use aqueduct_api::{BatchId, Offsets, Origin, Partition, Record, Records};
 use aqueduct_ledger::Ledger;
 
 /// Slow and obvious: every batch ever opened, in order, and whether it is settled. A partition may move to the
@@ -101,7 +101,7 @@ fn history(seed: u64, answers: &mut [u64; 3]) {
                 }
                 let offsets: Offsets =
                     resume_at.iter().map(|(p, at)| (p.as_str().into(), at.to_string().into())).collect();
-                ledger.open(BatchId(next), &offsets);
+                ledger.open(BatchId(next), &Records::default(), &offsets).unwrap();
                 model.batches.push((next, resume_at, false));
                 next += 1;
             }
@@ -158,4 +158,52 @@ fn moved_by_agrees(ledger: &Ledger, model: &Model, dice: &mut Dice, (seed, step)
         model.batches
     );
     moved.map_or(0, |moved| 1 + usize::from(!moved.is_empty()))
+}
+
+/// Offsets of one partition.
+fn records(partition: i32, offsets: &[i64]) -> Records {
+    let record = |offset: &i64| Record {
+        topic: "t".into(),
+        origin: Origin { partition, offset: *offset },
+        key: Default::default(),
+        value: Default::default(),
+        headers: Default::default(),
+        timestamp_us: None,
+    };
+    offsets.iter().map(record).collect()
+}
+
+fn resume(partitions: &[&str]) -> Offsets {
+    partitions.iter().map(|name| ((*name).into(), "1".into())).collect()
+}
+
+#[test]
+fn offsets_that_do_not_grow_are_refused() {
+    let mut ledger = Ledger::default();
+    let mut next = 0;
+    let mut open = |ledger: &mut Ledger, records: &Records, partitions: &[&str]| {
+        next += 1;
+        ledger.open(BatchId(next), records, &resume(partitions)).map_err(|error| error.to_string())
+    };
+    open(&mut ledger, &records(0, &[1, 2, 7]), &["t/0"]).unwrap();
+    open(&mut ledger, &records(1, &[3]), &["t/1"]).unwrap();
+    open(&mut ledger, &records(0, &[8]), &["t/0"]).unwrap();
+    let mixed = |a: Records, b: Records, c: Records| a.into_iter().chain(b).chain(c).collect::<Records>();
+    let both = mixed(records(0, &[9, 10]), records(1, &[4]), records(0, &[12]));
+    open(&mut ledger, &both, &["t/0", "t/1"]).unwrap();
+    for (partition, offsets) in [(0, &[12][..]), (0, &[11]), (0, &[13, 15, 14]), (0, &[13, 13]), (1, &[4])] {
+        let error = open(&mut ledger, &records(partition, offsets), &["t/0"]).unwrap_err();
+        assert!(error.contains("the source went back inside a partition"), "{offsets:?}: {error}");
+    }
+    let both = mixed(records(0, &[20]), records(1, &[20]), records(0, &[19]));
+    assert!(open(&mut ledger, &both, &["t/0", "t/1"]).is_err());
+    // What is given up may come again from an earlier place, and only that.
+    ledger.forget(&["t/1".into()]);
+    open(&mut ledger, &records(1, &[0]), &["t/1"]).unwrap();
+    let mut ledger = Ledger::default();
+    open(&mut ledger, &records(0, &[5]), &["t/0"]).unwrap();
+    open(&mut ledger, &records(1, &[5]), &["t/1"]).unwrap();
+    ledger.forget(&["t/1".into()]);
+    assert!(open(&mut ledger, &records(0, &[5]), &["t/0"]).is_err());
+    open(&mut ledger, &records(1, &[5]), &["t/1"]).unwrap();
 }

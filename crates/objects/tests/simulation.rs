@@ -177,14 +177,7 @@ impl World {
     }
 
     fn start(&mut self) -> Task {
-        let context = SinkContext {
-            pipeline: "p".into(),
-            task: 0,
-            lane: 0,
-            transactional: false,
-            condition: Condition::default(),
-            news: Default::default(),
-        };
+        let context = SinkContext::new("p");
         let slots = Arc::new(Semaphore::new(1 + self.rng.below(3) as usize));
         let store: Arc<dyn aqueduct_objects::Store> = self.store.clone();
         Task {

@@ -1,15 +1,15 @@
 //! One suite for every connector: what the contract asks of a source and of a sink, whatever stands behind it.
 //! Each connector's own tests call it against the real server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_api::catalog::Repeats;
-use aqueduct_api::{
-    Batch, BatchId, Durable, Headers, Offsets, Origin, Payload, Polled, Record, Sink, Source, Written,
-};
+use aqueduct_api::{Batch, BatchId, Durable, Offsets, Payload, Polled, Record, Sink, Source, Written};
 use async_trait::async_trait;
+
+use crate::awkward::Awkward;
 
 /// A sink under test, and the way to read what it holds.
 #[async_trait]
@@ -27,16 +27,21 @@ pub trait SinkUnderTest: Send + Sync {
     fn repeats(&self) -> Repeats;
 }
 
-/// Drives a sink through a life, a kill, and a life after it.
+/// Batches of one partition, and how many records the largest of them may have.
+const BATCHES: usize = 20;
+const BATCH_RECORDS_MAX: usize = 300;
+
+/// Drives a sink through a life, a kill, and a life after it, with records of all shapes.
 pub async fn sink(under_test: &dyn SinkUnderTest) {
     let topic = under_test.topic();
+    let batch = |id| batch(&topic, id);
     flush_of_nothing(under_test).await;
 
     // A first life: batches of two partitions in turn; every batch is reported exactly once.
     let mut sink = under_test.open().await;
     let mut open = Vec::new();
     for id in 0..20 {
-        let batch = batch(&topic, id, 10);
+        let batch = batch(id);
         open.push(batch.id);
         reported(write(sink.as_mut(), &batch).await, &mut open);
     }
@@ -53,7 +58,7 @@ pub async fn sink(under_test: &dyn SinkUnderTest) {
     // A second life is killed before it flushes: batches 20 to 29 are in doubt.
     let mut sink = under_test.open().await;
     for id in 20..30 {
-        write(sink.as_mut(), &batch(&topic, id, 10)).await;
+        write(sink.as_mut(), &batch(id)).await;
     }
     drop(sink);
 
@@ -61,7 +66,7 @@ pub async fn sink(under_test: &dyn SinkUnderTest) {
     let mut sink = under_test.open().await;
     let mut open = Vec::new();
     for id in 20..40 {
-        let batch = batch(&topic, id, 10);
+        let batch = batch(id);
         open.push(batch.id);
         reported(write(sink.as_mut(), &batch).await, &mut open);
     }
@@ -103,38 +108,65 @@ fn reported(written: Written, open: &mut Vec<BatchId>) {
     }
 }
 
-/// Batch `id` holds the next `records` records of partition `id % 2`.
-fn batch(topic: &str, id: u64, records: u64) -> Arc<Batch> {
-    let partition = (id % 2) as i32;
-    let first = id / 2 * records;
-    let records = (first..first + records).map(|offset| Record {
-        topic: topic.into(),
-        origin: Origin { partition, offset: offset as i64 },
-        key: format!("key-{partition}").into(),
-        value: format!("{{\"partition\":{partition},\"offset\":{offset}}}").into(),
-        headers: Headers::default(),
-        timestamp_us: Some(1_700_000_000_000_000 + offset as i64 * 1_000),
-    });
+/// Values of sizes up to 400 KB, in a sink that may see them as text: a bucket writes JSON lines of them.
+fn awkward() -> Awkward {
+    Awkward::json(3, 400_000)
+}
+
+/// Batch `id` is the next of partition `id % 2`: of one record, of some, or of hundreds, with holes between.
+fn batch(topic: &str, id: u64) -> Arc<Batch> {
+    let (partition, awkward) = ((id % 2) as i32, awkward());
+    let offsets = offsets(partition);
+    let offsets = offsets.get(id as usize / 2).map_or(&[][..], Vec::as_slice);
+    let records = offsets.iter().map(|offset| awkward.record(topic, partition, *offset));
     Batch::new(BatchId(id), records.collect(), None)
 }
 
+/// The offsets of each batch of a partition.
+fn offsets(partition: i32) -> Vec<Vec<i64>> {
+    let awkward = awkward();
+    let mut all = awkward.offsets(partition, BATCHES * BATCH_RECORDS_MAX).into_iter();
+    let mut batches = Vec::new();
+    for index in 0..BATCHES {
+        let count = awkward.batch_records(partition, index as i64).min(BATCH_RECORDS_MAX);
+        batches.push(all.by_ref().take(count).collect());
+    }
+    batches
+}
+
 /// All records of the first `batches` batches stand there, each at most `copies` times, first copies in order.
-fn check(stored: &BTreeMap<i32, Vec<String>>, batches: u64, copies: usize) {
+fn check(stored: &BTreeMap<i32, Vec<String>>, batches: usize, copies: usize) {
     for partition in 0..2 {
         let found = stored.get(&partition).map_or(&[][..], Vec::as_slice);
-        let expected: Vec<String> = (0..batches / 2 * 10)
-            .map(|offset| format!("{{\"partition\":{partition},\"offset\":{offset}}}"))
+        let expected: Vec<String> = offsets(partition)[..batches / 2]
+            .iter()
+            .flatten()
+            .map(|offset| awkward().record("", partition, *offset).value)
+            .map(|value| String::from_utf8_lossy(value.bytes().map_or(&[], |bytes| bytes)).into_owned())
             .collect();
+        let mut counts: HashMap<&String, usize> = HashMap::new();
         let mut first_copies: Vec<&String> = Vec::new();
         for value in found {
-            if !first_copies.contains(&value) {
+            let count = counts.entry(value).or_default();
+            *count += 1;
+            if *count == 1 {
                 first_copies.push(value);
             }
-            let count = found.iter().filter(|other| *other == value).count();
-            assert!(count <= copies, "{value} stands there {count} times");
+            assert!(*count <= copies, "{} stands there {count} times", start(value));
         }
-        assert_eq!(first_copies, expected.iter().collect::<Vec<_>>(), "partition {partition}");
+        let starts = |values: &mut dyn Iterator<Item = &String>| values.map(start).collect::<Vec<_>>();
+        assert_eq!(
+            starts(&mut first_copies.iter().copied()),
+            starts(&mut expected.iter()),
+            "partition {partition}"
+        );
+        assert!(first_copies.into_iter().eq(&expected), "values of partition {partition} have changed");
     }
+}
+
+/// Enough of a value to know it by.
+fn start(value: &String) -> String {
+    value.chars().take(40).collect()
 }
 
 /// A source under test, over a place that holds a fixed number of records in one or more partitions.

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aqueduct_api::{
-    Batch, BatchId, Durable, Error, Headers, Needs, OffsetStore, Offsets, Onward, Origin, Ownership,
-    Partition, Payload, Polled, Proof, Record, Rejected, Result, Sink, Source, Transform, Written,
+    Batch, BatchId, Durable, Error, Needs, OffsetStore, Offsets, Onward, Ownership, Partition, Payload,
+    Polled, Proof, Record, Rejected, Result, Sink, Source, Transform, Written,
 };
+use aqueduct_ledger::planted::{Bug, planted};
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
+use crate::awkward::Awkward;
 use crate::world::{Fate, World, fate, index_of, key, numbers};
 
 /// Gives the records of the world; owns partitions, loses them, gets them back.
@@ -137,16 +139,22 @@ impl WorldSource {
         let mut resume_at = Offsets::new();
         for _ in 0..=u64::from(state.dice.percent(20)) {
             let index = unread[state.dice.roll(unread.len() as u64) as usize];
-            for _ in 0..=state.dice.roll(5) {
+            let count = if state.dice.percent(10) { 60 } else { state.dice.roll(5) };
+            for _ in 0..=count {
                 let offset = state.partitions[index].given;
                 if offset == state.manners.records {
                     break;
                 }
-                records.push(record(index, offset));
                 state.partitions[index].given += 1;
+                if fate(index, offset) != Fate::Hole {
+                    records.push(record(index, offset));
+                }
             }
             let partition = &state.partitions[index];
             resume_at.insert(partition.name.as_str().into(), partition.given.to_string().into());
+        }
+        if planted(Bug::SourceWentBack) || planted(Bug::OrderNotChecked) {
+            records.rotate_left(usize::from(!records.is_empty()));
         }
         Ok(Polled::Batch { records: records.into(), resume_at })
     }
@@ -210,15 +218,14 @@ impl Ownership for WorldOwnership {
     }
 }
 
+/// Of all shapes, but for the key: which records are of one key is what the world checks the order by.
 fn record(index: usize, offset: u64) -> Record {
-    Record {
-        topic: "topic".into(),
-        origin: Origin { partition: index as i32, offset: offset as i64 },
-        key: key(index, offset).to_string().into(),
-        value: Payload::Absent,
-        headers: Headers::default(),
-        timestamp_us: None,
-    }
+    let key = match key(index, offset) {
+        key if key % 3 == 0 => Payload::Absent,
+        key if key % 3 == 1 => Payload::Raw(key.to_string().into()),
+        key => Payload::Raw(vec![0xff, key as u8].into()),
+    };
+    Record { key, ..Awkward::bytes(7, 3_000).record("topic", index as i32, offset as i64) }
 }
 
 pub(crate) fn coordinates(record: &Record) -> (usize, u64) {
@@ -238,7 +245,7 @@ impl Transform for WorldTransform {
         match fate(index, offset) {
             Fate::Dropped => Ok(Onward::No),
             Fate::BadTransform => Err(Error::bad_record("refused by the transform")),
-            Fate::Passes | Fate::Rejected => Ok(Onward::Yes),
+            Fate::Passes | Fate::Rejected | Fate::Hole => Ok(Onward::Yes),
         }
     }
 }

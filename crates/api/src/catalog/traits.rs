@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::condition::Condition;
+use crate::incarnation::Incarnations;
 use crate::offsets::Offsets;
 
 /// What a source is told when it is opened.
@@ -33,6 +34,28 @@ pub struct SourceContext {
     pub typed: bool,
     /// Where to say that it is waiting: for a broker, a table, a file.
     pub condition: Condition,
+    /// Where to say what the positions of a partition belong to, before its first record is given.
+    pub incarnations: Incarnations,
+}
+
+impl SourceContext {
+    /// The only task of a pipeline of that name, from the beginning, with bounds of the size that pipelines have.
+    pub fn new(pipeline: impl Into<Arc<str>>) -> Self {
+        Self {
+            pipeline: pipeline.into(),
+            task: 0,
+            tasks: 1,
+            has_store: false,
+            kept_by_sink: false,
+            resume: Offsets::new(),
+            batch_records_max: 2_000,
+            batch_bytes_max: 1 << 20,
+            drain_timeout: Duration::from_secs(20),
+            typed: false,
+            condition: Condition::default(),
+            incarnations: Incarnations::default(),
+        }
+    }
 }
 
 /// What a sink is told when it is opened.
@@ -51,6 +74,23 @@ pub struct SinkContext {
     /// To be notified when there is something to report: the sink is asked with its next `tick`, which comes at once then.
     /// The budget of the task may be waiting for it.
     pub news: Arc<Notify>,
+    /// What the source vouches for, of the partitions whose records the sink is given.
+    pub incarnations: Incarnations,
+}
+
+impl SinkContext {
+    /// The only lane of the only task of a pipeline of that name.
+    pub fn new(pipeline: impl Into<Arc<str>>) -> Self {
+        Self {
+            pipeline: pipeline.into(),
+            task: 0,
+            lane: 0,
+            transactional: false,
+            condition: Condition::default(),
+            news: Arc::default(),
+            incarnations: Incarnations::default(),
+        }
+    }
 }
 
 /// What a probe is told.

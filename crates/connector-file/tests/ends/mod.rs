@@ -23,17 +23,11 @@ pub(crate) async fn source_of(
     batch_records_max: usize,
 ) -> Result<Box<dyn Source>> {
     let context = SourceContext {
-        pipeline: "p".into(),
-        task: 0,
-        tasks: 1,
         has_store: true,
-        kept_by_sink: false,
         resume,
         batch_records_max,
-        batch_bytes_max: 1 << 20,
         drain_timeout: Duration::from_secs(1),
-        typed: false,
-        condition: Condition::default(),
+        ..SourceContext::new("p")
     };
     let catalog = Catalog::default().source::<Lines>();
     catalog.sources["file"].configure(config).unwrap_or_else(|p| panic!("{p:?}")).open(context).await
@@ -41,14 +35,7 @@ pub(crate) async fn source_of(
 
 pub(crate) async fn sink(path: &Path, pipeline: &str) -> Result<Box<dyn Sink>> {
     let config = serde_json::json!({ "path": path });
-    let context = SinkContext {
-        pipeline: pipeline.into(),
-        task: 0,
-        lane: 0,
-        transactional: false,
-        condition: Condition::default(),
-        news: Default::default(),
-    };
+    let context = SinkContext::new(pipeline);
     let catalog = Catalog::default().sink::<Lines>();
     catalog.sinks["file"].configure(config).unwrap_or_else(|p| panic!("{p:?}")).open(context).await
 }

@@ -29,10 +29,14 @@ impl Pile {
         }
     }
 
-    /// Whether the record belongs here and still fits.
-    pub(crate) fn takes(&self, message: Message<'_>, bounds: Bounds) -> bool {
+    /// Whether the record is of the same partition.
+    pub(crate) fn is_of(&self, message: Message<'_>) -> bool {
         self.id == (message.topic_id(), message.partition())
-            && self.packer.len() < bounds.records_max
+    }
+
+    /// Whether the record still fits.
+    pub(crate) fn has_room(&self, message: Message<'_>, bounds: Bounds) -> bool {
+        self.packer.len() < bounds.records_max
             && self.packer.payload_bytes() + message.payload_bytes() <= bounds.bytes_max
     }
 

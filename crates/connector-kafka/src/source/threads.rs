@@ -326,7 +326,10 @@ fn take(
                 read_error(queue.consumer().context(), handoff, message, code, &says);
                 continue;
             }
-            match piles.iter_mut().rev().find(|pile| pile.takes(message, bounds)) {
+            // Only the newest batch of its partition: one before it may have room still, and would give the record out
+            // ahead of those between (invariant 7).
+            let newest = piles.iter_mut().rev().find(|pile| pile.is_of(message));
+            match newest.filter(|pile| pile.has_room(message, bounds)) {
                 Some(pile) => pile.add(message),
                 None => {
                     let mut pile = Pile::new(message, records, bytes);

@@ -195,17 +195,11 @@ pub async fn open_source_kept(
     let configured = Catalog::default().source::<Topics>().sources["kafka"].configure(config).unwrap();
     let condition = Condition::default();
     let context = SourceContext {
-        pipeline: pipeline.into(),
-        task: 0,
-        tasks: 1,
-        has_store: false,
         kept_by_sink,
-        resume: Offsets::new(),
         batch_records_max,
-        batch_bytes_max: 1 << 20,
         drain_timeout: DRAIN,
-        typed: false,
         condition: condition.clone(),
+        ..SourceContext::new(pipeline)
     };
     Reader { source: configured.open(context).await.unwrap(), condition }
 }
@@ -298,14 +292,7 @@ pub async fn open_sink_of(brokers: &str, pipeline: &str, config: Value, transact
     let config = with(json!({ "connection": { "brokers": brokers } }), config);
     let configured = Catalog::default().sink::<Topics>().sinks["kafka"].configure(config).unwrap();
     let condition = Condition::default();
-    let context = SinkContext {
-        pipeline: pipeline.into(),
-        task: 0,
-        lane: 0,
-        transactional,
-        condition: condition.clone(),
-        news: Default::default(),
-    };
+    let context = SinkContext { transactional, condition: condition.clone(), ..SinkContext::new(pipeline) };
     let sink = configured.open(context).await.unwrap();
     Writer { sink, condition, next: 0, open: Vec::new(), rejected: Vec::new() }
 }

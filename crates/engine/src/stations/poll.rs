@@ -105,7 +105,10 @@ impl Poll {
 
     async fn pass_on(&mut self, batch: BatchId, records: Records, resume_at: &Offsets) -> Result<()> {
         let sent_first = planted(Bug::SentBeforeOpened);
-        let receipt = if sent_first { self.book.receipt(batch) } else { self.book.open(batch, resume_at) };
+        let receipt = match sent_first {
+            true => self.book.receipt(batch),
+            false => self.book.open(batch, &records, resume_at)?,
+        };
         if records.is_empty() {
             return self.send(Read::Passed { receipt }).await;
         }
@@ -115,7 +118,7 @@ impl Poll {
         self.send(Read::Batch { records, receipt, permit }).await?;
         if sent_first {
             tokio::task::yield_now().await;
-            self.book.ledger().open(batch, resume_at);
+            self.book.ledger().open(batch, &Records::default(), resume_at)?;
         }
         Ok(())
     }

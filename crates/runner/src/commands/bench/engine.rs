@@ -35,17 +35,10 @@ pub(super) fn generate_discard(records: u64, catalog: &Catalog) -> Result<(), St
 async fn poll_alone(pipeline: &Pipeline) -> aqueduct_api::Result<Measured> {
     let limits = Limits::default();
     let context = SourceContext {
-        pipeline: Arc::clone(&pipeline.name),
-        task: 0,
-        tasks: 1,
-        has_store: false,
-        kept_by_sink: false,
-        resume: Default::default(),
         batch_records_max: limits.batch_records_max,
         batch_bytes_max: limits.batch_bytes_max,
         drain_timeout: limits.drain_timeout,
-        typed: false,
-        condition: Condition::default(),
+        ..SourceContext::new(Arc::clone(&pipeline.name))
     };
     let mut source = pipeline.source.connector.configured.open(context).await?;
     let (begin, mut count) = (Begin::now(), 0);
