@@ -191,7 +191,7 @@ impl Place {
 /// Whether a request is refused for what it asks, so that asking again is no use: for want of a feature of the server
 /// (501, 405), or for an option of the pipeline file.
 fn is_permanent(status: u16, code: &str) -> bool {
-    const OPTIONS: [&str; 8] = [
+    const OPTIONS: [&str; 11] = [
         "InvalidArgument",
         "InvalidRequest",
         "InvalidStorageClass",
@@ -200,8 +200,11 @@ fn is_permanent(status: u16, code: &str) -> bool {
         "KeyTooLongError",
         "EntityTooLarge",
         "NotImplemented",
+        "KMS.NotFoundException",
+        "KMS.DisabledException",
+        "KMS.InvalidKeyUsageException",
     ];
-    matches!(status, 405 | 501) || OPTIONS.contains(&code) || code.starts_with("KMS.")
+    matches!(status, 405 | 501) || OPTIONS.contains(&code)
 }
 
 /// The cause that says most: the last one.

@@ -23,7 +23,8 @@ pub struct Config {
     /// The bucket, and how to reach it; the name of a shared connection will do.
     pub connection: Connection,
     /// The name of each object, as in `{topic}/{partition}-{start_offset}`; names topic, partition and start
-    /// offset, so that each object has its own.
+    /// offset, so that each object has its own. The suffix of the format is added unless it ends in a known one, as
+    /// `.json` or `.gz`.
     pub path: Template,
     /// How records are written: `lines` or `json_lines`, with `compression` and `level`.
     pub format: Format,
