@@ -91,7 +91,7 @@ impl Adopted {
             let content = read_back(store, &self.name, compression, bytes).await?;
             if content.is_none_or(|content| content.bytes != bytes || content.digest != self.met.hex()) {
                 let met = self.met_records;
-                let why = format!("its first {met} records differ from those that came again");
+                let why = format!("it does not begin with the {met} records that came again");
                 return Err(self.other_records(&why));
             }
             self.compared_bytes = bytes;
