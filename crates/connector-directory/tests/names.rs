@@ -297,8 +297,8 @@ async fn open_files_keep_within_their_memory() {
     }
     sink.flush().await.unwrap();
     println!("{most} KiB more, {} files", scratch.names().len());
-    // Each with a compressor of its own would be 400 MB.
-    assert!(most < 40_000, "{most} KiB");
+    // Were the compressors not counted, it would be 23 MB; and 400 MB, had each one of the usual size.
+    assert!(most < 16_000, "{most} KiB");
     let mut lines = 0;
     for bytes in scratch.files().values() {
         lines += zstd::decode_all(&bytes[..]).unwrap().iter().filter(|byte| **byte == b'\n').count();

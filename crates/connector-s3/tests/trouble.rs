@@ -32,6 +32,7 @@ async fn waits_for_a_server_that_is_away_at_the_start() {
             Some(reason) => break reason,
             None => tokio::time::sleep(Duration::from_millis(5)).await,
         }
+        assert!(!opening.is_finished(), "it does not wait");
     };
     let says = format!(
         "{endpoint} cannot be reached: Connection refused (os error 111); it is tried again by itself; check that it \
