@@ -108,16 +108,16 @@ impl Write for Counter {
 }
 
 enum Decoder {
-    None(Counter),
-    Gzip(MultiGzDecoder<Counter>),
+    None(Box<Counter>),
+    Gzip(Box<MultiGzDecoder<Counter>>),
     Zstd(Box<zstd::stream::write::Decoder<'static, Counter>>),
 }
 
 impl Decoder {
     fn new(compression: Compression, counter: Counter) -> io::Result<Self> {
         Ok(match compression {
-            Compression::None => Decoder::None(counter),
-            Compression::Gzip => Decoder::Gzip(MultiGzDecoder::new(counter)),
+            Compression::None => Decoder::None(Box::new(counter)),
+            Compression::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(counter))),
             Compression::Zstd => Decoder::Zstd(Box::new(zstd::stream::write::Decoder::new(counter)?)),
         })
     }
