@@ -49,7 +49,7 @@ async fn open(path: &Path, format: &str, rows: Option<Rows>, resume: Offsets) ->
 
 /// The file gives these, and the rest of them from each place that it names.
 async fn gives(name: &str, format: &str, rows: Option<Rows>, bytes: &[u8], expected: &[(i64, &[u8])]) {
-    let path = folder("manners").join(name);
+    let path = folder(name).join(name);
     fs::write(&path, bytes).unwrap();
     let mut source = open(&path, format, rows.clone(), Offsets::new()).await.unwrap();
     let (all, places) = read(&mut *source).await.unwrap();
