@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use crate::config::SourceConfig;
-use crate::place::Trail;
-use crate::{STANDARD, blocking};
+use crate::place::{Place, Trail};
+use crate::{STANDARD, blocking, renamed};
 
 /// So much is read at a time.
 const READ_BYTES: usize = 256 * 1024;
@@ -154,6 +155,25 @@ impl Input {
             Self::File { file, .. } => Some(file),
             Self::Stream(_) => None,
         }
+    }
+
+    /// Turns to the file that was read up to there, where one is followed that got another name since; the one that has its
+    /// name now comes behind it.
+    pub(crate) async fn renamed(
+        &mut self,
+        config: &SourceConfig,
+        place: &Place,
+    ) -> Result<Option<Arc<File>>> {
+        let Self::File { file, following: Some(following) } = self else { return Ok(None) };
+        let (path, place) = (PathBuf::from(&config.path), place.clone());
+        let failed =
+            |error| Error::transient("cannot look for the file that was read before").caused_by(error);
+        let found = blocking(move || renamed::find(&path, &place).map_err(failed)).await?;
+        let Some((renamed, found)) = found else { return Ok(None) };
+        info!(path = config.path, renamed = %renamed.display(), "the file was renamed: it is read to its end first");
+        *following = Following::of(config.path.clone(), &found).map_err(failed)?;
+        *file = Arc::new(found);
+        Ok(Some(Arc::clone(file)))
     }
 
     /// At the end of the file: whether it is the end for good, because another one has its name by now.

@@ -7,6 +7,7 @@ mod cut;
 mod gathered;
 mod input;
 mod place;
+mod renamed;
 mod sink;
 mod source;
 

@@ -1,5 +1,6 @@
 //! The source `file`: cuts a file into records, in batches, and resumes at the byte where it stopped.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -160,19 +161,13 @@ impl FileSource {
             self.place.lines_before = place.offset().unsigned_abs();
             return Ok(());
         };
-        let byte = place.byte;
-        let trail = blocking(move || {
-            let length = file.metadata().map(|about| about.len());
-            Ok(length
-                .and_then(|length| if length < byte { Ok(None) } else { Trail::of(&file, byte).map(Some) }))
-        });
-        let trail = trail.await?.map_err(|error| {
-            Error::transient("cannot read the file").with("path", &self.config.path).caused_by(error)
-        })?;
-        let trail = trail.ok_or_else(|| self.another_file(byte, "it is shorter than what was read of it"))?;
-        if place.fingerprint.is_some() && trail.fingerprint() != place.fingerprint {
-            return Err(self.another_file(byte, "what was read of it is not in it"));
-        }
+        let trail = match leads_to(&file, &place).await {
+            Ok(trail) => trail,
+            Err(error) => match self.input.renamed(&self.config, &place).await? {
+                Some(file) => leads_to(&file, &place).await?,
+                None => return Err(error.with("path", &self.config.path)),
+            },
+        };
         // The names of its fields stand at the beginning.
         while self.rows.as_ref().is_some_and(|rows| rows.first.is_some()) && !self.begin()? && !self.ended {
             self.ended = self.read(Duration::MAX).await? == Some(0);
@@ -183,16 +178,6 @@ impl FileSource {
         (self.begun, self.ended) = (true, false);
         (self.seen, self.passed, self.place) = (trail.clone(), trail, place);
         Ok(())
-    }
-
-    fn another_file(&self, read: u64, why: &str) -> Error {
-        Error::config(format!("this is not the file that was read before: {why}"))
-            .with("path", &self.config.path)
-            .with("read", read)
-            .remedy(
-                "put that file back until it is read to its end, or begin this one at its beginning with \
-                 `aqueduct offsets set PIPELINE --to 0@0 --apply`",
-            )
     }
 
     /// Adds what comes next, and says how much; nothing is the end, for now.
@@ -391,6 +376,27 @@ impl FileSource {
     fn at(&self, error: Error) -> Error {
         error.with("file", format!("{}:{}", self.config.path, self.place.line + 1))
     }
+}
+
+/// What leads to a place in the file that it was stored for.
+async fn leads_to(file: &Arc<File>, place: &Place) -> Result<Trail> {
+    let (file, byte) = (Arc::clone(file), place.byte);
+    let trail = blocking(move || {
+        let length = file.metadata().map(|about| about.len());
+        let trail = length.and_then(|length| (length >= byte).then(|| Trail::of(&file, byte)).transpose());
+        trail.map_err(|error| Error::transient("cannot read the file").caused_by(error))
+    });
+    let why = match trail.await? {
+        Some(trail) if place.fingerprint.is_none() || trail.fingerprint() == place.fingerprint => {
+            return Ok(trail);
+        }
+        Some(_) => "what was read of it is not in it",
+        None => "it is shorter than what was read of it",
+    };
+    let remedy = "put that file back until it is read to its end, or begin this one at its beginning with \
+                  `aqueduct offsets set PIPELINE --to 0@0 --apply`";
+    let says = format!("this is not the file that was read before: {why}");
+    Err(Error::config(says).with("read", byte).remedy(remedy))
 }
 
 /// What a file begins with.

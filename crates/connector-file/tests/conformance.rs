@@ -70,8 +70,8 @@ async fn the_sink_keeps_the_contract() {
 /// Records of all shapes as each format has them, those beyond the bytes of a batch too.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_source_keeps_the_contract() {
-    let awkward = Awkward::bytes(11, 3_000_000);
-    let all = || awkward.offsets(2, 400).into_iter().map(|offset| awkward.record("orders", 2, offset));
+    let awkward = Awkward::bytes(11, 1_500_000);
+    let all = || awkward.offsets(2, 200).into_iter().map(|offset| awkward.record("orders", 2, offset));
     let quoted = |bytes: &[u8]| {
         let cell = String::from_utf8_lossy(bytes).replace('"', "\"\"");
         format!("\"{cell}\",\n").into_bytes()
@@ -90,6 +90,6 @@ async fn the_source_keeps_the_contract() {
         }
         std::fs::write(&path, &bytes).expect("a file");
         let rows = (format == "csv").then_some(Rows { separator: ',', cells: Some(2), first: None });
-        conformance::source(&Read { path, format, rows, count: 400 }).await;
+        conformance::source(&Read { path, format, rows, count: 200 }).await;
     }
 }

@@ -152,3 +152,26 @@ async fn the_place_moves_to_the_new_file_before_it_has_given_anything() {
     let mut again = open(&path, true, place).await.unwrap();
     assert_eq!(read(&mut *again, 1).await.unwrap().0, [(10, "no end yet".to_owned())]);
 }
+
+#[tokio::test]
+async fn a_file_that_was_renamed_between_two_runs_is_found_where_it_is_the_only_one() {
+    let path = folder("found").join("in.txt");
+    fs::write(&path, lines(0, 100)).unwrap();
+    fs::write(path.with_extension("txt.2"), "older\n").unwrap();
+    let (_, place) = read(&mut *open(&path, true, Offsets::new()).await.unwrap(), 100).await.unwrap();
+    append(&path, &lines(100, 110));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let old = rotate(&path, 1);
+    fs::write(&path, lines(110, 120)).unwrap();
+    // Who reads to the end does not look for more.
+    assert!(open(&path, false, place.clone()).await.is_err());
+    let mut again = open(&path, true, place.clone()).await.unwrap();
+    assert_eq!(read(&mut *again, 20).await.unwrap().0, expected(&lines(100, 120), 100));
+    // One that came between would be left out; of two copies nobody knows which one is meant.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    fs::write(path.with_extension("txt.between"), "between\n").unwrap();
+    assert!(open(&path, true, place.clone()).await.is_err());
+    fs::remove_file(path.with_extension("txt.between")).unwrap();
+    fs::copy(&old, path.with_extension("txt.copy")).unwrap();
+    assert!(open(&path, true, place.clone()).await.is_err());
+}
