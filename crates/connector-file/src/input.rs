@@ -210,6 +210,7 @@ impl Following {
         tokio::spawn(async move {
             loop {
                 tokio::select! {
+                    biased;
                     () = give.closed() => return,
                     () = sleep(FOLLOW_EVERY) => {}
                 }

@@ -229,3 +229,26 @@ async fn a_line_end_that_comes_late_is_no_line() {
         assert_eq!(rest, [(2, b"c".to_vec())], "{end:?}");
     }
 }
+
+#[tokio::test]
+async fn a_pipe_is_read_once() {
+    let path = folder("pipe").join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let writer = path.clone();
+    let writing = std::thread::spawn(move || {
+        let mut pipe = OpenOptions::new().write(true).open(writer).unwrap();
+        for piece in ["\u{feff}fir", "st\r\n\nlast"] {
+            pipe.write_all(piece.as_bytes()).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    // What an earlier process left says nothing of what comes now, but for the numbers.
+    let at = Offsets::from([(path.to_str().unwrap().into(), "999@7#0000000000000000".into())]);
+    let mut source = open(&path, "lines", None, at).await.unwrap();
+    let (all, places) = read(&mut *source).await.unwrap();
+    writing.join().unwrap();
+    assert_eq!(all, [(7, b"first".to_vec()), (8, b"".to_vec()), (9, b"last".to_vec())]);
+    let error = open(&path, "lines", None, places[0].0.clone()).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.says().ends_with("was read already and cannot be read again"), "{error}");
+}

@@ -121,7 +121,12 @@ async fn a_followed_file_that_is_renamed_is_read_to_its_end_before_the_next_one(
     tokio::time::sleep(Duration::from_millis(300)).await;
     append(&old, "line 110");
     all.extend(read(&mut *source, 10).await.unwrap().0);
-    append(&path, &lines(111, 120));
+    append(&path, &lines(112, 120));
+    // The new one has something in it, and the old one was not quiet for long enough.
+    for _ in 0..8 {
+        assert!(matches!(source.poll(Duration::from_millis(50)).await.unwrap(), Polled::Idle));
+    }
+    append(&old, "\nline 111");
     all.extend(read(&mut *source, 10).await.unwrap().0);
     assert_eq!(all, expected(&lines(0, 120), 0), "the numbers of the lines go on");
     // The next two come and go while nobody polls.
