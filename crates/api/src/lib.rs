@@ -29,7 +29,9 @@ pub use condition::Condition;
 pub use error::{Error, ErrorKind, Result};
 pub use fault::Fault;
 pub use finding::{Finding, Verdict};
-pub use format::{Decoder, Encoded, Encoder, FormatContext, FormatTraits, Part, Piece, Side, Translator};
+pub use format::{
+    Decoder, Encoded, Encoder, FirstRow, FormatContext, FormatTraits, Part, Piece, Rows, Side, Translator,
+};
 pub use incarnation::Incarnations;
 pub use offsets::{OffsetStore, Offsets, Partition, Position};
 pub use placement::{Placement, Standing, Target};

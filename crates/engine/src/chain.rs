@@ -103,14 +103,20 @@ impl Chain {
 
     /// Sends records through, in order. Waits while a registry does not answer; an error is one that the pipeline ends
     /// with.
-    pub async fn apply(&mut self, records: Records) -> Result<Passed> {
-        if self.parts.is_empty() && self.headers.is_none() && self.transforms.is_empty() {
+    pub async fn apply(&mut self, mut records: Records) -> Result<Passed> {
+        let mut refused = records.take_refused().into_iter().peekable();
+        let untouched = self.parts.is_empty() && self.headers.is_none() && self.transforms.is_empty();
+        if untouched && refused.peek().is_none() {
             return Ok(Passed { kept: records, ..Passed::default() });
         }
         let mut passing = Passing::default();
         passing.kept.reserve(records.len());
         passing.out.reserve(self.out_bytes);
         for (index, mut record) in records.each().enumerate() {
+            if let Some((_, error)) = refused.next_if(|(at, _)| *at == index) {
+                passing.bad.push(Bad { record, stage: Stage::Read, error });
+                continue;
+            }
             match self.pass(&mut record, &mut passing) {
                 Ok(Onward::Yes) => passing.kept.push(record),
                 Ok(Onward::No) => passing.dropped += 1,

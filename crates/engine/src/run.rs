@@ -110,6 +110,7 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
         batch_bytes_max: limits.batch_bytes_max,
         drain_timeout: limits.drain_timeout,
         typed: matches!(value.read, Read::Given),
+        rows: pipeline.source.formats.value.as_ref().and_then(|format| format.configured.rows()),
         condition: source_condition.clone(),
         incarnations: Incarnations::default(),
     };
@@ -264,7 +265,9 @@ pub async fn run_task(
     let stations = async {
         let writes = try_join_all(writes.into_iter().map(|lane| Box::pin(lane.run())));
         let (poll, process) = (Box::pin(poll.run()), Box::pin(process.run()));
-        tokio::try_join!(biased; poll, process, writes, Box::pin(commit.run())).map(|_| ())
+        let ended = tokio::try_join!(biased; poll, process, writes, Box::pin(commit.run()));
+        // All that stood before a record that stops the pipeline is delivered and committed by now.
+        ended.and_then(|(_, refused, ..)| refused.map_or(Ok(()), Err))
     };
     within_deadline(stations, stop.clone(), limits.stop_timeout).await
 }

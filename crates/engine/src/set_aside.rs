@@ -30,6 +30,8 @@ pub struct Bad {
 /// The stations that refuse records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// The source could not make a record of what it read.
+    Read,
     /// The bytes are not of the format that the pipeline names.
     Decode,
     /// The value cannot be written in the sink's format.
@@ -43,6 +45,7 @@ pub enum Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Stage::Read => "read",
             Stage::Decode => "decode",
             Stage::Encode => "encode",
             Stage::Transform => "transform",

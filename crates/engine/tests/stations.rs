@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aqueduct_api::{
     Batch, Condition, Error, ErrorKind, Headers, Needs, Offsets, Onward, Origin, Payload, Polled, Record,
-    Result, Sink, Source, Transform, Written,
+    Records, Result, Sink, Source, Transform, Written,
 };
 use aqueduct_engine::chain::Chain;
 use aqueduct_engine::{Ends, Limits, Policy, Setting, Status, Stopper, open_source, run_task};
@@ -59,6 +59,8 @@ fn record(offset: i64) -> Record {
 struct Collects {
     got: Arc<Mutex<Vec<Record>>>,
     stuck: bool,
+    /// Nothing is durable before it is told to be.
+    lazy: bool,
 }
 
 #[async_trait]
@@ -68,7 +70,7 @@ impl Sink for Collects {
             return Err(Error::transient("the sink does not answer"));
         }
         self.got.lock().unwrap().extend(batch.records.iter().cloned());
-        Ok(Written::all())
+        Ok(if self.lazy { Written::nothing() } else { Written::all() })
     }
 
     async fn flush(&mut self) -> Result<Written> {
@@ -149,6 +151,36 @@ async fn stop_after_bounds_what_is_skipped() {
     assert!(error.to_string().starts_with("more than 7 bad records in 1m"), "{error}");
     let limit = StopAfter { records: 8, window: Duration::from_secs(60) };
     run(Policy::Skip, Some(limit), Collects::default(), true).await.ended.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stands_before_a_record_that_stops_the_pipeline_is_delivered_first() {
+    let limit = StopAfter { records: 7, window: Duration::from_secs(60) };
+    for lazy in [false, true] {
+        for ends in [false, true] {
+            let run = run(Policy::Skip, Some(limit), Collects { lazy, ..Collects::default() }, ends).await;
+            assert_eq!(run.ended.unwrap_err().kind(), ErrorKind::BadRecord);
+            // The eighth bad record is in the fourth batch.
+            assert_eq!(run.got.iter().map(|it| it.origin.offset).max(), Some(28));
+            assert_eq!(run.released.last().unwrap(), "30", "and it is not delivered again");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_source_cannot_read_is_set_aside_as_any_bad_record() {
+    let batch = || {
+        let records = (0..3).map(record).collect::<Vec<_>>();
+        Records::from(records).with_refused(vec![(1, Error::bad_record("it is no record"))])
+    };
+    let passed = Chain::default().apply(batch()).await.unwrap();
+    assert_eq!(passed.kept.iter().map(|it| it.origin.offset).collect::<Vec<_>>(), [0, 2]);
+    let [bad] = &passed.bad[..] else { panic!("{:?}", passed.bad) };
+    assert_eq!((&bad.record, bad.stage.to_string().as_str()), (&record(1), "read"));
+    assert_eq!(bad.error.says(), "it is no record");
+    // Nobody else looks at it first.
+    let passed = Chain::of(vec![Box::new(EveryFifth)]).apply(batch()).await.unwrap();
+    assert_eq!((passed.kept.len(), passed.bad.len()), (2, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use super::kinds::{
 use super::{ProbeContext, SinkContext, SinkTraits, SourceContext, SourceTraits};
 use crate::error::Result;
 use crate::finding::Finding;
-use crate::format::{Decoder, Encoder, FormatContext, FormatTraits, Side, Translator};
+use crate::format::{Decoder, Encoder, FormatContext, FormatTraits, Rows, Side, Translator};
 use crate::offsets::OffsetStore;
 use crate::placement::Placement;
 use crate::problem::Problem;
@@ -23,6 +23,8 @@ use crate::transform::Transform;
 /// A source whose configuration was read and checked.
 #[async_trait]
 pub trait ConfiguredSource: Send + Sync {
+    /// See [`SourceConnector::check_rows`].
+    fn check_rows(&self, rows: Option<&Rows>) -> Vec<Problem>;
     /// See [`SourceConnector::traits`].
     fn traits(&self) -> SourceTraits;
     /// See [`SourceConnector::describe`].
@@ -63,6 +65,8 @@ pub trait ConfiguredFormat: Send + Sync {
     fn check(&self, side: Side) -> Vec<Problem>;
     /// See [`FormatKind::traits`].
     fn traits(&self) -> FormatTraits;
+    /// See [`FormatKind::rows`].
+    fn rows(&self) -> Option<Rows>;
     /// See [`FormatKind::describe`].
     fn describe(&self, side: Side) -> String;
     /// See [`FormatKind::decoder`].
@@ -105,6 +109,9 @@ impl<K, C> Configured<K, C> {
 
 #[async_trait]
 impl<K: SourceConnector> ConfiguredSource for Configured<K, K::Config> {
+    fn check_rows(&self, rows: Option<&Rows>) -> Vec<Problem> {
+        K::check_rows(&self.config, rows)
+    }
     fn traits(&self) -> SourceTraits {
         K::traits(&self.config)
     }
@@ -154,6 +161,9 @@ impl<K: FormatKind> ConfiguredFormat for Configured<K, K::Config> {
     }
     fn traits(&self) -> FormatTraits {
         K::traits(&self.config)
+    }
+    fn rows(&self) -> Option<Rows> {
+        K::rows(&self.config)
     }
     fn describe(&self, side: Side) -> String {
         K::describe(&self.config, side)

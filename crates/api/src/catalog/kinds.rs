@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::{ProbeContext, SinkContext, SinkTraits, SourceContext, SourceTraits};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
-use crate::format::{Decoder, Encoder, FormatContext, FormatTraits, Side, Translator};
+use crate::format::{Decoder, Encoder, FormatContext, FormatTraits, Rows, Side, Translator};
 use crate::offsets::OffsetStore;
 use crate::placement::Placement;
 use crate::problem::Problem;
@@ -34,6 +34,15 @@ pub trait SourceConnector: Send + Sync + 'static {
 
     /// What parsing alone cannot see, without network or disk.
     fn check(config: &Self::Config) -> Vec<Problem>;
+
+    /// What does not go together with values that stand in rows, or do not. Whoever is given its values one by one finds no
+    /// first row that names their cells.
+    fn check_rows(config: &Self::Config, rows: Option<&Rows>) -> Vec<Problem> {
+        let _ = config;
+        let says = format!("`{}` has no first line that names the fields", Self::NAME);
+        let problem = Problem::new("", says).remedy("write `fields: [id: long, name, placed_at: timestamp]`");
+        rows.filter(|rows| rows.first.is_some()).map(|_| problem).into_iter().collect()
+    }
 
     /// What the planner has to know.
     fn traits(config: &Self::Config) -> SourceTraits;
@@ -130,6 +139,12 @@ pub trait FormatKind: Send + Sync + 'static {
     fn traits(config: &Self::Config) -> FormatTraits {
         let _ = config;
         FormatTraits::default()
+    }
+
+    /// How its values stand in a text file, where each is not simply a line.
+    fn rows(config: &Self::Config) -> Option<Rows> {
+        let _ = config;
+        None
     }
 
     /// A few words for `aqueduct plan`: `avro, subjects by record`.

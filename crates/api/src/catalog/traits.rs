@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::condition::Condition;
+use crate::format::Rows;
 use crate::incarnation::Incarnations;
 use crate::offsets::Offsets;
 
@@ -32,6 +33,8 @@ pub struct SourceContext {
     pub drain_timeout: Duration,
     /// Values are wanted with their structure; only ever asked of a source that has said it can.
     pub typed: bool,
+    /// How its values stand in a text file, where the format of the pipeline has more to say than that they are lines.
+    pub rows: Option<Rows>,
     /// Where to say that it is waiting: for a broker, a table, a file.
     pub condition: Condition,
     /// Where to say what the positions of a partition belong to, before its first record is given.
@@ -52,6 +55,7 @@ impl SourceContext {
             batch_bytes_max: 1 << 20,
             drain_timeout: Duration::from_secs(20),
             typed: false,
+            rows: None,
             condition: Condition::default(),
             incarnations: Incarnations::default(),
         }
