@@ -132,6 +132,7 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
             let context = SinkContext {
                 transactional,
                 incarnations,
+                buffer_max_bytes: limits.buffer_max_bytes / traits.lanes.max(1),
                 ..sink_context(pipeline, task, lane, &sink_condition)
             };
             let news = Arc::clone(&context.news);

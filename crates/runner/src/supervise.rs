@@ -25,6 +25,8 @@ const STEADY_AFTER: Duration = Duration::from_secs(300);
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// What one task may hold at least: two full batches.
 const TASK_BYTES_MIN: usize = 2 << 20;
+/// What the open files of one task may hold at least, with their compressors: a few of them.
+const TASK_BUFFER_BYTES_MIN: usize = 16 << 20;
 /// What one task may hold at most: more makes nothing faster.
 const TASK_BYTES_MAX: usize = 32 << 20;
 
@@ -191,11 +193,14 @@ async fn keep_looking(members: Weak<[Arc<Member>]>) {
 }
 
 /// What one task of this pipeline may hold: an eighth of `memory_max` is for records, in equal parts for all `tasks`
-/// of the process; the rest is for what client libraries and open objects hold themselves.
+/// of the process, and three quarters for what sinks write to, such as open files with their compressors; the rest is for
+/// client libraries.
 pub(crate) fn limits(pipeline: &Pipeline, memory_max_bytes: u64, tasks: usize) -> Limits {
     let share = usize::try_from(memory_max_bytes / 8).unwrap_or(usize::MAX) / tasks.max(1);
     let bytes_in_flight_max = share.clamp(TASK_BYTES_MIN, TASK_BYTES_MAX);
-    let mut limits = Limits { bytes_in_flight_max, stop_timeout: pipeline.stop_timeout, ..Limits::default() };
+    let buffer_max_bytes = share.saturating_mul(6).max(TASK_BUFFER_BYTES_MIN);
+    let stop_timeout = pipeline.stop_timeout;
+    let mut limits = Limits { bytes_in_flight_max, buffer_max_bytes, stop_timeout, ..Limits::default() };
     // A batch may overshoot the budget, so it must be small beside it.
     limits.batch_bytes_max = limits.batch_bytes_max.min(bytes_in_flight_max / 4);
     limits

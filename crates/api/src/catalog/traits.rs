@@ -80,6 +80,9 @@ pub struct SinkContext {
     pub news: Arc<Notify>,
     /// What the source vouches for, of the partitions whose records the sink is given.
     pub incarnations: Incarnations,
+    /// Bytes that it may hold in what it writes to over many batches, such as open files, with all that belongs to them.
+    /// Records in flight are not counted here.
+    pub buffer_max_bytes: usize,
 }
 
 impl SinkContext {
@@ -93,6 +96,7 @@ impl SinkContext {
             condition: Condition::default(),
             news: Arc::default(),
             incarnations: Incarnations::default(),
+            buffer_max_bytes: 48 << 20,
         }
     }
 }
