@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use crate::condition::Condition;
 use crate::incarnation::Incarnations;
 use crate::offsets::Offsets;
+use crate::unfinished::Unfinished;
 
 /// What a source is told when it is opened.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct SourceContext {
     pub condition: Condition,
     /// Where to say what the positions of a partition belong to, before its first record is given.
     pub incarnations: Incarnations,
+    /// Kept by what the source still does after it was dropped.
+    pub unfinished: Unfinished,
 }
 
 impl SourceContext {
@@ -54,6 +57,7 @@ impl SourceContext {
             typed: false,
             condition: Condition::default(),
             incarnations: Incarnations::default(),
+            unfinished: Unfinished::default(),
         }
     }
 }
