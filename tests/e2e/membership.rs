@@ -138,7 +138,7 @@ fn a_pipeline_that_fails_leaves_its_group() {
         place.more = tasks;
         place.produce(1_000);
         let bad = Load { topic: TOPIC.into(), ids: 0..1, keys: 1, rate: 0 };
-        place.kafka.produce_values(&bad, |_, _| b"no json".to_vec());
+        place.kafka.produce_values(&bad, |_, _| b"no json".to_vec(), || true);
         // Nobody but itself can take it out of the group.
         let (mut failing, _) = place.run(None);
         let status = failing.wait(SOON * 2);
