@@ -30,7 +30,7 @@ use crate::stop::Stop;
 /// Batches between two stations: enough to keep both busy, few enough to stop quickly.
 const STATION_QUEUE_MAX: usize = 4;
 /// How long a source that was dropped may take to finish: to leave its group, when its server does not answer.
-const FINISH_MAX: Duration = Duration::from_secs(6);
+const FINISH_MAX: Duration = Duration::from_secs(10);
 
 /// What a run needs besides the pipeline.
 #[derive(Clone)]

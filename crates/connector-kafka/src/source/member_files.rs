@@ -185,6 +185,11 @@ impl MemberFile {
 }
 
 impl Dead {
+    /// How long ago it was given its id.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        self.file.age()
+    }
+
     /// It is no member any more.
     pub(crate) fn forget(self) {
         self.file.delete();

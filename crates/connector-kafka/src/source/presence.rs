@@ -23,12 +23,17 @@ use crate::wire::group::{self, Identity, Shared};
 
 /// How long the dead may hold up the living.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// A broker shares a group of KIP-848 out no oftener than this by default (`group.consumer.assignment.interval.ms`). Who joins
+/// sooner is told with its next heartbeat, five seconds later.
+const SHARED_OUT_EVERY: Duration = Duration::from_millis(1_100);
 /// How often it is looked for dead members while nothing is assigned.
 const REMOVE_AGAIN: Duration = Duration::from_secs(5);
 /// A rebalance takes a moment; only beyond that is there something to say.
 const USUAL: Duration = Duration::from_secs(3);
 /// How often the group is asked why nothing is assigned.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// Under KIP-848 the broker may refuse to tell what it has meant for this member.
+const TOLD_WITHIN: Duration = Duration::from_secs(10);
 /// How often one that stands by asks who has the partitions.
 const STANDBY_AGAIN: Duration = Duration::from_secs(30);
 /// How often the member id is looked at once there is one.
@@ -108,7 +113,10 @@ impl Presence {
 
     /// Before the group is joined: those that died here are taken out of it.
     pub(crate) fn begin(&mut self) {
-        self.remove_dead();
+        let joined = self.remove_dead();
+        if let Some(joined) = joined.filter(|joined| self.consumer_protocol && *joined < SHARED_OUT_EVERY) {
+            std::thread::sleep(SHARED_OUT_EVERY - joined);
+        }
         self.file = self.files.as_ref().and_then(|files| match files.begin() {
             Ok(file) => Some(file),
             Err(error) => {
@@ -173,15 +181,15 @@ impl Presence {
         {
             self.ask_at = now + LOOK_AGAIN;
             match self.within(group::shared(&self.dialer, &self.entry.group, &self.entry.member)) {
-                Ok(Shared { of_member: 1.., .. }) => {}
-                _ => return member.assignment_came(),
+                Ok(Shared { decided: true, of_member: 0, .. }) => return member.assignment_came(),
+                Ok(_) => {}
+                // A broker that does not tell, or not us, gave an assignment all the same.
+                Err(_) if since.elapsed() < TOLD_WITHIN => {}
+                Err(_) => return member.assignment_came(),
             }
         }
         let found = self.members(consumer).map_or(String::new(), |(members, state)| {
-            format!(
-                ", which has {members} member{} and is in state {state}",
-                if members == 1 { "" } else { "s" }
-            )
+            format!(", which has {} and is in state {state}", counted(members, "member"))
         });
         if member.is_awaiting() && since.elapsed() >= USUAL {
             member.troubles.set(Trouble::Assignment, member.gives_nothing(&found));
@@ -204,7 +212,7 @@ impl Presence {
         let partitions = partitions(consumer);
         let shares = match (self.members(consumer), partitions) {
             (Some((members, _)), Some(partitions)) => {
-                format!(" ({members} members, {partitions} partitions)")
+                format!(" ({}, {})", counted(members, "member"), counted(partitions, "partition"))
             }
             _ => String::new(),
         };
@@ -217,10 +225,12 @@ impl Presence {
         format!("group `{}` has no partition for this member{shares}{remedy}", self.entry.group)
     }
 
-    /// Those whose process is dead would keep their partitions until their session is over.
-    fn remove_dead(&mut self) {
+    /// Those whose process is dead would keep their partitions until their session is over. Says how long ago the last of
+    /// those that were removed had joined.
+    fn remove_dead(&mut self) -> Option<Duration> {
         self.remove_at = Instant::now() + REMOVE_AGAIN;
-        let Some(files) = &self.files else { return };
+        let mut joined = None;
+        let files = self.files.as_ref()?;
         let deadline = Instant::now() + REMOVE_TIMEOUT;
         for dead in files.dead(&self.entry.brokers, &self.entry.group) {
             let member = dead.entry.member.clone();
@@ -231,6 +241,7 @@ impl Presence {
                         member,
                         "a member whose process is dead was taken out of its group"
                     );
+                    joined = joined.into_iter().chain(dead.age()).min();
                     dead.forget();
                 }
                 Err(error) => {
@@ -238,6 +249,7 @@ impl Presence {
                 }
             }
         }
+        joined
     }
 
     /// Once the library has left the group and is gone: `begun` is when it was asked to.
@@ -296,4 +308,9 @@ fn partitions(consumer: &BaseConsumer<Member>) -> Option<usize> {
 
 fn joins(consumer: &GroupConsumer) -> bool {
     consumer.subscription().is_ok_and(|list| list.count() > 0)
+}
+
+/// As in `1 member`, `2 members`.
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }

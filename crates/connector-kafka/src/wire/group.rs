@@ -71,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) state: String,
     /// How many members it has.
     pub(crate) members: usize,
+    /// All of it is decided: nobody joined or left since.
+    pub(crate) decided: bool,
     /// How many partitions are meant for one of them, also those that others have not given up yet.
     pub(crate) of_member: usize,
 }
@@ -92,7 +94,8 @@ pub(crate) async fn shared(dialer: &Dialer, group: &str, member: &str) -> io::Re
     let of_member = ours.map_or(0, |ours| {
         ours.target_assignment.topic_partitions.iter().map(|topic| topic.partitions.len()).sum()
     });
-    Ok(Shared { state: group.group_state.to_string(), members: group.members.len(), of_member })
+    let decided = group.assignment_epoch >= group.group_epoch;
+    Ok(Shared { state: group.group_state.to_string(), members: group.members.len(), decided, of_member })
 }
 
 /// Where the coordinator of the group listens.
