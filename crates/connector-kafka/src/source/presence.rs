@@ -159,12 +159,9 @@ impl Presence {
     }
 
     fn say_who(&mut self, consumer: &GroupConsumer) {
-        let (Some(file), Some(member)) = (&self.file, member_id(consumer)) else { return };
-        if member == self.entry.member {
-            return;
-        }
+        let Some(member) = member_id(consumer).filter(|member| *member != self.entry.member) else { return };
         self.entry.member = member;
-        if let Err(error) = file.write(&self.entry) {
+        if let Some(Err(error)) = self.file.as_ref().map(|file| file.write(&self.entry)) {
             tracing::debug!(%error, "the file of a member is not written");
         }
     }
