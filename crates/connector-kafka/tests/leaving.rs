@@ -84,7 +84,8 @@ async fn one_that_is_dropped_while_it_joins_leaves_too() {
     // Its request to join is under way, and held back until the other one answers.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let waits = reader.condition.reason().unwrap();
-    assert!(waits.contains("the group gave no partitions yet"), "{waits}");
+    let says = "the group gave no partitions yet: this member waits for the next rebalance of `hangs`";
+    assert!(waits.contains(says), "{waits}");
     drop(reader);
     assert!(finishing.within(SOON).await);
     assert_eq!(members(&kafka, "hangs"), before);
