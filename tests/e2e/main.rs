@@ -6,6 +6,7 @@ mod dev;
 mod group;
 mod harness;
 mod herd;
+mod membership;
 mod moves;
 mod offsets;
 mod scene;

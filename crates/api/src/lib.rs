@@ -21,6 +21,7 @@ pub mod schema;
 pub mod sink;
 pub mod source;
 pub mod transform;
+pub mod unfinished;
 pub mod value;
 
 pub use batch::{Batch, BatchId};
@@ -43,4 +44,5 @@ pub use schema::{Schema, SchemaBuilder};
 pub use sink::{Durable, Rejected, Sink, Transactional, Written};
 pub use source::{Lag, Ownership, Polled, Proof, Source};
 pub use transform::{Look, Needs, Onward, Transform};
+pub use unfinished::{Finishing, Unfinished};
 pub use value::{Typed, Value};

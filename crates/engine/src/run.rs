@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use aqueduct_api::catalog::{SinkContext, SourceContext};
-use aqueduct_api::{Condition, Error, Incarnations, OffsetStore, Offsets, Result, Sink, Source};
+use aqueduct_api::{Condition, Error, Incarnations, OffsetStore, Offsets, Result, Sink, Source, Unfinished};
 use aqueduct_ledger::planted::{Bug, planted};
 use aqueduct_spec::{OnBadRecord, Pipeline};
 use futures_util::future::try_join_all;
@@ -28,6 +29,8 @@ use crate::stop::Stop;
 
 /// Batches between two stations: enough to keep both busy, few enough to stop quickly.
 const STATION_QUEUE_MAX: usize = 4;
+/// How long a source that was dropped may take to finish: to leave its group, when its server does not answer.
+const FINISH_MAX: Duration = Duration::from_secs(10);
 
 /// What a run needs besides the pipeline.
 #[derive(Clone)]
@@ -74,22 +77,34 @@ impl Ends {
 /// and the pipeline may be started again from its stored offsets.
 pub async fn run(pipeline: &Pipeline, setting: &Setting) -> Result<()> {
     setting.status.set_phase(Phase::Starting);
+    let (unfinished, finishing) = Unfinished::new();
     let mut tasks = JoinSet::new();
     for task in 0..pipeline.tasks {
-        let (pipeline, setting) = (pipeline.clone(), setting.clone());
+        let (pipeline, setting, unfinished) = (pipeline.clone(), setting.clone(), unfinished.clone());
         tasks.spawn(async move {
-            let ends = open(&pipeline, &setting, task).await?;
+            let ends = open(&pipeline, &setting, task, unfinished).await?;
             setting.status.set_phase(Phase::Running);
             run_task(&pipeline.name, task, ends, pipeline.errors.stop_after, &setting).await
         });
     }
+    drop(unfinished);
+    let mut result = Ok(());
     while let Some(ended) = tasks.join_next().await {
-        ended.map_err(|error| Error::fatal("a task of the pipeline panicked").caused_by(error))??;
+        result = ended
+            .unwrap_or_else(|error| Err(Error::fatal("a task of the pipeline panicked").caused_by(error)));
+        if result.is_err() {
+            break;
+        }
     }
-    Ok(())
+    // Nothing of this run may be at work any more when the next one begins, or when the process ends.
+    tasks.shutdown().await;
+    if !finishing.within(FINISH_MAX).await {
+        tracing::warn!(pipeline = %pipeline.name, "the source is not closed in time");
+    }
+    result
 }
 
-async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<Ends> {
+async fn open(pipeline: &Pipeline, setting: &Setting, task: usize, unfinished: Unfinished) -> Result<Ends> {
     let (limits, mut stop) = (&setting.limits, setting.stop.clone());
     let traits = pipeline.sink.connector.configured.traits();
     let resume = match &setting.store {
@@ -113,6 +128,7 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
         rows: pipeline.source.formats.value.as_ref().and_then(|format| format.configured.rows()),
         condition: source_condition.clone(),
         incarnations: Incarnations::default(),
+        unfinished,
     };
     let incarnations = context.incarnations.clone();
     let sink_condition = Condition::default();

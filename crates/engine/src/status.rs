@@ -123,6 +123,14 @@ impl Status {
         inner.tasks.values().flat_map(TaskCounts::conditions).find_map(Condition::slowed_by)
     }
 
+    /// How many tasks have nothing to do, and why, if any.
+    pub fn stands_by(&self) -> Option<(usize, String)> {
+        let inner = self.inner();
+        let mut reasons: Vec<String> =
+            inner.tasks.values().filter_map(|task| task.source.stands_by()).collect();
+        Some((reasons.len(), reasons.pop()?))
+    }
+
     /// For the watch over stalls.
     pub fn look(&self) -> Look {
         let counters = [

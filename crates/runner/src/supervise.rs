@@ -70,7 +70,24 @@ impl Member {
     /// What is to be said of it besides its state: why it is in it, or what slows it down.
     pub(crate) fn remark(&self) -> Option<String> {
         let slowed = || self.status.slowed_by().map(|reason| format!("slowed down: {reason}"));
-        self.trouble().map(|(_, says)| says).or_else(slowed)
+        let idle = || {
+            let (count, reason) = self.standing_by()?;
+            Some(match self.pipeline.tasks {
+                tasks if count < tasks => format!("running, {count} of {tasks} tasks stand by: {reason}"),
+                _ => format!("standing by: {reason}"),
+            })
+        };
+        self.trouble().map(|(_, says)| says).or_else(slowed).or_else(idle)
+    }
+
+    /// How many of its tasks have nothing to do, and why.
+    fn standing_by(&self) -> Option<(usize, String)> {
+        self.status.stands_by().filter(|_| self.status.phase() == Phase::Running)
+    }
+
+    /// Whether none of them has.
+    fn stands_by(&self) -> bool {
+        self.standing_by().is_some_and(|(count, _)| count >= self.pipeline.tasks)
     }
 
     /// Its state in one word.
@@ -82,6 +99,7 @@ impl Member {
             (Some((State::Failed, _)), _) => "failed",
             (Some((State::Stalled, _)), _) => "stalled",
             (None, Phase::Ended) => "ended",
+            (None, _) if self.stands_by() => "standby",
             (None, _) => "running",
         }
     }

@@ -9,6 +9,7 @@ use crate::condition::Condition;
 use crate::format::Rows;
 use crate::incarnation::Incarnations;
 use crate::offsets::Offsets;
+use crate::unfinished::Unfinished;
 
 /// What a source is told when it is opened.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct SourceContext {
     pub condition: Condition,
     /// Where to say what the positions of a partition belong to, before its first record is given.
     pub incarnations: Incarnations,
+    /// Kept by what the source still does after it was dropped.
+    pub unfinished: Unfinished,
 }
 
 impl SourceContext {
@@ -58,6 +61,7 @@ impl SourceContext {
             rows: None,
             condition: Condition::default(),
             incarnations: Incarnations::default(),
+            unfinished: Unfinished::default(),
         }
     }
 }
