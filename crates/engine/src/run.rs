@@ -10,7 +10,7 @@ use aqueduct_ledger::planted::{Bug, planted};
 use aqueduct_spec::{OnBadRecord, Pipeline};
 use futures_util::future::try_join_all;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::budget::{Budget, Limits};
 use crate::chain::Chain;
@@ -59,13 +59,13 @@ pub struct Ends {
 }
 
 impl Ends {
-    fn counts(&self, budget: &Arc<Budget>) -> TaskCounts {
+    fn counts(&self, budget: &Arc<Budget>, stations: &[Condition]) -> TaskCounts {
         TaskCounts {
             budget: Some(Arc::clone(budget)),
             source: self.source_condition.clone(),
             sink: self.sink_condition.clone(),
             formats: self.chain.condition().clone(),
-            stations: Condition::default(),
+            stations: stations.to_vec(),
         }
     }
 }
@@ -84,9 +84,18 @@ pub async fn run(pipeline: &Pipeline, setting: &Setting) -> Result<()> {
         });
     }
     while let Some(ended) = tasks.join_next().await {
-        ended.map_err(|error| Error::fatal("a task of the pipeline panicked").caused_by(error))??;
+        ended.map_err(|panic| panicked("a task of the pipeline panicked", panic))??;
     }
     Ok(())
+}
+
+/// A panic as an error, with its message; where it was, is logged when it happens.
+pub fn panicked(says: &str, error: JoinError) -> Error {
+    let message = error.try_into_panic().map(|payload| {
+        let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+        text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+    });
+    Error::bug(says).caused_by(message.unwrap_or_else(|error| error.to_string()))
 }
 
 async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<Ends> {
@@ -192,7 +201,7 @@ async fn stored(sink: &mut dyn Sink) -> Result<Option<Offsets>> {
 }
 
 fn keeps_none() -> Error {
-    Error::fatal("the sink was asked to keep the offsets, and does not").remedy("please report it")
+    Error::bug("the sink was asked to keep the offsets, and does not")
 }
 
 fn sink_context(pipeline: &Pipeline, task: usize, lane: usize, condition: &Condition) -> SinkContext {
@@ -210,27 +219,29 @@ pub async fn run_task(
 ) -> Result<()> {
     let Setting { limits, store, status, stop } = setting;
     let budget = Budget::new(limits);
-    let counts = ends.counts(&budget);
-    let condition = counts.stations.clone();
-    status.add_task(task, counts);
+    let [reading, setting_aside, storing] = [(); 3].map(|()| Condition::default());
+    let writing: Vec<Condition> = ends.sinks.iter().map(|_| Condition::default()).collect();
+    let said = [&writing[..], &[reading.clone(), setting_aside.clone(), storing.clone()]].concat();
+    status.add_task(task, ends.counts(&budget, &said));
     if let Some(store) = store {
         let stored = store.load(pipeline).await?;
         release_again(ends.source.as_mut(), &stored).await?;
     }
     let book = Arc::new(Book::default());
     let flushing = Arc::new(AtomicBool::new(false));
-    let set_aside = SetAside::new(Arc::clone(pipeline), ends.policy, stop_after, Arc::clone(status));
+    let set_aside =
+        SetAside::new(Arc::clone(pipeline), ends.policy, stop_after, Arc::clone(status), setting_aside);
     let set_aside = Arc::new(set_aside);
     let (read, reads) = mpsc::channel(STATION_QUEUE_MAX);
     let (release, releases) = mpsc::channel(STATION_QUEUE_MAX);
     let (drain, drains) = mpsc::channel(1);
     let transactional = is_transactional(&mut ends.sinks);
     let ownership = ends.source.ownership();
-    let lane = |sink| {
+    let lane = |(sink, condition): (_, Condition)| {
         let begin = || Transaction::new(&book, &budget, limits.transaction_interval, ownership.clone());
         lane(sink, &condition, &set_aside, status, &flushing, transactional.then(begin))
     };
-    let (lanes, writes): (Vec<_>, Vec<_>) = ends.sinks.into_iter().map(lane).unzip();
+    let (lanes, writes): (Vec<_>, Vec<_>) = ends.sinks.into_iter().zip(writing).map(lane).unzip();
     let poll = Poll {
         source: ends.source,
         limits: limits.clone(),
@@ -242,7 +253,7 @@ pub async fn run_task(
         releases,
         drains: drain,
         flushing: Arc::clone(&flushing),
-        condition: ends.source_condition,
+        condition: reading,
     };
     let process = Process {
         chain: ends.chain,
@@ -260,6 +271,7 @@ pub async fn run_task(
         status: Arc::clone(status),
         releases: release,
         drains,
+        condition: storing,
     };
     let stations = async {
         let writes = try_join_all(writes.into_iter().map(|lane| Box::pin(lane.run())));

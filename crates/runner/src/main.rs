@@ -9,6 +9,7 @@ mod logging;
 mod memory;
 mod metrics;
 mod process;
+mod recurrence;
 mod supervise;
 
 use std::process::ExitCode;
