@@ -8,6 +8,7 @@ mod harness;
 mod herd;
 mod moves;
 mod offsets;
+mod returns;
 mod scene;
 mod storm;
 mod subjects;

@@ -6,6 +6,7 @@ mod catalog;
 mod commands;
 mod live;
 mod logging;
+mod loops;
 mod memory;
 mod metrics;
 mod process;

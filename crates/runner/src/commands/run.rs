@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::live::{self, Screen};
 use crate::supervise::Fleet;
-use crate::{Exit, admin, catalog, logging, process};
+use crate::{Exit, admin, catalog, logging, loops, process};
 
 /// Exit code after a second signal: 128 and the number of SIGINT, as shells have it.
 const AT_ONCE: i32 = 130;
@@ -64,6 +64,10 @@ pub(crate) async fn run(arguments: Arguments) -> Exit {
             Err(says) => return wrong(&says),
         },
     };
+    let wrong_ends = loops::before_start(&loaded.pipelines).await;
+    if !wrong_ends.is_empty() {
+        return wrong(&wrong_ends.join("\nerror: "));
+    }
     let mut fleet = Fleet::start(loaded.pipelines, &runtime, &catalog);
     info!(pipelines = fleet.members().len(), "started");
     if let Some(listener) = listener {
