@@ -9,6 +9,7 @@ mod herd;
 mod membership;
 mod moves;
 mod offsets;
+mod returns;
 mod scene;
 mod storm;
 mod subjects;

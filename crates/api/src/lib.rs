@@ -8,6 +8,7 @@ pub mod config;
 pub mod error;
 pub mod fault;
 pub mod finding;
+pub mod flow;
 pub mod format;
 pub mod incarnation;
 pub mod murmur2;
@@ -30,6 +31,7 @@ pub use condition::Condition;
 pub use error::{Error, ErrorKind, Result};
 pub use fault::Fault;
 pub use finding::{Finding, Verdict};
+pub use flow::{Reads, System, TakesTopic, Writes};
 pub use format::{
     Decoder, Encoded, Encoder, FirstRow, FormatContext, FormatTraits, Part, Piece, Rows, Side, Translator,
 };

@@ -11,7 +11,7 @@ use aqueduct_ledger::planted::{Bug, planted};
 use aqueduct_spec::{OnBadRecord, Pipeline};
 use futures_util::future::try_join_all;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::budget::{Budget, Limits};
 use crate::chain::Chain;
@@ -62,13 +62,13 @@ pub struct Ends {
 }
 
 impl Ends {
-    fn counts(&self, budget: &Arc<Budget>) -> TaskCounts {
+    fn counts(&self, budget: &Arc<Budget>, stations: &[Condition]) -> TaskCounts {
         TaskCounts {
             budget: Some(Arc::clone(budget)),
             source: self.source_condition.clone(),
             sink: self.sink_condition.clone(),
             formats: self.chain.condition().clone(),
-            stations: Condition::default(),
+            stations: stations.to_vec(),
         }
     }
 }
@@ -90,8 +90,7 @@ pub async fn run(pipeline: &Pipeline, setting: &Setting) -> Result<()> {
     drop(unfinished);
     let mut result = Ok(());
     while let Some(ended) = tasks.join_next().await {
-        result = ended
-            .unwrap_or_else(|error| Err(Error::fatal("a task of the pipeline panicked").caused_by(error)));
+        result = ended.unwrap_or_else(|panic| Err(panicked("a task of the pipeline panicked", panic)));
         if result.is_err() {
             break;
         }
@@ -102,6 +101,15 @@ pub async fn run(pipeline: &Pipeline, setting: &Setting) -> Result<()> {
         tracing::warn!(pipeline = %pipeline.name, "the source is not closed in time");
     }
     result
+}
+
+/// A panic as an error, with its message; where it was, is logged when it happens.
+pub fn panicked(says: &str, error: JoinError) -> Error {
+    let message = error.try_into_panic().map(|payload| {
+        let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+        text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+    });
+    Error::bug(says).caused_by(message.unwrap_or_else(|error| error.to_string()))
 }
 
 async fn open(pipeline: &Pipeline, setting: &Setting, task: usize, unfinished: Unfinished) -> Result<Ends> {
@@ -210,7 +218,7 @@ async fn stored(sink: &mut dyn Sink) -> Result<Option<Offsets>> {
 }
 
 fn keeps_none() -> Error {
-    Error::fatal("the sink was asked to keep the offsets, and does not").remedy("please report it")
+    Error::bug("the sink was asked to keep the offsets, and does not")
 }
 
 fn sink_context(pipeline: &Pipeline, task: usize, lane: usize, condition: &Condition) -> SinkContext {
@@ -228,27 +236,29 @@ pub async fn run_task(
 ) -> Result<()> {
     let Setting { limits, store, status, stop } = setting;
     let budget = Budget::new(limits);
-    let counts = ends.counts(&budget);
-    let condition = counts.stations.clone();
-    status.add_task(task, counts);
+    let [reading, setting_aside, storing] = [(); 3].map(|()| Condition::default());
+    let writing: Vec<Condition> = ends.sinks.iter().map(|_| Condition::default()).collect();
+    let said = [&writing[..], &[reading.clone(), setting_aside.clone(), storing.clone()]].concat();
+    status.add_task(task, ends.counts(&budget, &said));
     if let Some(store) = store {
         let stored = store.load(pipeline).await?;
         release_again(ends.source.as_mut(), &stored).await?;
     }
     let book = Arc::new(Book::default());
     let flushing = Arc::new(AtomicBool::new(false));
-    let set_aside = SetAside::new(Arc::clone(pipeline), ends.policy, stop_after, Arc::clone(status));
+    let set_aside =
+        SetAside::new(Arc::clone(pipeline), ends.policy, stop_after, Arc::clone(status), setting_aside);
     let set_aside = Arc::new(set_aside);
     let (read, reads) = mpsc::channel(STATION_QUEUE_MAX);
     let (release, releases) = mpsc::channel(STATION_QUEUE_MAX);
     let (drain, drains) = mpsc::channel(1);
     let transactional = is_transactional(&mut ends.sinks);
     let ownership = ends.source.ownership();
-    let lane = |sink| {
+    let lane = |(sink, condition): (_, Condition)| {
         let begin = || Transaction::new(&book, &budget, limits.transaction_interval, ownership.clone());
         lane(sink, &condition, &set_aside, status, &flushing, transactional.then(begin))
     };
-    let (lanes, writes): (Vec<_>, Vec<_>) = ends.sinks.into_iter().map(lane).unzip();
+    let (lanes, writes): (Vec<_>, Vec<_>) = ends.sinks.into_iter().zip(writing).map(lane).unzip();
     let poll = Poll {
         source: ends.source,
         limits: limits.clone(),
@@ -260,7 +270,7 @@ pub async fn run_task(
         releases,
         drains: drain,
         flushing: Arc::clone(&flushing),
-        condition: ends.source_condition,
+        condition: reading,
     };
     let process = Process {
         chain: ends.chain,
@@ -278,6 +288,7 @@ pub async fn run_task(
         status: Arc::clone(status),
         releases: release,
         drains,
+        condition: storing,
     };
     let stations = async {
         let writes = try_join_all(writes.into_iter().map(|lane| Box::pin(lane.run())));

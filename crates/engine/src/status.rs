@@ -74,14 +74,14 @@ pub struct TaskCounts {
     pub sink: Condition,
     /// What its formats wait for.
     pub formats: Condition,
-    /// What the stations themselves wait for: for a call that failed to be tried again. Apart from what the ends say,
-    /// so that neither takes back what the other said.
-    pub stations: Condition,
+    /// What the stations themselves wait for, one for each: for a call that failed to be tried again. Apart from what
+    /// the ends say, and from each other, so that none takes back what another one said.
+    pub stations: Vec<Condition>,
 }
 
 impl TaskCounts {
-    fn conditions(&self) -> [&Condition; 4] {
-        [&self.source, &self.sink, &self.formats, &self.stations]
+    fn conditions(&self) -> impl Iterator<Item = &Condition> {
+        [&self.source, &self.sink, &self.formats].into_iter().chain(&self.stations)
     }
 }
 

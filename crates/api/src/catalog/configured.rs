@@ -11,6 +11,7 @@ use super::kinds::{
 use super::{ProbeContext, SinkContext, SinkTraits, SourceContext, SourceTraits};
 use crate::error::Result;
 use crate::finding::Finding;
+use crate::flow::{Reads, System, Writes};
 use crate::format::{Decoder, Encoder, FormatContext, FormatTraits, Rows, Side, Translator};
 use crate::offsets::OffsetStore;
 use crate::placement::Placement;
@@ -29,6 +30,10 @@ pub trait ConfiguredSource: Send + Sync {
     fn traits(&self) -> SourceTraits;
     /// See [`SourceConnector::describe`].
     fn describe(&self, pipeline: &str) -> String;
+    /// See [`SourceConnector::reads`].
+    fn reads(&self, pipeline: &str) -> Option<Reads>;
+    /// See [`SourceConnector::system`].
+    async fn system(&self, context: ProbeContext) -> Result<Option<System>>;
     /// See [`SourceConnector::open`].
     async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>>;
     /// See [`SourceConnector::probe`].
@@ -46,6 +51,10 @@ pub trait ConfiguredSink: Send + Sync {
     fn describe(&self) -> String;
     /// See [`SinkConnector::topic`].
     fn topic(&self) -> Option<Topic>;
+    /// See [`SinkConnector::writes`].
+    fn writes(&self) -> Option<Writes>;
+    /// See [`SourceConnector::system`].
+    async fn system(&self, context: ProbeContext) -> Result<Option<System>>;
     /// See [`SinkConnector::open`].
     async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>>;
     /// See [`SourceConnector::probe`].
@@ -118,6 +127,12 @@ impl<K: SourceConnector> ConfiguredSource for Configured<K, K::Config> {
     fn describe(&self, pipeline: &str) -> String {
         K::describe(&self.config, pipeline)
     }
+    fn reads(&self, pipeline: &str) -> Option<Reads> {
+        K::reads(&self.config, pipeline)
+    }
+    async fn system(&self, context: ProbeContext) -> Result<Option<System>> {
+        K::system(Arc::clone(&self.config), context).await
+    }
     async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>> {
         K::open(Arc::clone(&self.config), context).await
     }
@@ -139,6 +154,12 @@ impl<K: SinkConnector> ConfiguredSink for Configured<K, K::Config> {
     }
     fn topic(&self) -> Option<Topic> {
         K::topic(&self.config)
+    }
+    fn writes(&self) -> Option<Writes> {
+        K::writes(&self.config)
+    }
+    async fn system(&self, context: ProbeContext) -> Result<Option<System>> {
+        K::system(Arc::clone(&self.config), context).await
     }
     async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>> {
         K::open(Arc::clone(&self.config), context).await

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use super::{ProbeContext, SinkContext, SinkTraits, SourceContext, SourceTraits};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
+use crate::flow::{Reads, System, Writes};
 use crate::format::{Decoder, Encoder, FormatContext, FormatTraits, Rows, Side, Translator};
 use crate::offsets::OffsetStore;
 use crate::placement::Placement;
@@ -49,6 +50,19 @@ pub trait SourceConnector: Send + Sync + 'static {
 
     /// A few words for `aqueduct plan`: `kafka shop.orders, group orders-to-lake`.
     fn describe(config: &Self::Config, pipeline: &str) -> String;
+
+    /// What it reads by name, where somebody else may write the same.
+    fn reads(config: &Self::Config, pipeline: &str) -> Option<Reads> {
+        let _ = (config, pipeline);
+        None
+    }
+
+    /// What the system that it reads from calls itself, and its topics: an identity that does not hang on addresses. `None`
+    /// where there is none.
+    async fn system(config: Arc<Self::Config>, context: ProbeContext) -> Result<Option<System>> {
+        let _ = (config, context);
+        Ok(None)
+    }
 
     /// Opens it. Waits for a server that is away no longer than a connection takes; then `Transient`.
     async fn open(config: Arc<Self::Config>, context: SourceContext) -> Result<Box<dyn Source>>;
@@ -91,6 +105,18 @@ pub trait SinkConnector: Send + Sync + 'static {
     fn topic(config: &Self::Config) -> Option<Topic> {
         let _ = config;
         None
+    }
+
+    /// What it writes by name, where somebody else may read the same.
+    fn writes(config: &Self::Config) -> Option<Writes> {
+        let _ = config;
+        None
+    }
+
+    /// See [`SourceConnector::system`].
+    async fn system(config: Arc<Self::Config>, context: ProbeContext) -> Result<Option<System>> {
+        let _ = (config, context);
+        Ok(None)
     }
 
     /// Opens it; called once per task and lane.

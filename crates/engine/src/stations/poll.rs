@@ -37,6 +37,7 @@ pub(crate) struct Poll {
     pub(crate) drains: mpsc::Sender<Drain>,
     /// True while a flush is on its way, so that at most one is.
     pub(crate) flushing: Arc<AtomicBool>,
+    /// What this station says of the source; what the source says itself is not ours to take back.
     pub(crate) condition: aqueduct_api::Condition,
 }
 
