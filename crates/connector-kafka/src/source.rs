@@ -4,8 +4,10 @@ mod halts;
 mod handoff;
 mod leaders;
 mod member;
+mod member_files;
 mod membership;
 mod pile;
+mod presence;
 mod recover;
 mod remembered;
 mod settings;
@@ -29,6 +31,7 @@ use self::handoff::{Batch, Ending, Given, Handoff, Signal};
 use self::member::{GroupConsumer, Keeping, Member};
 use self::membership::Membership;
 use self::pile::Bounds;
+use self::presence::Presence;
 use self::remembered::{recall, remember};
 use self::settings::Reading;
 use crate::client::{REFRESH, Troubles, consumer_config};
@@ -77,7 +80,9 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
         data: Default::default(),
         parting: Default::default(),
         unknown: Default::default(),
+        awaited: Default::default(),
     };
+    let presence = Presence::new(config, &client, context);
     let halts = member.halts.clone();
     let in_transactions = member.keeping == Keeping::InTransactions;
     let kept_by = member.keeps().then(|| (member.brokers.clone(), member.group.clone()));
@@ -88,7 +93,11 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
     let weak = Arc::downgrade(&consumer);
     let bounds = Bounds { records_max: context.batch_records_max.max(1), bytes_max: context.batch_bytes_max };
     let reading = Reading::of(config, context);
-    let ended = threads::start(consumer, reading, Duration::from_millis(refresh_ms), bounds)
+    if matches!(reading, Reading::Shared(_)) {
+        consumer.context().await_assignment();
+    }
+    let refresh = Duration::from_millis(refresh_ms);
+    let ended = threads::start(consumer, reading, refresh, bounds, (presence, context.unfinished.clone()))
         .map_err(|error| Error::transient("cannot start the threads of the Kafka source").caused_by(error))?;
     Ok(TopicsSource {
         handoff,

@@ -74,14 +74,14 @@ pub struct TaskCounts {
     pub sink: Condition,
     /// What its formats wait for.
     pub formats: Condition,
-    /// What the stations themselves wait for: for a call that failed to be tried again. Apart from what the ends say,
-    /// so that neither takes back what the other said.
-    pub stations: Condition,
+    /// What the stations themselves wait for, one for each: for a call that failed to be tried again. Apart from what
+    /// the ends say, and from each other, so that none takes back what another one said.
+    pub stations: Vec<Condition>,
 }
 
 impl TaskCounts {
-    fn conditions(&self) -> [&Condition; 4] {
-        [&self.source, &self.sink, &self.formats, &self.stations]
+    fn conditions(&self) -> impl Iterator<Item = &Condition> {
+        [&self.source, &self.sink, &self.formats].into_iter().chain(&self.stations)
     }
 }
 
@@ -121,6 +121,14 @@ impl Status {
     pub fn slowed_by(&self) -> Option<String> {
         let inner = self.inner();
         inner.tasks.values().flat_map(TaskCounts::conditions).find_map(Condition::slowed_by)
+    }
+
+    /// How many tasks have nothing to do, and why, if any.
+    pub fn stands_by(&self) -> Option<(usize, String)> {
+        let inner = self.inner();
+        let mut reasons: Vec<String> =
+            inner.tasks.values().filter_map(|task| task.source.stands_by()).collect();
+        Some((reasons.len(), reasons.pop()?))
     }
 
     /// For the watch over stalls.

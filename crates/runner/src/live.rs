@@ -75,7 +75,10 @@ fn table(members: &[Arc<Member>], rates: &mut [Rate]) -> String {
     );
     for (member, rate) in members.iter().zip(rates) {
         let status = &member.status;
-        let lag: i64 = status.partitions().values().filter_map(|partition| partition.lag_records).sum();
+        let lags: Vec<i64> = status.partitions().values().filter_map(|known| known.lag_records).collect();
+        // Who has no partition does not know how far behind it is.
+        let lag =
+            if lags.is_empty() { "-".to_owned() } else { count(lags.iter().sum::<i64>().max(0) as u64) };
         let _ = writeln!(
             out,
             "{:width$}  {:10}  {:>9}  {:>9}  {:>9}  {:>8}  {:>9}  {:>9}",
@@ -84,7 +87,7 @@ fn table(members: &[Arc<Member>], rates: &mut [Rate]) -> String {
             count(status.records_read.load(Relaxed)),
             count(status.records_written.load(Relaxed)),
             count(rate.per_second(status.records_written.load(Relaxed))),
-            count(lag.max(0) as u64),
+            lag,
             count(status.records_set_aside.load(Relaxed)),
             count(member.restarts.load(Relaxed)),
         );

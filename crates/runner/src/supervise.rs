@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::memory;
+use crate::recurrence::{self, Recurrences};
 
 /// The first pause before a start; each further one is twice as long.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -70,7 +71,24 @@ impl Member {
     /// What is to be said of it besides its state: why it is in it, or what slows it down.
     pub(crate) fn remark(&self) -> Option<String> {
         let slowed = || self.status.slowed_by().map(|reason| format!("slowed down: {reason}"));
-        self.trouble().map(|(_, says)| says).or_else(slowed)
+        let idle = || {
+            let (count, reason) = self.standing_by()?;
+            Some(match self.pipeline.tasks {
+                tasks if count < tasks => format!("running, {count} of {tasks} tasks stand by: {reason}"),
+                _ => format!("standing by: {reason}"),
+            })
+        };
+        self.trouble().map(|(_, says)| says).or_else(slowed).or_else(idle)
+    }
+
+    /// How many of its tasks have nothing to do, and why.
+    fn standing_by(&self) -> Option<(usize, String)> {
+        self.status.stands_by().filter(|_| self.status.phase() == Phase::Running)
+    }
+
+    /// Whether none of them has.
+    fn stands_by(&self) -> bool {
+        self.standing_by().is_some_and(|(count, _)| count >= self.pipeline.tasks)
     }
 
     /// Its state in one word.
@@ -82,6 +100,7 @@ impl Member {
             (Some((State::Failed, _)), _) => "failed",
             (Some((State::Stalled, _)), _) => "stalled",
             (None, Phase::Ended) => "ended",
+            (None, _) if self.stands_by() => "standby",
             (None, _) => "running",
         }
     }
@@ -206,11 +225,12 @@ pub(crate) fn limits(pipeline: &Pipeline, memory_max_bytes: u64, tasks: usize) -
     limits
 }
 
-/// Runs one pipeline until it ends, is stopped, or cannot work. True when it ended in good order.
+/// Runs one pipeline until it ends, is stopped, cannot work, or fails in the same way again and again. True when it ended in good order.
 async fn supervise(member: Arc<Member>, catalog: Catalog, mut stop: Stop) -> bool {
     let pipeline = Arc::clone(&member.pipeline.name);
     let mut pause = PAUSE_MIN;
     let mut store = None;
+    let mut recurrences = Recurrences::default();
     loop {
         let begun = Instant::now();
         let error = match attempt(&member, &catalog, &mut store, &stop).await {
@@ -230,9 +250,11 @@ async fn supervise(member: Arc<Member>, catalog: Catalog, mut stop: Stop) -> boo
         member.status.errors.fetch_add(1, Ordering::Relaxed);
         // Stop means stop: the same record would come again, and so would the same configuration.
         let hopeless = matches!(error.kind(), ErrorKind::Config | ErrorKind::BadRecord);
-        if stop.requested() || hopeless {
-            error!(%pipeline, %error, "pipeline failed");
-            member.status.set_phase(Phase::Failed { error: error.to_string() });
+        let stuck = recurrences.is_stuck(&error, member.status.commits.load(Ordering::Relaxed));
+        if stop.requested() || hopeless || stuck {
+            let again = if stuck { recurrence::SAYS } else { "" };
+            error!(%pipeline, %error, "pipeline failed{again}");
+            member.status.set_phase(Phase::Failed { error: format!("{error}{again}") });
             return false;
         }
         if begun.elapsed() >= STEADY_AFTER {
@@ -278,8 +300,8 @@ async fn attempt(
     run.spawn(async move { aqueduct_engine::run(&member.pipeline, &setting).await });
     match run.join_next().await {
         Some(Ok(ended)) => ended,
-        Some(Err(panic)) => Err(Error::fatal("the pipeline panicked").caused_by(panic)),
-        None => Err(Error::fatal("the pipeline did not start")),
+        Some(Err(panic)) => Err(aqueduct_engine::panicked("the pipeline panicked", panic)),
+        None => Err(Error::bug("the pipeline did not start")),
     }
 }
 
@@ -301,3 +323,6 @@ fn jittered(pause: Duration) -> Duration {
     let chance = RandomState::new().hash_one(()) as u32;
     pause - pause.mul_f64(f64::from(chance) / f64::from(u32::MAX) / 4.0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,8 @@ pub(crate) enum Trouble {
     Leaders,
     /// Some partitions cannot be read.
     Partitions,
+    /// The group gave no partitions yet.
+    Assignment,
 }
 
 /// All that is waited for at the moment, behind the one condition of this end of the pipeline.
@@ -290,6 +292,26 @@ impl Troubles {
             now.insert(trouble, says);
             self.show(&now);
         }
+    }
+
+    /// The same, without a word in the log: as a rule it is over in a moment.
+    pub(crate) fn set_quietly(&self, trouble: Trouble, says: String) {
+        let mut now = lock(&self.now);
+        now.insert(trouble, says);
+        self.show(&now);
+    }
+
+    /// Its end, which is told by what comes.
+    pub(crate) fn clear_quietly(&self, trouble: Trouble) {
+        let mut now = lock(&self.now);
+        if now.remove(&trouble).is_some() {
+            self.show(&now);
+        }
+    }
+
+    /// There is nothing to do, or there is again.
+    pub(crate) fn standing_by(&self, reason: Option<String>) {
+        self.condition.standing_by(reason);
     }
 
     /// It is over.

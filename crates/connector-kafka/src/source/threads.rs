@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use aqueduct_api::{Error, ErrorKind};
+use aqueduct_api::{Error, ErrorKind, Unfinished};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
@@ -15,8 +15,9 @@ use tokio::time::Instant;
 use super::halts::Why;
 use super::handoff::{Batch, Ending, Handoff, name_of};
 use super::leaders::Leaders;
-use super::member::{GroupConsumer, Member};
+use super::member::{GLANCE, GroupConsumer, Member};
 use super::pile::{Bounds, Pile};
+use super::presence::Presence;
 use super::recover::Moved;
 use super::settings::{Reading, list_of};
 use crate::client::{LOOK_AGAIN, Trouble, is_passing, no_topic};
@@ -37,6 +38,7 @@ pub(crate) fn start(
     reading: Reading,
     refresh: Duration,
     bounds: Bounds,
+    (presence, unfinished): (Presence, Unfinished),
 ) -> Result<oneshot::Receiver<()>, std::io::Error> {
     let (ended, end) = oneshot::channel();
     let queue = Arc::new(BatchQueue::new(consumer.clone()));
@@ -58,9 +60,10 @@ pub(crate) fn start(
             match_at: now,
             leaders,
             commit_at: now,
+            presence,
         }
         .run(data);
-        drop(ended);
+        drop((ended, unfinished));
     })?;
     Ok(end)
 }
@@ -77,12 +80,14 @@ struct Events {
     leaders: Leaders,
     /// When all offsets are committed once more, where no group is joined.
     commit_at: Instant,
+    presence: Presence,
 }
 
 impl Events {
     fn run(mut self, data: JoinHandle<()>) {
         let consumer = self.consumer.clone();
         let member = consumer.context();
+        self.presence.begin();
         match &self.reading {
             Reading::Shared(TopicSelection::Named(names)) => self.subscribe(names.clone()),
             Reading::Shared(TopicSelection::Matching(_)) => {}
@@ -94,7 +99,8 @@ impl Events {
         }
         while member.handoff.ending().is_none() {
             self.learn();
-            member.serve(&consumer, EVENT_WAIT);
+            member.serve(&consumer, if self.presence.is_new() { GLANCE } else { EVENT_WAIT });
+            self.presence.keep(&consumer);
             if member.recover(&consumer) == Moved::Rejoin {
                 self.rejoin();
             }
@@ -115,8 +121,10 @@ impl Events {
             member.commit_last(&consumer, true);
         }
         // The last handle: the group is left here, which may take a moment.
-        drop(self);
-        drop(consumer);
+        let begun = Instant::now();
+        let Self { presence, consumer: also, .. } = self;
+        drop((also, consumer));
+        presence.end(begun);
     }
 
     /// Remembers what there is before anything is assigned, where it makes a difference.
