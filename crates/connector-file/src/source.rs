@@ -217,7 +217,7 @@ impl FileSource {
         if self.long.is_some() {
             return Ok(self.rest_of_long());
         }
-        let mut gathered = Gathered::new(&self.topic, self.buffer.len());
+        let mut gathered = Gathered::new(&self.topic, self.buffer.len().min(self.batch_bytes_max));
         let (mut at, mut too_long) = (0, false);
         while gathered.len() < self.batch_records_max {
             let bytes = &self.buffer[at..];

@@ -1,5 +1,7 @@
 //! The source `file` over files of lines, JSON lines and CSV: every line and row as it is, from any place, whatever it holds.
 
+#![allow(clippy::unwrap_used)]
+
 mod ends;
 
 use std::fs::{self, OpenOptions};

@@ -1,5 +1,7 @@
 //! A file that is not the one it was: replaced, cut off or renamed, while it is read and between two runs.
 
+#![allow(clippy::unwrap_used)]
+
 mod ends;
 
 use std::fs::{self, OpenOptions};
