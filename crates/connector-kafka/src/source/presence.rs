@@ -78,8 +78,8 @@ pub(crate) struct Presence {
     files: Option<MemberFiles>,
     file: Option<MemberFile>,
     entry: Entry,
-    /// Since when it has no partitions.
-    since: Option<Instant>,
+    /// Since when it has no partitions, and whether the group still owes them.
+    since: Option<(bool, Instant)>,
     look_at: Instant,
     remove_at: Instant,
     ask_at: Instant,
@@ -141,20 +141,30 @@ impl Presence {
         self.say_who(consumer);
         let member = consumer.context();
         if member.is_awaiting() {
-            let since = *self.since.get_or_insert(now);
+            let since = self.since(true);
             if now >= self.remove_at {
                 self.remove_dead();
             }
             self.await_longer(consumer, since);
         } else if member.handoff.owned().is_empty() && joins(consumer) {
-            let since = *self.since.get_or_insert(now);
+            let since = self.since(false);
             if now >= self.ask_at && since.elapsed() >= LOOK_AGAIN {
                 self.ask_at = now + STANDBY_AGAIN;
                 member.troubles.standing_by(Some(self.stands_by(consumer)));
             }
         } else if self.since.take().is_some() {
-            self.ask_at = now;
             member.troubles.standing_by(None);
+        }
+    }
+
+    /// Since when it is without partitions in this way. The first question follows at once.
+    fn since(&mut self, awaiting: bool) -> Instant {
+        match self.since {
+            Some((same, since)) if same == awaiting => since,
+            _ => {
+                self.ask_at = Instant::now();
+                self.since.insert((awaiting, self.ask_at)).1
+            }
         }
     }
 
