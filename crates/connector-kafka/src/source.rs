@@ -6,6 +6,7 @@ mod leaders;
 mod member;
 mod membership;
 mod pile;
+mod reading;
 mod recover;
 mod remembered;
 mod settings;
@@ -110,7 +111,8 @@ impl Source for TopicsSource {
             match self.handoff.take() {
                 Some(Given::Batch(Batch { from, mut records, next })) => {
                     let next = self.halts.cut(&from.name, &mut records, next);
-                    if records.is_empty() {
+                    // Without records it is a heartbeat: markers and aborted records are passed, not given.
+                    if !self.handoff.gave(&from, next) && records.is_empty() {
                         continue;
                     }
                     let resume_at = Offsets::from([(from.name, next.to_string().into())]);
@@ -172,8 +174,8 @@ impl Source for TopicsSource {
         };
         let behind = |(partition, owned): (_, handoff::Owned)| {
             let (low, high) = watermarks(&consumer, &owned.topic, owned.partition)?;
-            let next = owned.next().unwrap_or(low).max(low);
-            Some(Lag { partition, records: (high - next).max(0) })
+            let behind = |at: Option<i64>| high.saturating_sub(at.unwrap_or(low).max(low)).max(0);
+            Some(Lag { partition, records: behind(owned.stored()), unread: behind(owned.next()) })
         };
         self.handoff.owned().into_iter().filter_map(behind).collect()
     }

@@ -65,6 +65,7 @@ impl Ends {
             source: self.source_condition.clone(),
             sink: self.sink_condition.clone(),
             formats: self.chain.condition().clone(),
+            poll: Condition::default(),
             stations: Condition::default(),
         }
     }
@@ -211,7 +212,7 @@ pub async fn run_task(
     let Setting { limits, store, status, stop } = setting;
     let budget = Budget::new(limits);
     let counts = ends.counts(&budget);
-    let condition = counts.stations.clone();
+    let (polling, condition) = (counts.poll.clone(), counts.stations.clone());
     status.add_task(task, counts);
     if let Some(store) = store {
         let stored = store.load(pipeline).await?;
@@ -242,7 +243,7 @@ pub async fn run_task(
         releases,
         drains: drain,
         flushing: Arc::clone(&flushing),
-        condition: ends.source_condition,
+        condition: polling,
     };
     let process = Process {
         chain: ends.chain,

@@ -70,21 +70,24 @@ fn table(members: &[Arc<Member>], rates: &mut [Rate]) -> String {
     let width = names.max().unwrap_or(0).max("pipeline".len());
     // Without line wrap, so that a narrow terminal cuts a line and does not break it in two.
     let mut out = format!(
-        "\x1b[?7l\x1b[1m{:width$}  {:10}  {:>9}  {:>9}  {:>9}  {:>8}  {:>9}  {:>9}\x1b[0m\n",
-        "pipeline", "state", "read", "written", "records/s", "lag", "set aside", "restarts"
+        "\x1b[?7l\x1b[1m{:width$}  {:10}  {:>9}  {:>9}  {:>9}  {:>8}  {:>8}  {:>9}  {:>9}\x1b[0m\n",
+        "pipeline", "state", "read", "written", "records/s", "lag", "unread", "set aside", "restarts"
     );
     for (member, rate) in members.iter().zip(rates) {
         let status = &member.status;
-        let lag: i64 = status.partitions().values().filter_map(|partition| partition.lag_records).sum();
+        let partitions = status.partitions();
+        let lag: i64 = partitions.values().filter_map(|partition| partition.lag_records).sum();
+        let unread: i64 = partitions.values().filter_map(|partition| partition.unread_records).sum();
         let _ = writeln!(
             out,
-            "{:width$}  {:10}  {:>9}  {:>9}  {:>9}  {:>8}  {:>9}  {:>9}",
+            "{:width$}  {:10}  {:>9}  {:>9}  {:>9}  {:>8}  {:>8}  {:>9}  {:>9}",
             member.pipeline.name,
             member.state(),
             count(status.records_read.load(Relaxed)),
             count(status.records_written.load(Relaxed)),
             count(rate.per_second(status.records_written.load(Relaxed))),
             count(lag.max(0) as u64),
+            count(unread.max(0) as u64),
             count(status.records_set_aside.load(Relaxed)),
             count(member.restarts.load(Relaxed)),
         );

@@ -12,24 +12,20 @@ use rdkafka::metadata::Metadata;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::halts::Why;
-use super::handoff::{Batch, Ending, Handoff, name_of};
+use super::handoff::Ending;
 use super::leaders::Leaders;
 use super::member::{GroupConsumer, Member};
-use super::pile::{Bounds, Pile};
+use super::pile::Bounds;
+use super::reading::read;
 use super::recover::Moved;
 use super::settings::{Reading, list_of};
 use crate::client::{LOOK_AGAIN, Trouble, is_passing, no_topic};
 use crate::config::{Start, TopicSelection};
 use crate::diagnosis::PARTITION_MISSING;
-use crate::native::batch_queue::{BatchQueue, Message, Room};
+use crate::native::batch_queue::BatchQueue;
 
 /// How long the event thread waits for an event before it looks for other work.
 const EVENT_WAIT: Duration = Duration::from_millis(100);
-/// How long the data thread waits for a record; a rebalance waits as long at most.
-const DATA_WAIT_MS: i32 = 100;
-/// Records that are taken at once: few enough to be still in the cache when they are given back.
-const CALL_RECORDS_MAX: usize = 128;
 
 /// Starts both; the answer comes when both have ended and the group is left.
 pub(crate) fn start(
@@ -273,99 +269,5 @@ impl Events {
             return;
         }
         member.troubles.clear(Trouble::Topics);
-    }
-}
-
-fn read(queue: &BatchQueue<Member>, handoff: &Handoff, bounds: Bounds) {
-    let mut room = Room::default();
-    // What the largest pile held before: the next is given room for as much.
-    let (mut records, mut bytes) = (0, 0);
-    // Batches that the poll has not been told of: until it is, there is no waiting.
-    let mut untold = false;
-    while handoff.begin_read() {
-        let wait_ms = if untold { 0 } else { DATA_WAIT_MS };
-        let (piles, emptied) = take(queue, handoff, &mut room, wait_ms, bounds, (records, bytes));
-        let name = |pile: &Pile| {
-            let (topic, partition) = pile.place();
-            name_of(topic, partition)
-        };
-        let owners = handoff.end_read(piles.iter().map(name));
-        if let Some(largest) = piles.iter().map(Pile::size).max() {
-            (records, bytes) = largest;
-        }
-        for (pile, from) in piles.into_iter().zip(owners) {
-            if let Some(from) = from {
-                handoff.push(Batch { from, next: pile.next(), records: pile.finish() });
-                untold = true;
-            }
-        }
-        if untold && emptied {
-            handoff.tell();
-            untold = false;
-        }
-    }
-}
-
-/// Waits for a record, and takes it with what is there already, as much as one batch may hold. Says whether that was
-/// all there is.
-fn take(
-    queue: &BatchQueue<Member>,
-    handoff: &Handoff,
-    room: &mut Room,
-    mut wait_ms: i32,
-    bounds: Bounds,
-    (records, bytes): (usize, usize),
-) -> (Vec<Pile>, bool) {
-    let mut piles: Vec<Pile> = Vec::new();
-    let mut left = bounds.records_max;
-    while left > 0 {
-        let asked = left.min(CALL_RECORDS_MAX);
-        let messages = queue.take(room, asked, wait_ms);
-        for message in messages.iter() {
-            if let Some((code, says)) = message.error() {
-                read_error(queue.consumer().context(), handoff, message, code, &says);
-                continue;
-            }
-            // Only the newest batch of its partition: one before it may have room still, and would give the record out
-            // ahead of those between (invariant 7).
-            let newest = piles.iter_mut().rev().find(|pile| pile.is_of(message));
-            match newest.filter(|pile| pile.has_room(message, bounds)) {
-                Some(pile) => pile.add(message),
-                None => {
-                    let mut pile = Pile::new(message, records, bytes);
-                    pile.add(message);
-                    piles.push(pile);
-                }
-            }
-        }
-        if messages.len() < asked {
-            return (piles, true);
-        }
-        left -= asked;
-        wait_ms = 0;
-    }
-    (piles, false)
-}
-
-/// What a partition reports in place of a record. What it cannot get over stops this partition; what passes by itself is
-/// left alone.
-fn read_error(member: &Member, handoff: &Handoff, message: Message<'_>, code: RDKafkaErrorCode, says: &str) {
-    use RDKafkaErrorCode as Code;
-    let halts = &member.halts;
-    let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
-    tracing::debug!(topic, partition, offset, %code, says, "a partition reports");
-    match code {
-        Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => {
-            halts.halt(topic, partition, offset, Why::Lost);
-        }
-        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
-            *member.unknown.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        }
-        Code::PartitionEOF => {}
-        code if is_passing(code) => {}
-        code => match member.denied(code, Some(topic)) {
-            Some(error) => handoff.fail(error),
-            None => halts.halt(topic, partition, offset, Why::Damaged(says.to_owned())),
-        },
     }
 }

@@ -37,6 +37,7 @@ pub(crate) struct Poll {
     pub(crate) drains: mpsc::Sender<Drain>,
     /// True while a flush is on its way, so that at most one is.
     pub(crate) flushing: Arc<AtomicBool>,
+    /// Of this station alone: the source has one of its own, and says more there.
     pub(crate) condition: aqueduct_api::Condition,
 }
 
