@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::thread::sleep;
 use std::time::Duration;
 
-use aqueduct_tests::{Report, check};
+use aqueduct_tests::{Load, Report, check, until};
 
 use crate::scene::{GROUP, PIPELINE, Scene, TOPIC};
 
@@ -47,12 +47,57 @@ fn fifty_kills_and_two_broker_crashes_lose_and_double_nothing() {
     });
     println!("committed after {} different numbers of records at a kill", committed.len());
     assert!(committed.len() > 15, "the kills hardly met a pipeline at work: {committed:?}");
+    scene.kafka.abort_transaction(TOPIC, 5);
     let (mut aqueduct, _) = scene.run(&pipeline);
     scene.until_done(Duration::from_secs(120));
     aqueduct.stop();
     let report = scene.check();
     assert_eq!(report.produced, RECORDS as usize);
     report.assert_exact();
+}
+
+/// A backlog of one partition, behind which undone transactions stand: every part of every record arrives, in order.
+#[test]
+fn a_backlog_keeps_its_order_and_every_part() {
+    let scene = Scene::new();
+    for topic in ["backlog", "plain", "whole"] {
+        scene.kafka.create_topic(topic, 1);
+    }
+    for first in [0, 10_000, 20_000] {
+        let load = Load { topic: "backlog".into(), ids: first..first + 10_000, keys: 97, rate: 0 };
+        scene.kafka.produce(&load);
+        scene.kafka.abort_transaction("backlog", 7);
+    }
+    let brokers = scene.kafka.brokers();
+    let end = |topic: &str| format!("kafka: {{ connection: {{ brokers: \"{brokers}\" }}, topic: {topic} }}");
+    let out = scene.path("backlog.jsonl");
+    let file = format!("file: {{ path: {} }}", out.display());
+    let ends =
+        [("plain", end("plain"), ""), ("whole", end("whole"), "delivery: exactly_once"), ("file", file, "")];
+    for (name, sink, more) in &ends {
+        let text = format!(
+            "pipeline: {name}\n\
+             source: {{ kafka: {{ connection: {{ brokers: \"{brokers}\" }}, topics: [backlog], {GROUP} }} }}\n\
+             sink: {{ {sink} }}\n{more}\n"
+        );
+        let (mut aqueduct, _) = scene.run_text(&text);
+        until("all of it is committed, the markers behind it too", Duration::from_secs(60), || {
+            (scene.kafka.lag(name, "backlog") == 0).then_some(())
+        });
+        aqueduct.stop();
+    }
+    let produced = scene.kafka.read_parts("backlog");
+    assert_eq!(produced.len(), 30_000);
+    for copy in ["plain", "whole"] {
+        let copied = scene.kafka.read_parts(copy);
+        let differs = produced.iter().zip(&copied).position(|(a, b)| a != b);
+        assert_eq!((copied.len(), differs), (30_000, None), "{copy}: the first that differs");
+    }
+    let lines = std::fs::read_to_string(out).expect("a file");
+    let offset = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["offset"].as_i64();
+    let offsets: Vec<i64> = lines.lines().map(|line| offset(line).expect("an offset")).collect();
+    assert_eq!(offsets.len(), 30_000);
+    assert!(offsets.is_sorted_by(|a, b| a < b), "the offsets of a partition went back");
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn certificates_are_replaced_without_a_duplicate() {
 #[test]
 fn a_runner_that_slept_too_long_writes_nothing_late_under_exactly_once() {
     let herd = Herd::of(Kafka::start()).exactly_once();
-    herd.kafka.produce(&Load { topic: TOPIC.into(), ids: 0..600_000, keys: 997, rate: 0 });
+    herd.kafka.produce_uniform(&Load { topic: TOPIC.into(), ids: 0..600_000, keys: 997, rate: 0 });
     let copied = || herd.kafka.progress(PIPELINE, TOPIC).iter().map(|(committed, _)| committed).sum::<i64>();
     let mut sleeper = herd.run();
     until("it commits", SOON, || (copied() > 20_000).then_some(()));
@@ -153,7 +153,7 @@ fn a_runner_that_slept_too_long_writes_nothing_late_under_exactly_once() {
 fn a_runner_that_slept_too_long_is_fenced() {
     let herd = Herd::of(Kafka::start());
     let (sleeps, wakes) = (herd.copying_to("copy-asleep"), herd.copying_to("copy-awake"));
-    herd.kafka.produce(&Load { topic: TOPIC.into(), ids: 0..600_000, keys: 997, rate: 0 });
+    herd.kafka.produce_uniform(&Load { topic: TOPIC.into(), ids: 0..600_000, keys: 997, rate: 0 });
     let written = |topic: &str| herd.kafka.progress("nobody", topic).iter().map(|(_, end)| end).sum::<i64>();
     let mut sleeper = herd.run_with(&sleeps);
     until("it writes", SOON, || (written("copy-asleep") > 20_000).then_some(()));

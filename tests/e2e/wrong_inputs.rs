@@ -89,7 +89,7 @@ fn a_slow_s3_server_makes_it_slow_and_no_more() {
 fn an_upload_cut_in_the_middle_is_done_again() {
     let scene = Scene::new();
     // One key, so one partition: an object of 24 MB in several parts.
-    scene.kafka.produce(&Load { topic: TOPIC.into(), ids: 0..200_000, keys: 1, rate: 0 });
+    scene.kafka.produce_uniform(&Load { topic: TOPIC.into(), ids: 0..200_000, keys: 1, rate: 0 });
     let proxy = Toxiproxy::start(scene.s3.port);
     let mut pipeline = scene.pipeline();
     pipeline.s3_port = proxy.port;

@@ -12,7 +12,7 @@ use rdkafka::config::{ClientConfig, FromClientConfig};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rustix::process::{Pid, Signal, kill_process};
 
-pub use self::data::{Load, Watch};
+pub use self::data::{Load, Parts, Watch};
 use crate::folder::Folder;
 use crate::server;
 

@@ -20,7 +20,7 @@ pub use checkers::{Prometheus, Script, checker, documents};
 pub use fault_proxy::{Answer, FaultProxy};
 pub use folder::Folder;
 pub use http::request;
-pub use kafka::{Kafka, Load, Watch};
+pub use kafka::{Kafka, Load, Parts, Watch};
 pub use kerberos::Kerberos;
 pub use registry::{SchemaRegistry, url};
 pub use s3::S3;

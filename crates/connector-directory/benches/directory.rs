@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_api::catalog::{SinkConnector, SinkContext};
-use aqueduct_api::{Batch, BatchId, Condition, Origin, Payload, Record};
+use aqueduct_api::{Batch, BatchId, Origin, Payload, Record};
 use aqueduct_connector_directory::{Config, Folder};
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! The sink `discard` through the catalog: it takes batches, reports them at once, and has no options.
 
 use aqueduct_api::catalog::SinkContext;
-use aqueduct_api::{Batch, BatchId, Catalog, Condition, Durable, Record};
+use aqueduct_api::{Batch, BatchId, Catalog, Durable, Record};
 use aqueduct_connector_discard::Nothing;
 
 #[tokio::test]

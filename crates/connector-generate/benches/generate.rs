@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_api::catalog::{SinkConnector, SinkContext, SourceConnector, SourceContext};
-use aqueduct_api::{Batch, BatchId, Condition, Polled};
+use aqueduct_api::{Batch, BatchId, Polled};
 use aqueduct_connector_discard::Nothing;
 use aqueduct_connector_generate::{Config, Orders};
 use tokio::time::Instant;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aqueduct_api::catalog::{ConfiguredSource, SourceContext};
 use aqueduct_api::murmur2::partition_for_key;
-use aqueduct_api::{Catalog, Condition, Offsets, Polled, Record, Source};
+use aqueduct_api::{Catalog, Offsets, Polled, Record, Source};
 use aqueduct_connector_generate::{Config, Orders};
 use serde_json::{Value, json};
 use tokio::time::Instant;

@@ -10,7 +10,7 @@ mod server;
 use std::sync::Arc;
 
 use aqueduct_api::catalog::{SinkConnector, SinkContext};
-use aqueduct_api::{Batch, BatchId, Condition, Origin, Payload, Record};
+use aqueduct_api::{Batch, BatchId, Origin, Payload, Record};
 use aqueduct_connector_s3::{Config, Objects};
 use serde_json::json;
 use server::Server;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use aqueduct_api::catalog::SinkContext;
 use aqueduct_api::config;
-use aqueduct_api::{Batch, BatchId, Condition, Durable, Origin, Payload, Record, Sink, Written};
+use aqueduct_api::{Batch, BatchId, Durable, Origin, Payload, Record, Sink, Written};
 use aqueduct_objects::config::{Compression, Format, Lines, OnNullValue, Rotate};
 use aqueduct_objects::{ObjectsSink, Settings};
 use store::{MemoryStore, Rng};

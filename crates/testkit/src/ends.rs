@@ -154,7 +154,8 @@ impl WorldSource {
             resume_at.insert(partition.name.as_str().into(), partition.given.to_string().into());
         }
         if planted(Bug::SourceWentBack) || planted(Bug::OrderNotChecked) {
-            records.rotate_left(usize::from(!records.is_empty()));
+            let first = usize::from(!records.is_empty());
+            records.rotate_left(first);
         }
         Ok(Polled::Batch { records: records.into(), resume_at })
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, DeliveryResult, Headers};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::message::{BorrowedMessage, DeliveryResult, Header, Headers, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use tokio::time::Instant;
 
@@ -19,7 +19,9 @@ use crate::server;
 /// One look at a group's progress is given up after this, and made again.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// What to produce: JSON values `{"id": .., "key": .., ..}` with ids from a range, dealt over keys.
+/// What to produce: JSON values `{"id": .., "key": .., ..}` with ids from a range, dealt over keys. [`Kafka::produce`] makes
+/// records of all shapes of them: values of 30 bytes to 900 KB, some keys null and some empty, a hot key, odd headers, and
+/// another codec for each load.
 #[derive(Clone, Debug)]
 pub struct Load {
     /// Where to.
@@ -31,6 +33,9 @@ pub struct Load {
     /// Records a second at the most; 0 is as fast as it goes.
     pub rate: u64,
 }
+
+/// See [`Kafka::read_parts`].
+pub type Parts = (Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>, Option<i64>);
 
 /// Keeps the first refusal.
 struct Refusals(Arc<Mutex<Option<KafkaError>>>);
@@ -47,6 +52,53 @@ impl ProducerContext for Refusals {
     }
 }
 
+/// A record to produce.
+struct Shape {
+    key: Option<String>,
+    value: Vec<u8>,
+    headers: OwnedHeaders,
+}
+
+/// A record of this number: what it is follows from that alone. Its value repeats the key by which its order is checked; of
+/// records without a key none is compared with another.
+fn awkward(load: &Load, id: u64) -> Shape {
+    let mut dice = id.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mut roll = |sides: u64| {
+        dice ^= dice >> 29;
+        dice = dice.wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        dice ^= dice >> 32;
+        dice % sides
+    };
+    let (key, name) = match roll(40) {
+        0 => (None, format!("none-{id}")),
+        1 => (Some(String::new()), "empty".to_owned()),
+        2..=11 => (Some("key-0".to_owned()), "key-0".to_owned()),
+        _ => {
+            let key = format!("key-{}", id % load.keys);
+            (Some(key.clone()), key)
+        }
+    };
+    let pad = match roll(10_000) {
+        0 => 900_000,
+        1..=20 => roll(200_000),
+        21..=1_000 => 500 + roll(7_500),
+        1_001..=2_000 => 0,
+        _ => roll(200),
+    };
+    let noise = (0..pad / 4).map(|_| char::from(b'a' + roll(26) as u8)).collect::<String>();
+    let value = format!(r#"{{"id":{id},"key":"{name}","pad":"{noise:x<0$}"}}"#, pad as usize);
+    let header = |key, value: Option<&[u8]>| OwnedHeaders::new().insert(Header { key, value });
+    let headers = match roll(20) {
+        0 => header("null", None),
+        1 => header("empty", Some(b"")),
+        2 => header("twice", Some(b"1")).insert(Header { key: "twice", value: Some(b"2") }),
+        3 => header("", Some(b"no name")),
+        4 => header("binary", Some(&[0, 255, 10, 34])),
+        _ => OwnedHeaders::new(),
+    };
+    Shape { key, value: value.into_bytes(), headers }
+}
+
 impl Kafka {
     /// Puts a load into its topic and returns when the cluster has it all. It stands broker restarts.
     ///
@@ -61,11 +113,42 @@ impl Kafka {
     /// # Panics
     /// As above.
     pub fn produce_while(&self, load: &Load, go_on: impl Fn() -> bool) -> std::ops::Range<u64> {
+        self.send(load, awkward, go_on)
+    }
+
+    /// The same with small records that are all alike: for what is to be fast.
+    ///
+    /// # Panics
+    /// As above.
+    pub fn produce_uniform(&self, load: &Load) {
         let json = |id: u64, key: &str| {
             let note = id.wrapping_mul(0x9E37_79B9);
             format!(r#"{{"id":{id},"key":"{key}","note":"{note:0>64}"}}"#).into_bytes()
         };
-        self.produce_values(load, json, go_on)
+        self.produce_values(load, json, || true);
+    }
+
+    /// Leaves behind what a transaction leaves that was undone: records that nobody may see, and a marker at the end of each
+    /// partition.
+    ///
+    /// # Panics
+    /// When the cluster does not take part.
+    pub fn abort_transaction(&self, topic: &str, records: usize) {
+        let id = format!("undone-{topic}");
+        let producer: BaseProducer = self.client(&[("transactional.id", &id)]);
+        producer.init_transactions(TIMEOUT).expect("a transactional producer");
+        producer.begin_transaction().expect("a transaction");
+        let partitions = producer.client().fetch_metadata(Some(topic), TIMEOUT).expect("metadata");
+        let count = partitions.topics().iter().map(|topic| topic.partitions().len()).sum::<usize>();
+        for partition in 0..count {
+            for _ in 0..records {
+                let partition = i32::try_from(partition).expect("a partition");
+                let record = BaseRecord::<(), [u8]>::to(topic).partition(partition).payload(b"undone");
+                assert!(producer.send(record).is_ok(), "the queue is full");
+            }
+        }
+        producer.flush(TIMEOUT).expect("the cluster takes them");
+        producer.abort_transaction(TIMEOUT).expect("the cluster undoes them");
     }
 
     /// The same with values of another form: what a record says, by its id and its key.
@@ -78,20 +161,36 @@ impl Kafka {
         value: impl Fn(u64, &str) -> Vec<u8>,
         go_on: impl Fn() -> bool,
     ) -> std::ops::Range<u64> {
+        let shape = |load: &Load, id: u64| {
+            let key = format!("key-{}", id % load.keys);
+            Shape { value: value(id, &key), key: Some(key), headers: OwnedHeaders::new() }
+        };
+        self.send(load, shape, go_on)
+    }
+
+    fn send(
+        &self,
+        load: &Load,
+        shape: impl Fn(&Load, u64) -> Shape,
+        go_on: impl Fn() -> bool,
+    ) -> std::ops::Range<u64> {
+        let codecs = ["none", "gzip", "snappy", "lz4", "zstd"];
+        let codec = load.topic.bytes().map(u64::from).sum::<u64>() + load.ids.start;
         let refused = Arc::new(Mutex::new(None));
         let config = self.config(&[
             ("enable.idempotence", "true"),
             ("partitioner", "murmur2_random"),
             ("message.timeout.ms", "0"),
             ("linger.ms", "5"),
+            ("compression.type", codecs[(codec % 5) as usize]),
         ]);
         let producer: ThreadedProducer<Refusals> =
             config.create_with_context(Refusals(refused.clone())).expect("a producer");
         let (begin, mut end) = (Instant::now(), load.ids.start);
         for id in load.ids.clone() {
-            let key = format!("key-{}", id % load.keys);
-            let value = value(id, &key);
-            let mut record = BaseRecord::to(&load.topic).key(&key).payload(&value);
+            let Shape { key, value, headers } = shape(load, id);
+            let mut record = BaseRecord::to(&load.topic).payload(&value).headers(headers);
+            record.key = key.as_ref();
             while let Err((error, again)) = producer.send(record) {
                 let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
                 assert_eq!(error, full, "record {id} was refused");
@@ -135,6 +234,19 @@ impl Kafka {
             (message.partition(), message.offset(), message.payload().map(<[u8]>::to_vec))
         };
         self.scan(topic, value)
+    }
+
+    /// Every part of each record that a copy has to keep: key, value, headers, time.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    pub fn read_parts(&self, topic: &str) -> Vec<Parts> {
+        let bytes = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+        self.scan(topic, |message| {
+            let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+            let headers = headers.map(|header| (header.key.to_owned(), bytes(header.value))).collect();
+            (bytes(message.key()), bytes(message.payload()), headers, message.timestamp().to_millis())
+        })
     }
 
     /// The headers of each record, as text.

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_api::catalog::{SinkContext, SourceContext};
-use aqueduct_api::{
-    Batch, BatchId, Catalog, Condition, Headers, Offsets, Origin, Polled, Record, Result, Sink, Source,
-};
+use aqueduct_api::{Batch, BatchId, Catalog, Headers, Offsets, Origin, Polled, Record, Result, Sink, Source};
 use aqueduct_connector_file::Lines;
 use serde_json::Value;
 

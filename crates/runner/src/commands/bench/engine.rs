@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use aqueduct_api::catalog::SourceContext;
-use aqueduct_api::{Catalog, Condition, Polled};
+use aqueduct_api::{Catalog, Polled};
 use aqueduct_engine::{Limits, Setting, Status, Stopper};
 use aqueduct_spec::Pipeline;
 use serde_json::json;
