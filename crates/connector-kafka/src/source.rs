@@ -46,8 +46,8 @@ pub(crate) struct TopicsSource {
     /// Weak: the event thread ends the consumer.
     consumer: Weak<GroupConsumer>,
     ended: Option<oneshot::Receiver<()>>,
-    /// The sink commits, in its transactions.
-    in_transactions: bool,
+    /// The group is told by this member; otherwise the sink commits, in its transactions, or a store keeps the offsets.
+    commits: bool,
     /// The cluster and the group that keep the offsets, unless a store does.
     kept_by: Option<(String, String)>,
     /// What was ours until the end.
@@ -80,7 +80,7 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
         unknown: Default::default(),
     };
     let halts = member.halts.clone();
-    let in_transactions = member.keeping == Keeping::InTransactions;
+    let commits = member.commits();
     let kept_by = member.keeps().then(|| (member.brokers.clone(), member.group.clone()));
     let consumer: GroupConsumer = client
         .create_with_context(member)
@@ -96,7 +96,7 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
         halts,
         consumer: weak,
         ended: Some(ended),
-        in_transactions,
+        commits,
         kept_by,
         left: Vec::new(),
     })
@@ -142,7 +142,7 @@ impl Source for TopicsSource {
     /// not.
     async fn release(&mut self, offsets: &Offsets) -> Result<()> {
         self.handoff.release(offsets)?;
-        if self.in_transactions {
+        if !self.commits {
             self.handoff.committed_elsewhere();
             if let Some((brokers, group)) = &self.kept_by {
                 let moved = offsets.iter().filter_map(|(name, at)| Some((name, at.parse().ok()?)));

@@ -155,13 +155,13 @@ impl Member {
     }
 
     /// Whether this member commits them.
-    fn commits(&self) -> bool {
+    pub(crate) fn commits(&self) -> bool {
         matches!(self.keeping, Keeping::Joined | Keeping::Named)
     }
 
-    /// What begins at an offset that may be found differently next time: it is stored at once.
+    /// What begins at an offset that may be found differently next time: it is stored at once, whoever stores.
     pub(crate) fn begin_at(&self, topic: &str, partition: i32, offset: i64) {
-        self.handoff.begin_at(topic, partition, offset, self.keeping == Keeping::InTransactions);
+        self.handoff.begin_at(topic, partition, offset, !self.commits());
     }
 
     /// Where records are forwarded to, as long as the data thread takes them.

@@ -2,6 +2,7 @@
 
 use std::sync::PoisonError;
 
+use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::halts::Why;
@@ -64,7 +65,14 @@ impl Take<'_> {
             let messages = self.queue.take(&mut self.room, asked, wait_ms);
             let (count, before) = (messages.len(), bytes);
             for message in messages.iter() {
-                bytes += sort(self.queue.consumer().context(), self.handoff, &mut piles, message, self.bounds, self.usual);
+                bytes += sort(
+                    self.queue.consumer().context(),
+                    self.handoff,
+                    &mut piles,
+                    message,
+                    self.bounds,
+                    self.usual,
+                );
             }
             records += count;
             if count > 0 {

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::handoff::Ending;
 use super::leaders::Leaders;
-use super::member::{GroupConsumer, Member};
+use super::member::GroupConsumer;
 use super::pile::Bounds;
 use super::reading::read;
 use super::recover::Moved;
