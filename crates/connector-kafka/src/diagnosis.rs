@@ -75,6 +75,7 @@ pub const ALL: &[&Diagnosis] = &[
     &CONNECTION_REFUSED,
     &NO_ANSWER,
     &NO_BROKER,
+    &ADVERTISED_UNREACHABLE,
     &TLS_EXPECTED,
     &TLS_UNEXPECTED,
     &NOT_KAFKA,

@@ -6,6 +6,7 @@ mod leaders;
 mod member;
 mod membership;
 mod pile;
+mod reach;
 mod reading;
 mod recover;
 mod remembered;
@@ -32,7 +33,7 @@ use self::membership::Membership;
 use self::pile::Bounds;
 use self::remembered::{recall, remember};
 use self::settings::Reading;
-use crate::client::{REFRESH, Troubles, consumer_config};
+use crate::client::{REFRESH, Trouble, Troubles, consumer_config};
 use crate::config::SourceConfig;
 use crate::native::batch_queue::watermarks;
 
@@ -60,6 +61,10 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
     let client_id = format!("aqueduct-{}-{}", context.pipeline, context.task);
     let handoff = Arc::new(Handoff::default());
     let troubles = Troubles::new(context.condition.clone(), &config.connection)?;
+    troubles.begin(
+        Trouble::Beginning,
+        format!("{} does not say yet what there is to be read", config.connection.brokers.0),
+    );
     let mut client = consumer_config(config, &group, &client_id)?;
     settings::set_group(&mut client, config, context);
     let refresh_ms = client.get(REFRESH).and_then(|ms| ms.parse().ok()).unwrap_or(30_000);

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::credentials::{self, Credentials, Fingerprint};
 use super::diagnose::{Deed, cluster_change, denial, denied_transactions, login};
 use super::knock::Way;
-use super::{LOOK_AGAIN, Tokens, code_of, exchange, is_connection};
+use super::{Advertised, LOOK_AGAIN, Tokens, code_of, exchange, is_connection};
 use crate::config::{Connection, Sasl};
 use crate::diagnosis::{CLUSTER_REPLACED, CREDENTIALS_REPLACED, NO_BROKER, Told};
 
@@ -37,10 +37,14 @@ pub(crate) enum Trouble {
     Topics,
     /// Records are not acknowledged.
     Acknowledgements,
-    /// The group cannot be asked, or an offset cannot be committed.
-    Group,
     /// Some partitions have no leader.
     Leaders,
+    /// A broker that is needed cannot be reached where it is advertised.
+    Advertised,
+    /// The group cannot be asked, or an offset cannot be committed.
+    Group,
+    /// Nothing was heard yet of what is to be read.
+    Beginning,
     /// Some partitions cannot be read.
     Partitions,
 }
@@ -58,6 +62,8 @@ pub(crate) struct Troubles {
     /// What the library said last of a login: nobody else knows about it.
     login: Mutex<Option<Told>>,
     look: Arc<Look>,
+    /// The brokers where the cluster says they are.
+    pub(crate) advertised: Arc<Advertised>,
 }
 
 /// The files with credentials.
@@ -99,6 +105,7 @@ impl Troubles {
             connection: connection.clone(),
             login: Mutex::default(),
             look: Arc::default(),
+            advertised: Arc::default(),
         })
     }
 
@@ -267,8 +274,9 @@ impl Troubles {
         let first = found.at.is_none();
         if !self.look.under_way.swap(true, Ordering::AcqRel) {
             let (look, connection) = (self.look.clone(), self.connection.clone());
+            let advertised = self.advertised.all();
             let spawned = std::thread::Builder::new().name("kafka-look".into()).spawn(move || {
-                let told = look_at(&connection);
+                let told = look_at(&connection, &advertised);
                 *lock(&look.found) = Found { told, at: Some(Instant::now()), asked: false };
                 look.under_way.store(false, Ordering::Release);
                 look.changed.notify_all();
@@ -290,6 +298,18 @@ impl Troubles {
             now.insert(trouble, says);
             self.show(&now);
         }
+    }
+
+    /// What every client waits for in the beginning: it is shown, and no news for the log.
+    pub(crate) fn begin(&self, trouble: Trouble, says: String) {
+        let mut now = lock(&self.now);
+        now.insert(trouble, says);
+        self.show(&now);
+    }
+
+    /// Visits these brokers, or all, where the cluster says they are.
+    pub(crate) fn visit(&self, wanted: Option<&[i32]>) {
+        self.advertised.visit(&self.connection, wanted);
     }
 
     /// It is over.
@@ -314,8 +334,8 @@ impl Troubles {
     }
 }
 
-/// The first trouble on the way to the brokers, when there is no way to any.
-fn look_at(connection: &Connection) -> Option<Told> {
+/// The first trouble on the way to the brokers, when there is no way to any, or none to where they are advertised.
+fn look_at(connection: &Connection, advertised: &[(i32, String)]) -> Option<Told> {
     let credentials = match credentials::load_told(connection) {
         Ok(credentials) => credentials,
         Err(told) => return Some(told),
@@ -331,8 +351,12 @@ fn look_at(connection: &Connection) -> Option<Told> {
     let mut first = None;
     for broker in connection.brokers.each() {
         match way.knock(broker, LOOK_PATIENCE) {
-            // What is wrong lies elsewhere.
-            Ok(_) => return None,
+            // What is wrong lies elsewhere: the client has gone on to where they say they are.
+            Ok(_) => {
+                let mut all = super::advertised::visit(connection, advertised).into_iter();
+                let first = all.next().flatten();
+                return first.filter(|_| all.all(|told| told.is_some()));
+            }
             Err(told) => first = first.or(Some(told)),
         }
     }

@@ -16,6 +16,7 @@ use super::handoff::Ending;
 use super::leaders::Leaders;
 use super::member::GroupConsumer;
 use super::pile::Bounds;
+use super::reach::Reach;
 use super::reading::read;
 use super::recover::Moved;
 use super::settings::{Reading, list_of};
@@ -44,7 +45,7 @@ pub(crate) fn start(
         .spawn(move || read(&queue, &handoff, bounds))?;
     std::thread::Builder::new().name("kafka-events".into()).spawn(move || {
         let now = Instant::now();
-        let (subscribed, leaders) = (Vec::new(), Leaders::new());
+        let (subscribed, leaders, reach) = (Vec::new(), Leaders::new(), Reach::new());
         Events {
             consumer,
             reading,
@@ -53,6 +54,7 @@ pub(crate) fn start(
             look_at: now,
             match_at: now,
             leaders,
+            reach,
             commit_at: now,
         }
         .run(data);
@@ -71,6 +73,7 @@ struct Events {
     /// When they are looked for next.
     match_at: Instant,
     leaders: Leaders,
+    reach: Reach,
     /// When all offsets are committed once more, where no group is joined.
     commit_at: Instant,
 }
@@ -166,18 +169,23 @@ impl Events {
         let away = member.troubles.to_ask();
         self.look_at = Instant::now() + LOOK_AGAIN;
         let leaders = self.leaders.due(&member, away);
+        let visit = self.reach.due(&member, &self.consumer, away);
         let all = unknown
             || member.troubles.has(Trouble::Topics)
             || matches!(self.reading, Reading::Shared(TopicSelection::Matching(_)))
                 && Instant::now() >= self.match_at;
-        if !all && !away && !leaders {
+        if !all && !away && !leaders && !visit {
             return;
         }
-        let enough = !all && (self.subscribed.len() == 1 || !leaders);
+        let enough = !all && (self.subscribed.len() == 1 || !leaders && !visit);
         let one = self.subscribed.first().map(String::as_str).filter(|_| enough);
         match self.consumer.fetch_metadata(one, LOOK_AGAIN) {
             Ok(cluster) => {
                 member.troubles.answered();
+                member.troubles.advertised.learn(&cluster);
+                if visit {
+                    self.reach.visit(&member, &cluster);
+                }
                 if leaders {
                     self.leaders.compare(&member, &cluster);
                 }

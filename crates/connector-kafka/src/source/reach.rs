@@ -1,0 +1,74 @@
+//! Whether the brokers that are needed can be reached where the cluster says they are. The library waits for them in silence,
+//! and a broker that answers the first questions says nothing of the others.
+
+use std::time::Duration;
+
+use rdkafka::metadata::Metadata;
+use tokio::time::Instant;
+
+use super::member::{GroupConsumer, Member};
+use crate::client::Trouble;
+use crate::native::batch_queue::watermarks;
+
+/// A broker that has not answered after this is visited.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Until it is visited again; longer each time as long as nothing is found.
+const VISIT_AGAIN: Duration = Duration::from_secs(3);
+const VISIT_AGAIN_MAX: Duration = Duration::from_secs(60);
+
+/// See the file's header.
+pub(super) struct Reach {
+    /// Since when something is missing.
+    since: Option<Instant>,
+    visit_at: Instant,
+    pause: Duration,
+    /// The leaders of all that was assigned have answered once.
+    begun: bool,
+}
+
+impl Reach {
+    /// Nothing was heard yet.
+    pub(super) fn new() -> Self {
+        Self { since: None, visit_at: Instant::now(), pause: VISIT_AGAIN, begun: false }
+    }
+
+    /// Looks at what has been heard, and whether brokers have to be visited now. `suspected`: a connection failed.
+    pub(super) fn due(&mut self, member: &Member, consumer: &GroupConsumer, suspected: bool) -> bool {
+        let troubles = &member.troubles;
+        match troubles.advertised.found() {
+            Some(Some(told)) => {
+                self.pause = VISIT_AGAIN;
+                self.visit_at = Instant::now() + self.pause;
+                troubles.set(Trouble::Advertised, told.to_string());
+            }
+            Some(None) => troubles.clear(Trouble::Advertised),
+            None => {}
+        }
+        let owned = member.handoff.owned();
+        let heard = |(topic, partition)| watermarks(consumer, topic, partition).is_some();
+        if !owned.is_empty() && owned.iter().all(|(_, it)| heard((&it.topic, it.partition))) {
+            (self.since, self.pause) = (None, VISIT_AGAIN);
+            if !std::mem::replace(&mut self.begun, true) {
+                troubles.clear(Trouble::Beginning);
+            }
+        } else {
+            self.since.get_or_insert_with(Instant::now);
+        }
+        let missing = self.since.is_some_and(|since| since.elapsed() > PATIENCE);
+        let wanted = missing || suspected || troubles.has(Trouble::Advertised);
+        wanted && Instant::now() >= self.visit_at
+    }
+
+    /// Visits who leads what was assigned; without that anybody may be the one who has to be asked for it.
+    pub(super) fn visit(&mut self, member: &Member, cluster: &Metadata) {
+        let owned = member.handoff.owned();
+        let leader = |topic: &str, partition: i32| {
+            let topic = cluster.topics().iter().find(|seen| seen.name() == topic)?;
+            Some(topic.partitions().iter().find(|seen| seen.id() == partition)?.leader())
+        };
+        let leaders: Vec<i32> = owned.iter().filter_map(|(_, it)| leader(&it.topic, it.partition)).collect();
+        member.troubles.visit(if owned.is_empty() { None } else { Some(&leaders) });
+        self.visit_at = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).min(VISIT_AGAIN_MAX);
+    }
+}
