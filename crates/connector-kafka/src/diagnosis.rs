@@ -67,6 +67,7 @@ pub const ALL: &[&Diagnosis] = &[
     &OFFSET_DELETED,
     &OFFSET_BEYOND_END,
     &OFFSETS_FORGOTTEN,
+    &TOPIC_MADE_ANEW,
     &OFFSET_NONE,
     &BATCH_DAMAGED,
     &PARTITION_MISSING,

@@ -3,6 +3,7 @@
 mod halts;
 mod handoff;
 mod leaders;
+mod lives;
 mod member;
 mod membership;
 mod pile;
@@ -28,10 +29,11 @@ use tokio::time::Instant;
 use self::halts::Halts;
 pub(crate) use self::handoff::name_of;
 use self::handoff::{Batch, Ending, Given, Handoff, Signal};
+pub(crate) use self::lives::metadata;
 use self::member::{GroupConsumer, Keeping, Member};
 use self::membership::Membership;
 use self::pile::Bounds;
-use self::remembered::{recall, remember};
+use self::remembered::recall;
 use self::settings::Reading;
 use crate::client::{REFRESH, Trouble, Troubles, consumer_config};
 use crate::config::SourceConfig;
@@ -78,6 +80,7 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
         start: config.start,
         on_lost: config.on_lost_offsets,
         keeping: Keeping::of(config, context),
+        incarnations: context.incarnations.clone(),
         known: Default::default(),
         drain_timeout: context.drain_timeout,
         data: Default::default(),
@@ -149,9 +152,9 @@ impl Source for TopicsSource {
         self.handoff.release(offsets)?;
         if !self.commits {
             self.handoff.committed_elsewhere();
-            if let Some((brokers, group)) = &self.kept_by {
+            if let Some(consumer) = self.consumer.upgrade() {
                 let moved = offsets.iter().filter_map(|(name, at)| Some((name, at.parse().ok()?)));
-                moved.for_each(|(name, at)| remember(brokers, group, name.clone(), at));
+                moved.for_each(|(name, at)| consumer.context().remember(name.clone(), at));
             }
         } else if let Some(consumer) = self.consumer.upgrade() {
             consumer.context().commit(&consumer);
@@ -163,7 +166,7 @@ impl Source for TopicsSource {
         let (brokers, group) = self.kept_by.as_ref()?;
         let owned = self.handoff.owned().into_iter().map(|(partition, _)| partition);
         let kept = owned.chain(self.left.iter().cloned()).filter_map(|partition| {
-            let offset = recall(brokers, group, &partition)?;
+            let (offset, _) = recall(brokers, group, &partition)?;
             Some((partition, offset.to_string().into()))
         });
         Some(kept.collect())

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use aqueduct_api::{Error, ErrorKind, Offsets, Partition};
+use aqueduct_api::{Error, ErrorKind, Incarnations, Offsets, Partition};
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::halts::{Halts, Why};
 use super::handoff::{Commit, Ending, Handoff, name_of};
-use super::remembered::remember;
+use super::lives;
 use super::start::{Known, Placed, place};
 use crate::client::{Deed, Trouble, Troubles, code_of};
 use crate::config::{OnLostOffsets, Start};
@@ -42,6 +42,8 @@ pub(crate) struct Member {
     pub(crate) on_lost: OnLostOffsets,
     /// Where offsets are kept.
     pub(crate) keeping: Keeping,
+    /// Which lives of topics are read.
+    pub(crate) incarnations: Incarnations,
     /// How many partitions topics had when they were first seen.
     pub(crate) known: Known,
     pub(crate) drain_timeout: Duration,
@@ -86,7 +88,11 @@ impl Member {
         };
         let mut list = TopicPartitionList::with_capacity(commits.len());
         for Commit { topic, partition, offset, .. } in &commits {
-            if list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).is_err() {
+            let mut element = list.add_partition(topic, *partition);
+            if let Some(id) = self.id_of(topic, *partition) {
+                element.set_metadata(lives::metadata(&id));
+            }
+            if element.set_offset(Offset::Offset(*offset)).is_err() {
                 let error = Error::fatal("an offset to commit is negative").with("topic", topic);
                 self.handoff.fail(error.with("partition", partition).with("offset", offset));
             }
@@ -127,7 +133,7 @@ impl Member {
                 for element in list.elements().iter().filter(|element| element.error().is_ok()) {
                     if let Offset::Offset(offset) = element.offset() {
                         let name = name_of(element.topic(), element.partition());
-                        remember(&self.brokers, &self.group, name, offset);
+                        self.remember(name, offset);
                     }
                 }
                 self.troubles.clear(Trouble::Group);

@@ -32,6 +32,27 @@ impl Reach {
         Self { since: None, visit_at: Instant::now(), pause: VISIT_AGAIN, begun: false }
     }
 
+    /// Looks whether the beginning is over.
+    pub(super) fn begin(&mut self, member: &Member, consumer: &GroupConsumer) {
+        if !self.begun {
+            self.hear(member, consumer);
+        }
+    }
+
+    fn hear(&mut self, member: &Member, consumer: &GroupConsumer) {
+        let owned = member.handoff.owned();
+        if owned.is_empty()
+            || !owned.iter().all(|(_, it)| watermarks(consumer, &it.topic, it.partition).is_some())
+        {
+            self.since.get_or_insert_with(Instant::now);
+            return;
+        }
+        (self.since, self.pause) = (None, VISIT_AGAIN);
+        if !std::mem::replace(&mut self.begun, true) {
+            member.troubles.clear(Trouble::Beginning);
+        }
+    }
+
     /// Looks at what has been heard, and whether brokers have to be visited now. `suspected`: a connection failed.
     pub(super) fn due(&mut self, member: &Member, consumer: &GroupConsumer, suspected: bool) -> bool {
         let troubles = &member.troubles;
@@ -44,16 +65,7 @@ impl Reach {
             Some(None) => troubles.clear(Trouble::Advertised),
             None => {}
         }
-        let owned = member.handoff.owned();
-        let heard = |(topic, partition)| watermarks(consumer, topic, partition).is_some();
-        if !owned.is_empty() && owned.iter().all(|(_, it)| heard((&it.topic, it.partition))) {
-            (self.since, self.pause) = (None, VISIT_AGAIN);
-            if !std::mem::replace(&mut self.begun, true) {
-                troubles.clear(Trouble::Beginning);
-            }
-        } else {
-            self.since.get_or_insert_with(Instant::now);
-        }
+        self.hear(member, consumer);
         let missing = self.since.is_some_and(|since| since.elapsed() > PATIENCE);
         let wanted = missing || suspected || troubles.has(Trouble::Advertised);
         wanted && Instant::now() >= self.visit_at

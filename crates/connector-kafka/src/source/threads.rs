@@ -28,6 +28,9 @@ use crate::native::batch_queue::BatchQueue;
 /// How long the event thread waits for an event before it looks for other work.
 const EVENT_WAIT: Duration = Duration::from_millis(100);
 
+/// How often it is asked whether topics were made anew: the library reads on from the middle of the new ones.
+const LIVES_AGAIN: Duration = Duration::from_secs(10);
+
 /// Starts both; the answer comes when both have ended and the group is left.
 pub(crate) fn start(
     consumer: Arc<GroupConsumer>,
@@ -55,6 +58,7 @@ pub(crate) fn start(
             match_at: now,
             leaders,
             reach,
+            lives_at: now + LIVES_AGAIN,
             commit_at: now,
         }
         .run(data);
@@ -74,6 +78,8 @@ struct Events {
     match_at: Instant,
     leaders: Leaders,
     reach: Reach,
+    /// When it is asked whether topics are still the same.
+    lives_at: Instant,
     /// When all offsets are committed once more, where no group is joined.
     commit_at: Instant,
 }
@@ -97,6 +103,7 @@ impl Events {
             if member.recover(&consumer) == Moved::Rejoin {
                 self.rejoin();
             }
+            self.reach.begin(member, &self.consumer);
             self.recommit();
             member.commit(&consumer);
             if Instant::now() >= self.look_at {
@@ -167,6 +174,10 @@ impl Events {
         }
         let unknown = std::mem::take(&mut *member.unknown.lock().unwrap_or_else(PoisonError::into_inner));
         let away = member.troubles.to_ask();
+        if unknown || Instant::now() >= self.lives_at {
+            self.lives_at = Instant::now() + LIVES_AGAIN;
+            member.compare_lives(&self.consumer);
+        }
         self.look_at = Instant::now() + LOOK_AGAIN;
         let leaders = self.leaders.due(&member, away);
         let visit = self.reach.due(&member, &self.consumer, away);
