@@ -353,7 +353,10 @@ fn look_at(connection: &Connection, advertised: &[(i32, String)]) -> Option<Told
         match way.knock(broker, LOOK_PATIENCE) {
             // What is wrong lies elsewhere: the client has gone on to where they say they are.
             Ok(_) => {
-                let mut all = super::advertised::visit(connection, advertised).into_iter();
+                let asked =
+                    if advertised.is_empty() { super::advertised::ask(connection) } else { Vec::new() };
+                let all = if advertised.is_empty() { &asked } else { advertised };
+                let mut all = super::advertised::visit(connection, all).into_iter();
                 let first = all.next().flatten();
                 return first.filter(|_| all.all(|told| told.is_some()));
             }

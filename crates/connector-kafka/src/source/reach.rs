@@ -56,14 +56,9 @@ impl Reach {
     /// Looks at what has been heard, and whether brokers have to be visited now. `suspected`: a connection failed.
     pub(super) fn due(&mut self, member: &Member, consumer: &GroupConsumer, suspected: bool) -> bool {
         let troubles = &member.troubles;
-        match troubles.advertised.found() {
-            Some(Some(told)) => {
-                self.pause = VISIT_AGAIN;
-                self.visit_at = Instant::now() + self.pause;
-                troubles.set(Trouble::Advertised, told.to_string());
-            }
-            Some(None) => troubles.clear(Trouble::Advertised),
-            None => {}
+        if say(member) {
+            self.pause = VISIT_AGAIN;
+            self.visit_at = Instant::now() + self.pause;
         }
         self.hear(member, consumer);
         let missing = self.since.is_some_and(|since| since.elapsed() > PATIENCE);
@@ -83,4 +78,21 @@ impl Reach {
         self.visit_at = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(VISIT_AGAIN_MAX);
     }
+}
+
+/// Says what a visit has found; true when a broker cannot be reached.
+fn say(member: &Member) -> bool {
+    match member.troubles.advertised.found() {
+        Some(Some(told)) => member.troubles.set(Trouble::Advertised, told.to_string()),
+        Some(None) => member.troubles.clear(Trouble::Advertised),
+        None => return false,
+    }
+    member.troubles.has(Trouble::Advertised)
+}
+
+/// While a question is asked again and again, and nothing else is looked at: visits all brokers, and says what was found the
+/// last time.
+pub(super) fn look(member: &Member) {
+    say(member);
+    member.troubles.visit(None);
 }

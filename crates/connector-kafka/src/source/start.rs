@@ -13,6 +13,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use super::handoff::name_of;
 use super::lives::id_in;
 use super::member::{GroupConsumer, Keeping, Member};
+use super::reach;
 use super::remembered::recall;
 use crate::client::{ASK_TIMEOUT, Trouble, code_of, is_passing};
 use crate::config::Start;
@@ -180,10 +181,14 @@ fn ids(
     let topics: Vec<&str> = topics.into_iter().collect();
     while member.handoff.ending().is_none() && !consumer.assignment_lost() {
         match topic_ids(consumer.client(), &topics, ASK_TIMEOUT) {
-            Ok(ids) => return Ok(Some(ids.into_iter().map(|(topic, id)| (topic, id.into())).collect())),
+            Ok(ids) => {
+                member.troubles.clear(Trouble::Group);
+                return Ok(Some(ids.into_iter().map(|(topic, id)| (topic, id.into())).collect()));
+            }
             Err(code) if is_passing(code) => {
                 let says = format!("{} does not describe its topics ({code}): asking again", member.brokers);
                 member.troubles.set(Trouble::Group, says);
+                reach::look(member);
                 member.glance(consumer);
             }
             // Too old, or not allowed: nothing is vouched for.
@@ -293,6 +298,7 @@ fn insist(
         }
         let says = format!("{} does not tell {what} ({code}): asking again", member.brokers);
         member.troubles.set(Trouble::Group, says);
+        reach::look(member);
         member.glance(consumer);
     }
     Ok(None)

@@ -255,6 +255,15 @@ impl Reader {
         }
     }
 
+    /// Polls until nothing is waited for any more.
+    pub async fn until_well(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while let Some(reason) = self.condition.reason() {
+            assert!(Instant::now() < deadline, "{reason}");
+            self.source.poll(Duration::from_millis(20)).await.unwrap();
+        }
+    }
+
     /// Polls until an error comes.
     pub async fn error(&mut self) -> Error {
         let deadline = Instant::now() + PATIENCE;
