@@ -21,7 +21,7 @@ async fn main() -> Result<()> {
         return Err(Error::config("usage: bare_loop BROKERS TOPIC [RECORDS]"));
     };
     if let Some(records) = rest.first().and_then(|records| records.parse().ok()) {
-        bench::fill(brokers, topic, 4, records).await?;
+        bench::fill(brokers, topic, 4, records, bench::Sizes::Uniform).await?;
     }
     for round in 0..4 {
         let before = cpu_seconds();

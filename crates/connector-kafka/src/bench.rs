@@ -117,12 +117,12 @@ fn read(
 ///
 /// # Errors
 /// When the topic exists already, or the cluster does not take it.
-pub async fn fill(brokers: &str, topic: &str, partitions: i32, records: u64) -> Result<()> {
+pub async fn fill(brokers: &str, topic: &str, partitions: i32, records: u64, sizes: Sizes) -> Result<()> {
     make(brokers, topic, partitions).await?;
     let mut client = producing(brokers);
     client.set("linger.ms", "50");
     let topic = topic.to_owned();
-    let produce = move || produce(&client, &topic, records);
+    let produce = move || produce(&client, &topic, records, sizes);
     tokio::task::spawn_blocking(produce)
         .await
         .map_err(|error| Error::fatal("the producer panicked").caused_by(error))?
@@ -151,7 +151,16 @@ fn producing(brokers: &str) -> ClientConfig {
     client
 }
 
-fn produce(client: &ClientConfig, topic: &str, records: u64) -> Result<()> {
+/// How large the records of a bench are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sizes {
+    /// Orders of some 130 bytes, all alike.
+    Uniform,
+    /// The same orders with a field of 0 to 200,000 characters: mostly few, with a heavy tail.
+    Mixed,
+}
+
+fn produce(client: &ClientConfig, topic: &str, records: u64, sizes: Sizes) -> Result<()> {
     let producer: ThreadedProducer<DefaultProducerContext> = client.create().map_err(failed)?;
     // The last one is of now: a broker refuses what is more than an hour in the future.
     let first_ms = jiff::Timestamp::now().as_millisecond() - i64::try_from(records).unwrap_or(0);
@@ -162,9 +171,18 @@ fn produce(client: &ClientConfig, topic: &str, records: u64) -> Result<()> {
         let customer = (seed >> 33) % 100_000;
         let (amount, cents) = ((seed >> 20) % 1_000, (seed >> 40) % 100);
         let key = format!("order-{id:010}");
-        let value = format!(
+        let mut value = format!(
             r#"{{"id":{id:>10},"customer":"customer-{customer:05}","amount":"{amount:03}.{cents:02}","currency":"EUR","code":"{seed:016x}"}}"#
         );
+        if sizes == Sizes::Mixed {
+            let sides = [200, 200, 200, 200, 200, 200, 2_000, 8_000, 8_000, 20_000];
+            let side = if id % 1_000 == 0 { 200_000 } else { sides[(seed >> 50) as usize % sides.len()] };
+            value.truncate(value.len() - 1);
+            value += &format!(
+                r#","note":"{}"}}"#,
+                format!("{seed:016x}").repeat((seed >> 35) as usize % side / 16)
+            );
+        }
         let timestamp = first_ms + i64::try_from(id).unwrap_or(0);
         send(&producer, BaseRecord::to(topic).key(&key).payload(&value).timestamp(timestamp))?;
     }

@@ -86,7 +86,8 @@ fn awkward(load: &Load, id: u64) -> Shape {
         _ => roll(200),
     };
     let noise = (0..pad / 4).map(|_| char::from(b'a' + roll(26) as u8)).collect::<String>();
-    let value = format!(r#"{{"id":{id},"key":"{name}","pad":"{noise:x<0$}"}}"#, pad as usize);
+    let pad = "x".repeat(pad as usize - noise.len());
+    let value = format!(r#"{{"id":{id},"key":"{name}","pad":"{noise}{pad}"}}"#);
     let header = |key, value: Option<&[u8]>| OwnedHeaders::new().insert(Header { key, value });
     let headers = match roll(20) {
         0 => header("null", None),
@@ -126,6 +127,33 @@ impl Kafka {
             format!(r#"{{"id":{id},"key":"{key}","note":"{note:0>64}"}}"#).into_bytes()
         };
         self.produce_values(load, json, || true);
+    }
+
+    /// Puts records into a topic whose parts are null, empty, or large: every kind of key beside every kind of value, each
+    /// with headers. How many there are.
+    ///
+    /// # Panics
+    /// When one is refused.
+    pub fn produce_odd(&self, topic: &str) -> usize {
+        let producer: BaseProducer = self.client(&[("compression.type", "snappy")]);
+        let header = |key, value: Option<&[u8]>| OwnedHeaders::new().insert(Header { key, value });
+        let many = (0..300).fold(OwnedHeaders::new(), |headers, _| {
+            headers.insert(Header { key: "h", value: Some(b"v".as_slice()) })
+        });
+        let large = header("large", Some(&[7; 300_000]));
+        let all = [header("trace", Some(b"7f")), header("none", None), header("", Some(b"")), many, large];
+        let parts = [None, Some(&b""[..]), Some(&b"x"[..]), Some(&[0xff, 0, 10][..])];
+        let mut count = 0;
+        for headers in all.into_iter().map(Some).chain([None]) {
+            for (key, value) in parts.iter().flat_map(|key| parts.iter().map(move |value| (key, value))) {
+                let mut record = BaseRecord::<[u8], [u8]>::to(topic);
+                (record.key, record.payload, record.headers) = (*key, *value, headers.clone());
+                assert!(producer.send(record).is_ok(), "the queue is full");
+                count += 1;
+            }
+        }
+        producer.flush(TIMEOUT).expect("the cluster takes them");
+        count
     }
 
     /// Leaves behind what a transaction leaves that was undone: records that nobody may see, and a marker at the end of each

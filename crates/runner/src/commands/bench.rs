@@ -4,6 +4,7 @@ mod avro;
 mod engine;
 mod kafka;
 
+use aqueduct_connector_kafka::bench::Sizes;
 use tokio::time::Instant;
 
 use crate::{Exit, catalog, process};
@@ -33,6 +34,8 @@ enum Name {
     KafkaDiscard,
     /// From Kafka to JSON lines with zstd in a folder, beside that loop and the same compressor
     KafkaDirectory,
+    /// The last two with records of all sizes
+    KafkaMixed,
     /// From Kafka to nowhere over TLS, beside the same in plain text
     KafkaTls,
     /// Avro from one topic to another: untouched, one field changed, as JSON
@@ -65,7 +68,16 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
     }
     let brokers = match (&arguments.brokers, arguments.name) {
         (Some(brokers), _) => brokers,
-        (None, Some(Name::KafkaDiscard | Name::KafkaDirectory | Name::KafkaTls | Name::KafkaAvro)) => {
+        (
+            None,
+            Some(
+                Name::KafkaDiscard
+                | Name::KafkaDirectory
+                | Name::KafkaMixed
+                | Name::KafkaTls
+                | Name::KafkaAvro,
+            ),
+        ) => {
             return Err("there is no Kafka to read: name one with --brokers HOST:PORT".to_owned());
         }
         (None, _) => return Ok(()),
@@ -76,12 +88,18 @@ fn measure(arguments: &Arguments) -> Result<(), String> {
     if arguments.name == Some(Name::KafkaAvro) {
         return Ok(());
     }
-    let topic = kafka::Topic::filled(brokers, arguments.records)?;
+    let topic = kafka::Topic::filled(brokers, arguments.records, Sizes::Uniform)?;
     if wanted(Name::KafkaDiscard) {
         topic.to_discard(&catalog)?;
     }
     if wanted(Name::KafkaDirectory) {
         topic.to_directory(&catalog)?;
+    }
+    if wanted(Name::KafkaMixed) {
+        println!("records of 130 bytes to 200 KB, one for ten of the others");
+        let mixed = kafka::Topic::filled(brokers, arguments.records / 10, Sizes::Mixed)?;
+        mixed.to_discard(&catalog)?;
+        mixed.to_directory(&catalog)?;
     }
     match &arguments.tls {
         Some(tls) if wanted(Name::KafkaTls) => topic.over_tls(&catalog, tls)?,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
-use aqueduct_api::{Origin, Payload, Record};
+use aqueduct_api::{Headers, Origin, Payload, Record};
 use bytes::{Buf, Bytes};
 use kafka_protocol::records::RecordBatchDecoder;
 use tokio::time::Instant;
@@ -200,13 +200,20 @@ impl World {
 
     fn give(&mut self, number: usize) -> bool {
         let key = Payload::Raw(Bytes::from(format!("k{}", number % 5)));
+        // From small beside a batch to larger than one.
+        let pad = [700, 150, 40, 3].get(number * 31 % 21).copied().unwrap_or(0);
+        let mut headers = Headers::default();
+        if number % 6 == 1 {
+            headers.push("h", None);
+            headers.push("h", Some(Bytes::new()));
+        }
         let record = Record {
             topic: "t".into(),
             origin: Origin::default(),
             key,
-            value: Payload::Raw(Bytes::from(number.to_string())),
-            headers: Default::default(),
-            timestamp_us: Some(0),
+            value: Payload::Raw(Bytes::from(format!("{number}{}", "x".repeat(pad)))),
+            headers,
+            timestamp_us: [None, Some(0), Some(1_767_225_600_000_000), Some(5)][number % 4],
         };
         match self.outgoing.give(self.topic, &record, number) {
             Taken::Yes | Taken::News(_) => {
@@ -380,7 +387,7 @@ impl World {
 fn numbers_in(mut bytes: Bytes) -> Vec<usize> {
     let decoded = RecordBatchDecoder::decode(&mut bytes).unwrap();
     assert!(!bytes.has_remaining());
-    let number = |value: &Bytes| std::str::from_utf8(value).unwrap().parse().unwrap();
+    let number = |value: &Bytes| std::str::from_utf8(value).unwrap().trim_end_matches('x').parse().unwrap();
     decoded.records.iter().map(|record| number(record.value.as_ref().unwrap())).collect()
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use aqueduct_api::{Catalog, Error};
-use aqueduct_connector_kafka::bench;
+use aqueduct_connector_kafka::bench::{self, Sizes};
 use aqueduct_engine::{Setting, Status, Stopper};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -40,10 +40,13 @@ pub(super) struct Topic<'a> {
 
 impl<'a> Topic<'a> {
     /// Makes it and fills it, unless an earlier run did.
-    pub(super) fn filled(brokers: &'a str, records: u64) -> Result<Self, String> {
+    pub(super) fn filled(brokers: &'a str, records: u64, sizes: Sizes) -> Result<Self, String> {
         let runtime = Runtime::new().map_err(|error| format!("cannot start a runtime: {error}"))?;
-        let name = format!("aqueduct-bench-{records}");
-        match runtime.block_on(bench::fill(brokers, &name, PARTITIONS, records)) {
+        let name = match sizes {
+            Sizes::Uniform => format!("aqueduct-bench-{records}"),
+            Sizes::Mixed => format!("aqueduct-bench-mixed-{records}"),
+        };
+        match runtime.block_on(bench::fill(brokers, &name, PARTITIONS, records, sizes)) {
             Err(error) if !error.to_string().contains("already exists") => Err(error.to_string()),
             _ => Ok(Self { brokers, name, records, runtime }),
         }
