@@ -132,7 +132,7 @@ impl Packer {
 
 /// What would stay empty of it is given back where it is much. The rest counts as memory that the records hold.
 fn fit<T>(filled: &mut Vec<T>) {
-    if filled.capacity() - filled.len() > filled.len() / 4 {
+    if filled.capacity() - filled.len() > filled.len() / 2 {
         filled.shrink_to_fit();
     }
 }

@@ -85,6 +85,7 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
         drain_timeout: context.drain_timeout,
         data: Default::default(),
         parting: Default::default(),
+        begun: Default::default(),
         unknown: Default::default(),
     };
     let halts = member.halts.clone();
@@ -122,6 +123,9 @@ impl Source for TopicsSource {
                     // Without records it is a heartbeat: markers and aborted records are passed, not given.
                     if !self.handoff.gave(&from, next) && records.is_empty() {
                         continue;
+                    }
+                    if let Some(consumer) = self.consumer.upgrade() {
+                        consumer.context().begin(&consumer);
                     }
                     let resume_at = Offsets::from([(from.name, next.to_string().into())]);
                     return Ok(Polled::Batch { records, resume_at });

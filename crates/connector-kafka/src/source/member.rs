@@ -1,6 +1,7 @@
 //! A member of the group: takes partitions over, gives them up drained, and commits. Everything here runs on
 //! the event thread, but for `commit`, which any thread may call.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub(crate) struct Member {
     pub(crate) data: Mutex<Weak<BatchQueue<Member>>>,
     /// What the source fails with once it has left the group.
     pub(crate) parting: Mutex<Option<Error>>,
+    /// The leaders of all that was assigned have answered once.
+    pub(crate) begun: AtomicBool,
     /// Topics that the cluster does not know, as the library tells it.
     pub(crate) unknown: Mutex<bool>,
 }

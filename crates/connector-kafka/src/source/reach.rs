@@ -1,11 +1,13 @@
 //! Whether the brokers that are needed can be reached where the cluster says they are. The library waits for them in silence,
 //! and a broker that answers the first questions says nothing of the others.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rdkafka::metadata::Metadata;
 use tokio::time::Instant;
 
+use super::handoff::Owned;
 use super::member::{GroupConsumer, Member};
 use crate::client::Trouble;
 use crate::native::batch_queue::watermarks;
@@ -22,35 +24,12 @@ pub(super) struct Reach {
     since: Option<Instant>,
     visit_at: Instant,
     pause: Duration,
-    /// The leaders of all that was assigned have answered once.
-    begun: bool,
 }
 
 impl Reach {
     /// Nothing was heard yet.
     pub(super) fn new() -> Self {
-        Self { since: None, visit_at: Instant::now(), pause: VISIT_AGAIN, begun: false }
-    }
-
-    /// Looks whether the beginning is over.
-    pub(super) fn begin(&mut self, member: &Member, consumer: &GroupConsumer) {
-        if !self.begun {
-            self.hear(member, consumer);
-        }
-    }
-
-    fn hear(&mut self, member: &Member, consumer: &GroupConsumer) {
-        let owned = member.handoff.owned();
-        if owned.is_empty()
-            || !owned.iter().all(|(_, it)| watermarks(consumer, &it.topic, it.partition).is_some())
-        {
-            self.since.get_or_insert_with(Instant::now);
-            return;
-        }
-        (self.since, self.pause) = (None, VISIT_AGAIN);
-        if !std::mem::replace(&mut self.begun, true) {
-            member.troubles.clear(Trouble::Beginning);
-        }
+        Self { since: None, visit_at: Instant::now(), pause: VISIT_AGAIN }
     }
 
     /// Looks at what has been heard, and whether brokers have to be visited now. `suspected`: a connection failed.
@@ -60,7 +39,11 @@ impl Reach {
             self.pause = VISIT_AGAIN;
             self.visit_at = Instant::now() + self.pause;
         }
-        self.hear(member, consumer);
+        if member.has_heard(consumer) {
+            (self.since, self.pause) = (None, VISIT_AGAIN);
+        } else {
+            self.since.get_or_insert_with(Instant::now);
+        }
         let missing = self.since.is_some_and(|since| since.elapsed() > PATIENCE);
         let wanted = missing || suspected || troubles.has(Trouble::Advertised);
         wanted && Instant::now() >= self.visit_at
@@ -77,6 +60,26 @@ impl Reach {
         member.troubles.visit(if owned.is_empty() { None } else { Some(&leaders) });
         self.visit_at = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(VISIT_AGAIN_MAX);
+    }
+}
+
+impl Member {
+    /// Whether the leaders of all that was assigned have answered. The first time the source is no longer waiting for it.
+    pub(crate) fn has_heard(&self, consumer: &GroupConsumer) -> bool {
+        let owned = self.handoff.owned();
+        let heard = |it: &Owned| watermarks(consumer, &it.topic, it.partition).is_some();
+        let all = !owned.is_empty() && owned.iter().all(|(_, it)| heard(it));
+        if all && !self.begun.swap(true, Ordering::AcqRel) {
+            self.troubles.clear(Trouble::Beginning);
+        }
+        all
+    }
+
+    /// The same until it is true for the first time.
+    pub(crate) fn begin(&self, consumer: &GroupConsumer) {
+        if !self.begun.load(Ordering::Acquire) {
+            self.has_heard(consumer);
+        }
     }
 }
 

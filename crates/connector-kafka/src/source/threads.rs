@@ -103,7 +103,7 @@ impl Events {
             if member.recover(&consumer) == Moved::Rejoin {
                 self.rejoin();
             }
-            self.reach.begin(member, &self.consumer);
+            member.begin(&self.consumer);
             self.recommit();
             member.commit(&consumer);
             if Instant::now() >= self.look_at {
