@@ -24,6 +24,8 @@ struct Packed {
     partition: i32,
     /// Keys and values, one behind the other: the memory that the records share.
     payloads: Bytes,
+    /// What is allocated for them.
+    allocated_bytes: usize,
     rows: Vec<Row>,
     /// Most records have none, so they stand apart, with the index of their row.
     headers: Vec<(usize, Headers)>,
@@ -49,10 +51,12 @@ pub struct Packer {
     payloads: Vec<u8>,
     rows: Vec<Row>,
     headers: Vec<(usize, Headers)>,
+    header_bytes: usize,
 }
 
 impl Packer {
-    /// None yet, with room for so many records and so many bytes of keys and values.
+    /// None yet, with room for so many records and so many bytes of keys and values. What is far from filled is given
+    /// back at the end.
     pub fn new(topic: &str, partition: i32, records: usize, payload_bytes: usize) -> Self {
         Self {
             topic: topic.into(),
@@ -60,6 +64,7 @@ impl Packer {
             payloads: Vec::with_capacity(payload_bytes),
             rows: Vec::with_capacity(records),
             headers: Vec::new(),
+            header_bytes: 0,
         }
     }
 
@@ -73,6 +78,7 @@ impl Packer {
         headers: Headers,
     ) {
         if !headers.is_empty() {
+            self.header_bytes += headers.memory_bytes();
             self.headers.push((self.rows.len(), headers));
         }
         let mut copy = |payload: Option<&[u8]>| {
@@ -96,9 +102,9 @@ impl Packer {
         self.rows.is_empty()
     }
 
-    /// Bytes of keys and values.
-    pub fn payload_bytes(&self) -> usize {
-        self.payloads.len()
+    /// Bytes of keys, values and headers.
+    pub fn bytes(&self) -> usize {
+        self.payloads.len() + self.header_bytes
     }
 
     /// The topic.
@@ -118,9 +124,19 @@ impl Packer {
 
     /// All of them.
     pub fn finish(self) -> Records {
-        let Self { topic, partition, payloads, rows, headers } = self;
-        let packed = Packed { topic, partition, payloads: payloads.into(), rows, headers };
+        let Self { topic, partition, mut payloads, mut rows, headers, .. } = self;
+        fit(&mut payloads);
+        fit(&mut rows);
+        let allocated_bytes = payloads.capacity() + rows.capacity() * size_of::<Row>();
+        let packed = Packed { topic, partition, payloads: payloads.into(), allocated_bytes, rows, headers };
         Records { packed: Some(packed), ..Records::default() }
+    }
+}
+
+/// What would stay empty of it is given back where it is much. The rest counts as memory that the records hold.
+fn fit<T>(filled: &mut Vec<T>) {
+    if filled.capacity() - filled.len() > filled.len() / 2 {
+        filled.shrink_to_fit();
     }
 }
 
@@ -230,11 +246,11 @@ impl Records {
         }
     }
 
-    /// Bytes they hold in memory, roughly, once all of them are made.
+    /// Bytes they hold in memory, roughly, once all of them are made: what is allocated, filled or not.
     pub fn memory_bytes(&self) -> usize {
         match &self.packed {
             Some(packed) => {
-                packed.payloads.len() + packed.header_bytes() + packed.rows.len() * Record::FIXED_BYTES
+                packed.allocated_bytes + packed.header_bytes() + packed.rows.len() * Record::FIXED_BYTES
             }
             None => self.made().iter().map(Record::memory_bytes).sum(),
         }
@@ -424,13 +440,14 @@ mod tests {
     #[test]
     fn what_was_packed_comes_out_again() {
         let packed = packer();
-        assert_eq!((packed.len(), packed.payload_bytes(), packed.last_offset()), (3, 8, Some(12)));
+        assert_eq!((packed.len(), packed.last_offset()), (3, Some(12)));
+        assert!(packed.bytes() > 8, "headers count");
         let (packed, made) = (packed.finish(), Records::from(expected()));
         for records in [&packed, &made] {
             assert_eq!((records.len(), records.payload_bytes()), (3, 8));
             assert_eq!(records.last_timestamp_us(), Some(9));
         }
-        assert_eq!(packed.memory_bytes(), made.memory_bytes());
+        assert!(packed.memory_bytes() >= made.memory_bytes());
         for records in [&packed, &made] {
             assert_eq!(records.each().collect::<Vec<_>>(), expected(), "one by one");
             for index in 0..4 {
@@ -441,6 +458,16 @@ mod tests {
         assert_eq!(*packed, expected()[..], "looked at");
         assert_eq!(packed.into_vec(), expected(), "and taken");
         assert_eq!(packer().finish().into_vec(), expected(), "taken at once");
+    }
+
+    #[test]
+    fn what_is_allocated_counts_and_hardly_anything_of_it_is_empty() {
+        let mut packer = Packer::new("t", 0, 2_000, 1 << 20);
+        packer.add(0, None, None, Some(b"small"), Headers::default());
+        assert!(packer.finish().memory_bytes() < 1_000, "what was reserved is given back");
+        let mut packer = Packer::new("t", 0, 1, 1_000);
+        packer.add(0, None, None, Some(&[7; 900]), Headers::default());
+        assert!(packer.finish().memory_bytes() >= 1_000, "the rest counts");
     }
 
     #[test]

@@ -83,11 +83,14 @@ pub enum Polled {
     End,
 }
 
-/// How far a partition is behind.
+/// How far a partition is behind, in positions: what stands at them may be no record, a marker of a transaction for example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lag {
     /// Which.
     pub partition: Partition,
-    /// Records between what was given out and the end, as last known.
+    /// Between what is stored as done and the end, as last known: what Kafka calls consumer lag. What was given out and is
+    /// not durable yet counts.
     pub records: i64,
+    /// Of these, between what was given out and the end.
+    pub unread: i64,
 }

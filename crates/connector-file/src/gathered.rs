@@ -39,7 +39,7 @@ impl Gathered {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.record_bytes + self.values.payload_bytes()
+        self.record_bytes + self.values.bytes()
     }
 
     /// Adds the record that a line says. False where it has to wait for the next batch.

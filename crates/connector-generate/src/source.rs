@@ -55,6 +55,8 @@ struct Generator {
     partitions: u32,
     /// Partitions that have records left.
     lanes: Vec<Lane>,
+    /// Partitions that end, with their ends and how far they are stored.
+    finite: Vec<(Partition, u64, u64)>,
     /// Whose turn it is.
     turn: usize,
     batch_records_max: usize,
@@ -85,6 +87,8 @@ impl Generator {
         let customers = (0..).zip(Customers::shared_out(config.partitions, config.seed));
         let mine = customers.filter(|(partition, _)| *partition as usize % context.tasks == context.task);
         let lanes: Vec<Lane> = mine.map(|(partition, customers)| resume.lane(partition, customers)).collect();
+        let end = |lane: &Lane| Some((Arc::clone(&lane.name), lane.end?, lane.next));
+        let finite = lanes.iter().filter_map(end).collect();
         let share = lanes.len() as f64 / f64::from(config.partitions);
         Ok(Self {
             topic: config.topic.as_str().into(),
@@ -101,6 +105,7 @@ impl Generator {
             },
             typed: context.typed,
             clock: Clock::default(),
+            finite,
             lanes: lanes.into_iter().filter(|lane| lane.end.is_none_or(|end| lane.next < end)).collect(),
         })
     }
@@ -167,12 +172,24 @@ impl Source for Generator {
         Ok(polled)
     }
 
+    /// Nothing is kept here; how far the store has come is remembered for the lag.
+    async fn release(&mut self, offsets: &Offsets) -> Result<()> {
+        for (name, _, stored) in &mut self.finite {
+            if let Some((next, _)) = offsets.get(name).and_then(|at| read_position(at)) {
+                *stored = next;
+            }
+        }
+        Ok(())
+    }
+
     fn lag(&self) -> Vec<Lag> {
-        let lag = |lane: &Lane| {
-            let records = (lane.end? - lane.next) as i64;
-            Some(Lag { partition: Arc::clone(&lane.name), records })
+        let lag = |(name, end, stored): &(Partition, u64, u64)| {
+            let lane = self.lanes.iter().find(|lane| lane.name == *name);
+            let (records, unread) =
+                (end.saturating_sub(*stored), lane.map_or(0, |lane| end.saturating_sub(lane.next)));
+            Lag { partition: Arc::clone(name), records: records as i64, unread: unread as i64 }
         };
-        self.lanes.iter().filter_map(lag).collect()
+        self.finite.iter().map(lag).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What consumers and producers share: their properties, what they are waiting for, and what an error code
 //! means.
 
+mod advertised;
 pub(crate) mod credentials;
 mod diagnose;
 mod exchange;
@@ -24,6 +25,7 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::metadata::Metadata;
 use rdkafka::producer::ProducerContext;
 
+pub(crate) use self::advertised::Advertised;
 pub(crate) use self::diagnose::{Deed, denial, denied_transactions, fatal_denial, login};
 pub(crate) use self::properties::check as check_properties;
 pub(crate) use self::tokens::Tokens;

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod rights;
+mod topic_ids;
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
@@ -13,6 +14,8 @@ use rdkafka::bindings::rd_kafka_admin_op_t as Operation;
 use rdkafka::bindings::rd_kafka_resp_err_t as Code;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::RDKafkaErrorCode;
+
+pub(crate) use self::topic_ids::topic_ids;
 
 /// A place in a partition, as the broker is asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

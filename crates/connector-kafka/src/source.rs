@@ -3,11 +3,14 @@
 mod halts;
 mod handoff;
 mod leaders;
+mod lives;
 mod member;
 mod member_files;
 mod membership;
 mod pile;
 mod presence;
+mod reach;
+mod reading;
 mod recover;
 mod remembered;
 mod settings;
@@ -28,13 +31,14 @@ use tokio::time::Instant;
 use self::halts::Halts;
 pub(crate) use self::handoff::name_of;
 use self::handoff::{Batch, Ending, Given, Handoff, Signal};
+pub(crate) use self::lives::metadata;
 use self::member::{GroupConsumer, Keeping, Member};
 use self::membership::Membership;
 use self::pile::Bounds;
 use self::presence::Presence;
-use self::remembered::{recall, remember};
+use self::remembered::recall;
 use self::settings::Reading;
-use crate::client::{REFRESH, Troubles, consumer_config};
+use crate::client::{REFRESH, Trouble, Troubles, consumer_config};
 use crate::config::SourceConfig;
 use crate::native::batch_queue::watermarks;
 
@@ -48,8 +52,8 @@ pub(crate) struct TopicsSource {
     /// Weak: the event thread ends the consumer.
     consumer: Weak<GroupConsumer>,
     ended: Option<oneshot::Receiver<()>>,
-    /// The sink commits, in its transactions.
-    in_transactions: bool,
+    /// The group is told by this member; otherwise the sink commits, in its transactions, or a store keeps the offsets.
+    commits: bool,
     /// The cluster and the group that keep the offsets, unless a store does.
     kept_by: Option<(String, String)>,
     /// What was ours until the end.
@@ -62,6 +66,10 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
     let client_id = format!("aqueduct-{}-{}", context.pipeline, context.task);
     let handoff = Arc::new(Handoff::default());
     let troubles = Troubles::new(context.condition.clone(), &config.connection)?;
+    troubles.set_quietly(
+        Trouble::Beginning,
+        format!("{} does not say yet what there is to be read", config.connection.brokers.0),
+    );
     let mut client = consumer_config(config, &group, &client_id)?;
     settings::set_group(&mut client, config, context);
     let refresh_ms = client.get(REFRESH).and_then(|ms| ms.parse().ok()).unwrap_or(30_000);
@@ -75,16 +83,18 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
         start: config.start,
         on_lost: config.on_lost_offsets,
         keeping: Keeping::of(config, context),
+        incarnations: context.incarnations.clone(),
         known: Default::default(),
         drain_timeout: context.drain_timeout,
         data: Default::default(),
         parting: Default::default(),
+        begun: Default::default(),
         unknown: Default::default(),
         awaited: Default::default(),
     };
     let presence = Presence::new(config, &client, context);
     let halts = member.halts.clone();
-    let in_transactions = member.keeping == Keeping::InTransactions;
+    let commits = member.commits();
     let kept_by = member.keeps().then(|| (member.brokers.clone(), member.group.clone()));
     let consumer: GroupConsumer = client
         .create_with_context(member)
@@ -104,7 +114,7 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
         halts,
         consumer: weak,
         ended: Some(ended),
-        in_transactions,
+        commits,
         kept_by,
         left: Vec::new(),
     })
@@ -119,8 +129,12 @@ impl Source for TopicsSource {
             match self.handoff.take() {
                 Some(Given::Batch(Batch { from, mut records, next })) => {
                     let next = self.halts.cut(&from.name, &mut records, next);
-                    if records.is_empty() {
+                    // Without records it is a heartbeat: markers and aborted records are passed, not given.
+                    if !self.handoff.gave(&from, next) && records.is_empty() {
                         continue;
+                    }
+                    if let Some(consumer) = self.consumer.upgrade() {
+                        consumer.context().begin(&consumer);
                     }
                     let resume_at = Offsets::from([(from.name, next.to_string().into())]);
                     return Ok(Polled::Batch { records, resume_at });
@@ -149,11 +163,11 @@ impl Source for TopicsSource {
     /// not.
     async fn release(&mut self, offsets: &Offsets) -> Result<()> {
         self.handoff.release(offsets)?;
-        if self.in_transactions {
+        if !self.commits {
             self.handoff.committed_elsewhere();
-            if let Some((brokers, group)) = &self.kept_by {
+            if let Some(consumer) = self.consumer.upgrade() {
                 let moved = offsets.iter().filter_map(|(name, at)| Some((name, at.parse().ok()?)));
-                moved.for_each(|(name, at)| remember(brokers, group, name.clone(), at));
+                moved.for_each(|(name, at)| consumer.context().remember(name.clone(), at));
             }
         } else if let Some(consumer) = self.consumer.upgrade() {
             consumer.context().commit(&consumer);
@@ -165,7 +179,7 @@ impl Source for TopicsSource {
         let (brokers, group) = self.kept_by.as_ref()?;
         let owned = self.handoff.owned().into_iter().map(|(partition, _)| partition);
         let kept = owned.chain(self.left.iter().cloned()).filter_map(|partition| {
-            let offset = recall(brokers, group, &partition)?;
+            let (offset, _) = recall(brokers, group, &partition)?;
             Some((partition, offset.to_string().into()))
         });
         Some(kept.collect())
@@ -181,8 +195,8 @@ impl Source for TopicsSource {
         };
         let behind = |(partition, owned): (_, handoff::Owned)| {
             let (low, high) = watermarks(&consumer, &owned.topic, owned.partition)?;
-            let next = owned.next().unwrap_or(low).max(low);
-            Some(Lag { partition, records: (high - next).max(0) })
+            let behind = |at: Option<i64>| high.saturating_sub(at.unwrap_or(low).max(low)).max(0);
+            Some(Lag { partition, records: behind(owned.stored()), unread: behind(owned.next()) })
         };
         self.handoff.owned().into_iter().filter_map(behind).collect()
     }

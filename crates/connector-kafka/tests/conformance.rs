@@ -27,7 +27,7 @@ impl SinkUnderTest for Topic {
     }
 
     async fn stored(&self) -> BTreeMap<i32, Vec<String>> {
-        let count = end_of(&self.kafka, self.name, 3).await;
+        let count = end_of(&self.kafka, self.name, 1).await;
         let group = format!("reader-{count}");
         let mut reader = open_source(&self.kafka.brokers(), &group, json!({ "topics": [self.name] })).await;
         let (records, _) = reader.read(count).await;
@@ -67,7 +67,10 @@ impl SourceUnderTest for Topic {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sink_keeps_the_contract() {
     let topic = Topic { kafka: broker(), name: "conformance-sink" };
-    create(&topic.kafka, topic.name, 3, &[]).await;
+    // Some records of the suite are from the year 9999.
+    let settings = [("message.timestamp.after.max.ms", "9223372036854775807")];
+    // One partition: there keys do not part what the suite has in order.
+    create(&topic.kafka, topic.name, 1, &settings).await;
     conformance::sink(&topic).await;
 }
 

@@ -207,6 +207,45 @@ async fn a_broker_that_is_heard_too_late_is_waited_for() {
     says(json!({ "brokers": brokers }), &expected).await;
 }
 
+/// Where the way to the broker that is named works, and that to where it is advertised does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_advertised_and_leads_nowhere_is_named_until_it_leads_there() {
+    let kafka = Kafka::new();
+    let proxy = Toxiproxy::start(kafka.port_of(0, 5));
+    let kafka = kafka.advertise(&[proxy.port]);
+    kafka.start_again();
+    create(&kafka, "advertised", 2, &[]).await;
+    ends::fill(&kafka, "advertised", 0..100, 1_000).await;
+    proxy.cut();
+    let brokers = format!("127.0.0.1:{}", kafka.port_of(0, 5));
+    let named = format!("broker 0 is advertised at 127.0.0.1:{} and cannot be reached there: ", proxy.port);
+    for (pipeline, what) in [
+        ("advertised", json!({ "topics": ["advertised"] })),
+        ("advertised-named", json!({ "topics": [], "partitions": { "advertised": [0, 1] } })),
+    ] {
+        let config = ends::with(json!({ "connection": { "brokers": brokers } }), what);
+        let mut reader = open_source(&brokers, pipeline, config).await;
+        let deadline = Instant::now() + Duration::from_secs(15);
+        loop {
+            // Not for a moment does it seem to be well.
+            let reason = reader.condition.reason().expect("it waits");
+            if reason.starts_with(&named) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "expected {named}\nfound {reason}");
+            let polled = reader.source.poll(Duration::from_millis(50)).await.unwrap();
+            assert!(matches!(polled, Polled::Idle), "{polled:?}");
+        }
+        reader.nothing(Duration::from_secs(5)).await;
+        assert!(reader.condition.reason().is_some_and(|reason| reason.starts_with(&named)));
+        proxy.heal();
+        reader.read(100).await;
+        reader.until_well().await;
+        reader.source.close().await.unwrap();
+        proxy.cut();
+    }
+}
+
 /// A broker whose ciphers are made for another kind of key than its certificate has.
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_without_common_ground_is_named() {

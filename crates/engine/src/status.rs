@@ -90,8 +90,10 @@ impl TaskCounts {
 pub struct PartitionStatus {
     /// The position stored last, as the source writes it.
     pub committed: Option<Arc<str>>,
-    /// Records behind the end, as last known.
+    /// Between the position stored last and the end, as last known: consumer lag, as Kafka's tools show it.
     pub lag_records: Option<i64>,
+    /// Of these, between what was read and the end: the others are in flight or held by the sink.
+    pub unread_records: Option<i64>,
     /// Event time of the last record read, in microseconds since 1970.
     pub read_time_us: Option<i64>,
 }
@@ -102,11 +104,13 @@ impl Status {
         self.inner().phase.clone()
     }
 
-    /// Moves it on; a pipeline that is started again has new tasks and keeps its counters.
+    /// Moves it on; a pipeline that is started again has new tasks, keeps its counters, and knows of no partition yet: those it
+    /// had may belong to somebody else now.
     pub fn set_phase(&self, phase: Phase) {
         let mut inner = self.inner();
         if matches!(phase, Phase::Starting) {
             inner.tasks.clear();
+            inner.partitions.clear();
         }
         inner.phase = phase;
     }
@@ -195,7 +199,8 @@ impl Status {
     pub(crate) fn lag(&self, lags: Vec<aqueduct_api::Lag>) {
         let mut inner = self.inner();
         for lag in lags {
-            inner.partitions.entry(lag.partition).or_default().lag_records = Some(lag.records);
+            let known = inner.partitions.entry(lag.partition).or_default();
+            (known.lag_records, known.unread_records) = (Some(lag.records), Some(lag.unread));
         }
     }
 
@@ -209,5 +214,24 @@ impl Status {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_run_knows_of_no_partition_and_keeps_the_counters() {
+        let status = Status::default();
+        status.read(&Offsets::from([("t/0".into(), "7".into())]), 7, 70, Some(1));
+        status.lag(vec![aqueduct_api::Lag { partition: "t/0".into(), records: 5, unread: 3 }]);
+        let known = status.partitions().remove("t/0").map(|it| (it.lag_records, it.unread_records));
+        assert_eq!(known, Some((Some(5), Some(3))));
+        status.set_phase(Phase::Restarting { error: "x".into() });
+        assert_eq!(status.partitions().len(), 1);
+        status.set_phase(Phase::Starting);
+        assert_eq!(status.partitions().len(), 0, "it may have moved away");
+        assert_eq!(status.records_read.load(Ordering::Relaxed), 7);
     }
 }

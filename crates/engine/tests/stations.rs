@@ -383,3 +383,50 @@ async fn exactly_once_is_never_quietly_weakened() {
         assert!(told(count).await.contains("was asked to keep the offsets"), "{count} sinks");
     }
 }
+
+/// Waits for its topic, and says so once more as an error.
+struct Missing {
+    condition: Condition,
+    failed: bool,
+}
+
+#[async_trait]
+impl Source for Missing {
+    async fn poll(&mut self, wait: Duration) -> Result<Polled> {
+        if !std::mem::replace(&mut self.failed, true) {
+            self.condition.waiting("the topic is not there");
+            return Err(Error::transient("the poll failed"));
+        }
+        tokio::time::sleep(wait).await;
+        Ok(Polled::Idle)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_source_waits_for_stands_until_the_source_takes_it_back() {
+    let (status, stopper, condition) = (Arc::new(Status::default()), Stopper::new(), Condition::default());
+    let setting = Setting {
+        limits: Limits::default(),
+        store: None,
+        status: Arc::clone(&status),
+        stop: stopper.listener(),
+    };
+    let opened = Ends {
+        source: Box::new(Missing { condition: condition.clone(), failed: false }),
+        source_condition: condition.clone(),
+        chain: Chain::of(vec![]),
+        sinks: vec![(Box::new(Collects::default()), Arc::default())],
+        sink_condition: Condition::default(),
+        policy: Policy::Stop,
+    };
+    let name = Arc::from("missing");
+    let looks = async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(status.waiting_for().as_deref(), Some("the topic is not there"), "many polls later");
+        condition.clear();
+        assert_eq!(status.waiting_for(), None, "the error is over long ago");
+        stopper.stop();
+    };
+    let (ended, ()) = tokio::join!(run_task(&name, 0, opened, None, &setting), looks);
+    ended.unwrap();
+}

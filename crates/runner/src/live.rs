@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aqueduct_engine::PartitionStatus;
 use tokio::time::Instant;
 
 use crate::supervise::Member;
@@ -70,24 +71,27 @@ fn table(members: &[Arc<Member>], rates: &mut [Rate]) -> String {
     let width = names.max().unwrap_or(0).max("pipeline".len());
     // Without line wrap, so that a narrow terminal cuts a line and does not break it in two.
     let mut out = format!(
-        "\x1b[?7l\x1b[1m{:width$}  {:10}  {:>9}  {:>9}  {:>9}  {:>8}  {:>9}  {:>9}\x1b[0m\n",
-        "pipeline", "state", "read", "written", "records/s", "lag", "set aside", "restarts"
+        "\x1b[?7l\x1b[1m{:width$}  {:10}  {:>9}  {:>9}  {:>9}  {:>8}  {:>8}  {:>9}  {:>9}\x1b[0m\n",
+        "pipeline", "state", "read", "written", "records/s", "lag", "unread", "set aside", "restarts"
     );
     for (member, rate) in members.iter().zip(rates) {
         let status = &member.status;
-        let lags: Vec<i64> = status.partitions().values().filter_map(|known| known.lag_records).collect();
+        let partitions = status.partitions();
         // Who has no partition does not know how far behind it is.
-        let lag =
-            if lags.is_empty() { "-".to_owned() } else { count(lags.iter().sum::<i64>().max(0) as u64) };
+        let sum = |of: fn(&PartitionStatus) -> Option<i64>| {
+            let known: Vec<i64> = partitions.values().filter_map(of).collect();
+            if known.is_empty() { "-".to_owned() } else { count(known.iter().sum::<i64>().max(0) as u64) }
+        };
         let _ = writeln!(
             out,
-            "{:width$}  {:10}  {:>9}  {:>9}  {:>9}  {:>8}  {:>9}  {:>9}",
+            "{:width$}  {:10}  {:>9}  {:>9}  {:>9}  {:>8}  {:>8}  {:>9}  {:>9}",
             member.pipeline.name,
             member.state(),
             count(status.records_read.load(Relaxed)),
             count(status.records_written.load(Relaxed)),
             count(rate.per_second(status.records_written.load(Relaxed))),
-            lag,
+            sum(|partition| partition.lag_records),
+            sum(|partition| partition.unread_records),
             count(status.records_set_aside.load(Relaxed)),
             count(member.restarts.load(Relaxed)),
         );

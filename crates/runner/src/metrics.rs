@@ -104,10 +104,21 @@ impl Collector for Pipelines {
         self.partitions(
             &mut encoder,
             "lag_records",
-            "Records between what was read and the end",
+            "Consumer lag: records between the position stored last and the end",
             |partition, _| partition.lag_records.map(|lag| lag as f64),
         )?;
-        self.partitions(&mut encoder, "lag_seconds", "Age of the record read last; 0 at the end", lag_seconds)
+        self.partitions(
+            &mut encoder,
+            "unread_records",
+            "Of the lag, records between what was read and the end",
+            |partition, _| partition.unread_records.map(|unread| unread as f64),
+        )?;
+        self.partitions(
+            &mut encoder,
+            "lag_seconds",
+            "Age of the record read last while there is a lag, 0 without",
+            lag_seconds,
+        )
     }
 }
 
@@ -165,7 +176,7 @@ impl Pipelines {
     }
 }
 
-/// A partition that was read to its end is not late, however old its last record is.
+/// A partition of which all is stored is not late, however old its last record is.
 fn lag_seconds(partition: &PartitionStatus, now: f64) -> Option<f64> {
     match partition.lag_records? {
         0 => Some(0.0),

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::credentials::{self, Credentials, Fingerprint};
 use super::diagnose::{Deed, cluster_change, denial, denied_transactions, login};
 use super::knock::Way;
-use super::{LOOK_AGAIN, Tokens, code_of, exchange, is_connection};
+use super::{Advertised, LOOK_AGAIN, Tokens, code_of, exchange, is_connection};
 use crate::config::{Connection, Sasl};
 use crate::diagnosis::{CLUSTER_REPLACED, CREDENTIALS_REPLACED, NO_BROKER, Told};
 
@@ -37,14 +37,18 @@ pub(crate) enum Trouble {
     Topics,
     /// Records are not acknowledged.
     Acknowledgements,
-    /// The group cannot be asked, or an offset cannot be committed.
-    Group,
     /// Some partitions have no leader.
     Leaders,
-    /// Some partitions cannot be read.
-    Partitions,
+    /// A broker that is needed cannot be reached where it is advertised.
+    Advertised,
+    /// The group cannot be asked, or an offset cannot be committed.
+    Group,
     /// The group gave no partitions yet.
     Assignment,
+    /// Nothing was heard yet of what is to be read.
+    Beginning,
+    /// Some partitions cannot be read.
+    Partitions,
 }
 
 /// All that is waited for at the moment, behind the one condition of this end of the pipeline.
@@ -60,6 +64,8 @@ pub(crate) struct Troubles {
     /// What the library said last of a login: nobody else knows about it.
     login: Mutex<Option<Told>>,
     look: Arc<Look>,
+    /// The brokers where the cluster says they are.
+    pub(crate) advertised: Arc<Advertised>,
 }
 
 /// The files with credentials.
@@ -101,6 +107,7 @@ impl Troubles {
             connection: connection.clone(),
             login: Mutex::default(),
             look: Arc::default(),
+            advertised: Arc::default(),
         })
     }
 
@@ -269,8 +276,9 @@ impl Troubles {
         let first = found.at.is_none();
         if !self.look.under_way.swap(true, Ordering::AcqRel) {
             let (look, connection) = (self.look.clone(), self.connection.clone());
+            let advertised = self.advertised.all();
             let spawned = std::thread::Builder::new().name("kafka-look".into()).spawn(move || {
-                let told = look_at(&connection);
+                let told = look_at(&connection, &advertised);
                 *lock(&look.found) = Found { told, at: Some(Instant::now()), asked: false };
                 look.under_way.store(false, Ordering::Release);
                 look.changed.notify_all();
@@ -314,6 +322,11 @@ impl Troubles {
         self.condition.standing_by(reason);
     }
 
+    /// Visits these brokers, or all, where the cluster says they are.
+    pub(crate) fn visit(&self, wanted: Option<&[i32]>) {
+        self.advertised.visit(&self.connection, wanted);
+    }
+
     /// It is over.
     pub(crate) fn clear(&self, trouble: Trouble) {
         let mut now = lock(&self.now);
@@ -336,8 +349,8 @@ impl Troubles {
     }
 }
 
-/// The first trouble on the way to the brokers, when there is no way to any.
-fn look_at(connection: &Connection) -> Option<Told> {
+/// The first trouble on the way to the brokers, when there is no way to any, or none to where they are advertised.
+fn look_at(connection: &Connection, advertised: &[(i32, String)]) -> Option<Told> {
     let credentials = match credentials::load_told(connection) {
         Ok(credentials) => credentials,
         Err(told) => return Some(told),
@@ -353,8 +366,15 @@ fn look_at(connection: &Connection) -> Option<Told> {
     let mut first = None;
     for broker in connection.brokers.each() {
         match way.knock(broker, LOOK_PATIENCE) {
-            // What is wrong lies elsewhere.
-            Ok(_) => return None,
+            // What is wrong lies elsewhere: the client has gone on to where they say they are.
+            Ok(_) => {
+                let asked =
+                    if advertised.is_empty() { super::advertised::ask(connection) } else { Vec::new() };
+                let all = if advertised.is_empty() { &asked } else { advertised };
+                let mut all = super::advertised::visit(connection, all).into_iter();
+                let first = all.next().flatten();
+                return first.filter(|_| all.all(|told| told.is_some()));
+            }
             Err(told) => first = first.or(Some(told)),
         }
     }

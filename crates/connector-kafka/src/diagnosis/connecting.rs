@@ -191,6 +191,15 @@ pub(crate) const CREDENTIALS_REPLACED: Diagnosis = Diagnosis {
     reaction: Reaction::Restarts,
 };
 
+/// The cluster sends its clients where they cannot go.
+pub(crate) const ADVERTISED_UNREACHABLE: Diagnosis = Diagnosis {
+    id: "advertised-unreachable",
+    says: "broker {id} is advertised at {address} and cannot be reached there: {cause}",
+    why: "A client asks `connection.brokers` first, and is told the address of each broker (advertised.listeners); everything else goes there. In containers and behind tunnels it is often a name that only the brokers themselves know.",
+    remedy: "make {address} reachable from here, or correct advertised.listeners of broker {id}",
+    reaction: Reaction::Waits,
+};
+
 /// Another cluster behind the same name.
 pub(crate) const CLUSTER_REPLACED: Diagnosis = Diagnosis {
     id: "cluster-replaced",

@@ -23,6 +23,15 @@ pub(crate) const OFFSET_BEYOND_END: Diagnosis = Diagnosis {
     reaction: Reaction::Stops,
 };
 
+/// An offset of a topic that is gone, under the name of one that is there.
+pub(crate) const TOPIC_MADE_ANEW: Diagnosis = Diagnosis {
+    id: "topic-made-anew",
+    says: "topic `{topic}` was deleted and made anew: offset {offset} of partition {partition} belongs to the topic before, and the new one ends at {end}",
+    why: "Its id is another one than that which was kept beside the offset. The offsets of the new topic begin at 0 again, so what stands there before the old offset was never read. An offset that `aqueduct offsets set` or another tool has stored is taken as it is.",
+    remedy: CHOOSE,
+    reaction: Reaction::Stops,
+};
+
 /// The group had an offset and has none.
 pub(crate) const OFFSETS_FORGOTTEN: Diagnosis = Diagnosis {
     id: "offsets-forgotten",

@@ -99,6 +99,9 @@ impl Drop for Messages<'_> {
     }
 }
 
+/// What a record without a time has in its place (KIP-32).
+const NO_TIME_MS: i64 = -1;
+
 /// One record, or an error in its place.
 #[derive(Clone, Copy)]
 pub(crate) struct Message<'a>(&'a rd::rd_kafka_message_t);
@@ -153,40 +156,34 @@ impl<'a> Message<'a> {
         self.0.key_len + self.0.len
     }
 
-    /// Milliseconds since 1970, if the record has a time.
+    /// Whether this is no record, and says that the partition is read up to [`Self::offset`] with nothing left: the end,
+    /// or where the oldest transaction begins that is still open. Markers, aborted records and what was compacted away
+    /// are behind it then.
+    pub(crate) fn is_end(self) -> bool {
+        self.0.err == Code::RD_KAFKA_RESP_ERR__PARTITION_EOF
+    }
+
+    /// Milliseconds since 1970, if the record has a time: -1 in Kafka is none.
     pub(crate) fn timestamp_ms(self) -> Option<i64> {
         let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is valid and `kind` is written.
         let timestamp = unsafe { rd::rd_kafka_message_timestamp(self.0, &mut kind) };
-        (kind != rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE).then_some(timestamp)
+        let has_time = kind != rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        (has_time && timestamp != NO_TIME_MS).then_some(timestamp)
     }
 
-    /// Whether the record surely has no headers. The library parses headers on demand and makes a buffer for it
-    /// each time, for the empty list of nearly every record too, which costs more than all the rest of a record.
+    /// Hands each header to `visit`, in order. The library parses them at the first question, out of a buffer that it makes
+    /// for it, and gives no cheaper way to learn that there are none. A name ends for it at a zero byte.
     ///
-    /// In a record of the current format (KIP-98) the value is followed by the count of headers, as a varint, and
-    /// the library gives out the value where it stands in what it fetched. Only that format knows leader epochs
-    /// (KIP-320). A test against a real broker reads records with and without headers side by side.
-    fn no_headers(self) -> bool {
-        // SAFETY: the message is valid. With a leader epoch the record is of the current format, so that behind its
-        // value at least one more byte of it follows in the same buffer.
-        !self.0.payload.is_null()
-            && unsafe {
-                rd::rd_kafka_message_leader_epoch(self.0) >= 0
-                    && *self.0.payload.cast::<u8>().add(self.0.len) == 0
-            }
-    }
-
-    /// Hands each header to `visit`, in order.
-    pub(crate) fn headers(self, mut visit: impl FnMut(&str, Option<&[u8]>)) {
-        if self.no_headers() {
-            return;
-        }
+    /// # Errors
+    /// When they cannot be read: they are damaged, or more than the 100,000 that the library takes.
+    pub(crate) fn headers(self, mut visit: impl FnMut(&str, Option<&[u8]>)) -> Result<(), RDKafkaErrorCode> {
         let mut headers = ptr::null_mut();
         // SAFETY: the message is valid; the list, if there is one, stays the message's.
-        let code = unsafe { rd::rd_kafka_message_headers(self.0, &mut headers) };
-        if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return;
+        match unsafe { rd::rd_kafka_message_headers(self.0, &mut headers) } {
+            Code::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+            Code::RD_KAFKA_RESP_ERR__NOENT => return Ok(()),
+            code => return Err(code.into()),
         }
         for index in 0.. {
             let (mut name, mut value, mut length) = (ptr::null(), ptr::null(), 0);
@@ -194,11 +191,12 @@ impl<'a> Message<'a> {
             let code =
                 unsafe { rd::rd_kafka_header_get_all(headers, index, &mut name, &mut value, &mut length) };
             if code != Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return;
+                break;
             }
             // SAFETY: a name is a C string.
             visit(&unsafe { CStr::from_ptr(name) }.to_string_lossy(), bytes(value, length));
         }
+        Ok(())
     }
 }
 

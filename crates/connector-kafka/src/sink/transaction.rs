@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use aqueduct_api::catalog::SinkContext;
 use aqueduct_api::{
-    Batch, BatchId, Error, ErrorKind, Offsets, Proof, Rejected, Result, Sink, Transactional, Written,
+    Batch, BatchId, Error, ErrorKind, Incarnations, Offsets, Proof, Rejected, Result, Sink, Transactional,
+    Written,
 };
 use async_trait::async_trait;
 use rdkafka::client::Client;
@@ -23,6 +24,7 @@ use super::producer::Reports;
 use crate::config::SinkConfig;
 use crate::diagnosis::TRANSACTION_UNDONE;
 use crate::native::transactions::{self, GroupMetadata, Step};
+use crate::source::metadata;
 
 /// How long one call of the library may take before it is made again: as long as that a stop may have to wait.
 const CALL_MS_MAX: i32 = 1_000;
@@ -355,7 +357,7 @@ impl Transactional for TransactionSink {
     async fn commit(&mut self, offsets: &Offsets, proof: Option<Proof>) -> Result<()> {
         let proof = proof.and_then(|proof| proof.downcast::<GroupMetadata>().ok());
         let metadata = proof.ok_or_else(|| Error::bug("the source shows no membership of a group"))?;
-        let list = list_of(offsets)?;
+        let list = list_of(offsets, &self.inner.context.incarnations)?;
         match self.phase {
             Phase::Idle => self.begin().await?,
             Phase::Open => {}
@@ -374,16 +376,20 @@ impl Transactional for TransactionSink {
 }
 
 /// `topic/3` and the like, as the library takes it.
-fn list_of(offsets: &Offsets) -> Result<TopicPartitionList> {
+fn list_of(offsets: &Offsets, incarnations: &Incarnations) -> Result<TopicPartitionList> {
     let mut list = TopicPartitionList::with_capacity(offsets.len());
     for (name, position) in offsets {
         let parsed = || {
             let (topic, partition) = name.rsplit_once('/')?;
-            Some((topic, partition.parse().ok()?, Offset::Offset(position.parse().ok()?)))
+            Some((topic, partition.parse::<i32>().ok()?, Offset::Offset(position.parse().ok()?)))
         };
         let wrong = || Error::bug("a position is not that of a Kafka partition").with("partition", name);
         let (topic, partition, offset) = parsed().ok_or_else(wrong)?;
-        list.add_partition_offset(topic, partition, offset).map_err(|error| wrong().caused_by(error))?;
+        let mut element = list.add_partition(topic, partition);
+        element.set_offset(offset).map_err(|error| wrong().caused_by(error))?;
+        if let Some(id) = incarnations.of(&topic.into(), partition) {
+            element.set_metadata(metadata(&id));
+        }
     }
     Ok(list)
 }

@@ -55,6 +55,8 @@ pub(crate) enum Stage {
 pub(crate) enum Why {
     /// There is no such offset.
     Lost,
+    /// The topic was deleted and made anew.
+    MadeAnew,
     /// Nobody leads the partition, so that nobody says where it begins.
     Unplaced,
     /// The batch there cannot be read, for this reason.

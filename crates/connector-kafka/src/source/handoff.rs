@@ -3,6 +3,7 @@
 //! library.
 
 mod commits;
+mod filling;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -58,7 +59,8 @@ pub(crate) struct Owned {
     /// Differs each time the partition is assigned, so that what was read under an earlier one is known as
     /// such.
     ownership: u64,
-    /// The offset after the last record that was given to the engine.
+    /// How far it is read, and how far that was given to the engine.
+    read: Option<i64>,
     given: Option<i64>,
     /// The highest offset that may be committed, and the highest that is.
     released: Option<i64>,
@@ -128,7 +130,12 @@ enum Handover {
 impl Owned {
     /// The next offset to give out, as far as it is known.
     pub(crate) fn next(&self) -> Option<i64> {
-        self.given.or(self.committed)
+        self.given.or(self.released)
+    }
+
+    /// How far it is stored, as far as it is known.
+    pub(crate) fn stored(&self) -> Option<i64> {
+        self.committed
     }
 }
 
@@ -158,13 +165,22 @@ impl Handoff {
             return Some(Given::Signal(signal));
         }
         let batch = state.batches.pop_front()?;
-        if let Some(owned) = state.owned.get_mut(&batch.from.name) {
-            owned.given = Some(batch.next);
-        }
         if state.batches.len() == BATCHES_READY_MAX / 2 {
             self.changed.notify_all();
         }
         Some(Given::Batch(batch))
+    }
+
+    /// The engine gets what was read of this partition up to `next`. False when that is no further than before.
+    pub(crate) fn gave(&self, from: &Ownership, next: i64) -> bool {
+        let mut state = self.state();
+        if !state.holds(from) {
+            return false;
+        }
+        let Some(owned) = state.owned.get_mut(&from.name) else { return false };
+        let moves = Some(next) > owned.given;
+        owned.given = owned.given.max(Some(next));
+        moves
     }
 
     /// Everything before these offsets is done. A partition that is not ours any more is left alone
@@ -204,56 +220,6 @@ impl Handoff {
     pub(crate) fn end(&self, ending: Ending) {
         self.state().ending.get_or_insert(ending);
         self.changed.notify_all();
-    }
-}
-
-/// The side of the data thread.
-impl Handoff {
-    /// Waits while ownership is being changed. False when the source ends.
-    pub(crate) fn begin_read(&self) -> bool {
-        let mut state = self.state();
-        while state.paused && state.ending.is_none() {
-            self.tell();
-            state = self.wait(state);
-        }
-        state.reading = state.ending.is_none();
-        state.reading
-    }
-
-    /// A call is over; says which of the partitions it read are owned. Asked in the same breath: between the
-    /// call and the question nothing could be taken away and given back.
-    pub(crate) fn end_read(&self, names: impl Iterator<Item = Partition>) -> Vec<Option<Ownership>> {
-        let mut state = self.state();
-        state.reading = false;
-        self.changed.notify_all();
-        names
-            .map(|name| {
-                let owned = state.owned.get(&name).filter(|owned| !owned.leaving)?;
-                Some(Ownership { number: owned.ownership, name })
-            })
-            .collect()
-    }
-
-    /// Gives a batch to the next poll, and waits for room. What was read under an ownership that is over is
-    /// dropped: nothing of it was released, so whoever owns the partition now reads it again. A poll that waits is
-    /// told when there are some; before the thread waits for records, it has to `tell`.
-    pub(crate) fn push(&self, batch: Batch) {
-        let mut state = self.state();
-        while state.batches.len() >= BATCHES_READY_MAX && state.ending.is_none() && state.holds(&batch.from) {
-            state = self.wait(state);
-        }
-        if state.ending.is_none() && state.holds(&batch.from) {
-            state.batches.push_back(batch);
-            if state.batches.len() >= BATCHES_TOLD {
-                drop(state);
-                self.tell();
-            }
-        }
-    }
-
-    /// Tells a poll that waits of what was pushed.
-    pub(crate) fn tell(&self) {
-        self.ready.notify_one();
     }
 }
 
@@ -299,6 +265,7 @@ impl Handoff {
             topic: topic.to_owned(),
             partition,
             ownership: state.ownerships,
+            read: committed,
             given: None,
             released: committed,
             committed,
@@ -314,6 +281,7 @@ impl Handoff {
         let mut state = self.state();
         let name = name_of(topic, partition);
         let Some(owned) = state.owned.get_mut(&name) else { return };
+        owned.read = Some(offset);
         if given {
             state.signals.push_back(Signal::Begins(name, offset));
             self.ready.notify_one();

@@ -1,10 +1,11 @@
 //! A member of the group: takes partitions over, gives them up drained, and commits. Everything here runs on
 //! the event thread, but for `commit`, which any thread may call.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use aqueduct_api::{Error, ErrorKind, Offsets, Partition};
+use aqueduct_api::{Error, ErrorKind, Incarnations, Offsets, Partition};
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
@@ -15,8 +16,8 @@ use tokio::time::Instant;
 
 use super::halts::{Halts, Why};
 use super::handoff::{Commit, Ending, Handoff, name_of};
+use super::lives;
 use super::presence::Awaited;
-use super::remembered::remember;
 use super::start::{Known, Placed, place};
 use crate::client::{Deed, Trouble, Troubles, code_of};
 use crate::config::{OnLostOffsets, Start};
@@ -43,6 +44,8 @@ pub(crate) struct Member {
     pub(crate) on_lost: OnLostOffsets,
     /// Where offsets are kept.
     pub(crate) keeping: Keeping,
+    /// Which lives of topics are read.
+    pub(crate) incarnations: Incarnations,
     /// How many partitions topics had when they were first seen.
     pub(crate) known: Known,
     pub(crate) drain_timeout: Duration,
@@ -50,6 +53,8 @@ pub(crate) struct Member {
     pub(crate) data: Mutex<Weak<BatchQueue<Member>>>,
     /// What the source fails with once it has left the group.
     pub(crate) parting: Mutex<Option<Error>>,
+    /// The leaders of all that was assigned have answered once.
+    pub(crate) begun: AtomicBool,
     /// Topics that the cluster does not know, as the library tells it.
     pub(crate) unknown: Mutex<bool>,
     /// What the group has not given yet.
@@ -89,7 +94,11 @@ impl Member {
         };
         let mut list = TopicPartitionList::with_capacity(commits.len());
         for Commit { topic, partition, offset, .. } in &commits {
-            if list.add_partition_offset(topic, *partition, Offset::Offset(*offset)).is_err() {
+            let mut element = list.add_partition(topic, *partition);
+            if let Some(id) = self.id_of(topic, *partition) {
+                element.set_metadata(lives::metadata(&id));
+            }
+            if element.set_offset(Offset::Offset(*offset)).is_err() {
                 let error = Error::fatal("an offset to commit is negative").with("topic", topic);
                 self.handoff.fail(error.with("partition", partition).with("offset", offset));
             }
@@ -130,7 +139,7 @@ impl Member {
                 for element in list.elements().iter().filter(|element| element.error().is_ok()) {
                     if let Offset::Offset(offset) = element.offset() {
                         let name = name_of(element.topic(), element.partition());
-                        remember(&self.brokers, &self.group, name, offset);
+                        self.remember(name, offset);
                     }
                 }
                 self.troubles.clear(Trouble::Group);
@@ -158,13 +167,13 @@ impl Member {
     }
 
     /// Whether this member commits them.
-    fn commits(&self) -> bool {
+    pub(crate) fn commits(&self) -> bool {
         matches!(self.keeping, Keeping::Joined | Keeping::Named)
     }
 
-    /// What begins at an offset that may be found differently next time: it is stored at once.
+    /// What begins at an offset that may be found differently next time: it is stored at once, whoever stores.
     pub(crate) fn begin_at(&self, topic: &str, partition: i32, offset: i64) {
-        self.handoff.begin_at(topic, partition, offset, self.keeping == Keeping::InTransactions);
+        self.handoff.begin_at(topic, partition, offset, !self.commits());
     }
 
     /// Where records are forwarded to, as long as the data thread takes them.

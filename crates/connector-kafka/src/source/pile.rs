@@ -3,6 +3,7 @@
 
 use aqueduct_api::{Headers, Packer, Records};
 use bytes::Bytes;
+use rdkafka::error::RDKafkaErrorCode;
 
 use crate::native::batch_queue::Message;
 
@@ -18,6 +19,8 @@ pub(crate) struct Pile {
     /// The library's topic, which is not freed while ownership stands still, and the partition.
     id: (usize, i32),
     packer: Packer,
+    /// The partition is read up to here.
+    next: Option<i64>,
 }
 
 impl Pile {
@@ -26,6 +29,7 @@ impl Pile {
         Self {
             id: (message.topic_id(), message.partition()),
             packer: Packer::new(message.topic(), message.partition(), records, bytes),
+            next: None,
         }
     }
 
@@ -37,15 +41,27 @@ impl Pile {
     /// Whether the record still fits.
     pub(crate) fn has_room(&self, message: Message<'_>, bounds: Bounds) -> bool {
         self.packer.len() < bounds.records_max
-            && self.packer.payload_bytes() + message.payload_bytes() <= bounds.bytes_max
+            && (self.packer.is_empty() || self.packer.bytes() + message.payload_bytes() <= bounds.bytes_max)
     }
 
-    /// Puts the record on top.
-    pub(crate) fn add(&mut self, message: Message<'_>) {
+    /// Puts the record on top; says how many bytes it has.
+    ///
+    /// # Errors
+    /// When its headers cannot be read. It is left out then, and nothing behind it may be given out.
+    pub(crate) fn add(&mut self, message: Message<'_>) -> Result<usize, RDKafkaErrorCode> {
+        let before = self.packer.bytes();
         let mut headers = Headers::default();
-        message.headers(|name, value| headers.push(name, value.map(Bytes::copy_from_slice)));
+        message.headers(|name, value| headers.push(name, value.map(Bytes::copy_from_slice)))?;
         let timestamp_us = message.timestamp_ms().map(|ms| ms.saturating_mul(1_000));
         self.packer.add(message.offset(), timestamp_us, message.key(), message.value(), headers);
+        self.next = Some(message.offset().saturating_add(1));
+        Ok(self.packer.bytes() - before)
+    }
+
+    /// Nothing is left before this offset: it lies behind the last record where markers of transactions, aborted records,
+    /// or records that were compacted away came last.
+    pub(crate) fn end_at(&mut self, offset: i64) {
+        self.next = self.next.max(Some(offset));
     }
 
     /// The topic and the partition.
@@ -53,14 +69,14 @@ impl Pile {
         (self.packer.topic(), self.packer.partition())
     }
 
-    /// How many records there are, and the bytes of their keys and values.
+    /// How many records there are, and their bytes.
     pub(crate) fn size(&self) -> (usize, usize) {
-        (self.packer.len(), self.packer.payload_bytes())
+        (self.packer.len(), self.packer.bytes())
     }
 
-    /// The offset after the last record.
-    pub(crate) fn next(&self) -> i64 {
-        self.packer.last_offset().map_or(0, |offset| offset + 1)
+    /// The offset to go on from; none where nothing was read.
+    pub(crate) fn next(&self) -> Option<i64> {
+        self.next
     }
 
     /// The records.

@@ -59,7 +59,8 @@ impl Member {
         self.troubles.clear_quietly(Trouble::Assignment);
     }
 
-    fn is_awaiting(&self) -> bool {
+    /// Whether it still does.
+    pub(crate) fn is_awaiting(&self) -> bool {
         self.awaited.0.load(Ordering::Acquire)
     }
 

@@ -1,7 +1,7 @@
 //! What happens to a partition that cannot be read on: an offset that is lost is answered as `on_lost_offsets` says, a batch
 //! that cannot be read is tried again now and then. Runs on the event thread.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use aqueduct_api::{Error, ErrorKind, Partition, Result};
@@ -50,7 +50,7 @@ impl Member {
         let mut moved = Moved::Done;
         for halt in self.halts.due() {
             match &halt.why {
-                Why::Lost => match self.lost(consumer, &halt) {
+                Why::Lost | Why::MadeAnew => match self.lost(consumer, &halt) {
                     Ok(Moved::Done) => {}
                     Ok(Moved::Rejoin) => moved = Moved::Rejoin,
                     Err(error) => self.part_with(error),
@@ -163,18 +163,29 @@ impl Member {
                 return self.not_told(code, &halt.topic).map_or(Ok(Moved::Done), Err);
             }
         };
+        let anew = match self.made_anew(consumer, halt) {
+            Ok(anew) => anew,
+            Err(code) => {
+                self.halts.later(halt, Stage::New, ASK_AGAIN);
+                return self.not_told(code, &halt.topic).map_or(Ok(Moved::Done), Err);
+            }
+        };
         // Where it is there after all, a follower that was behind had answered.
-        let lost = !(first.offset..=end.offset).contains(&Some(halt.at));
+        let lost = anew.is_some() || !(first.offset..=end.offset).contains(&Some(halt.at));
         let mut offset = Some(halt.at);
         if lost {
-            let error = self.say_lost(halt, &first, end.offset.unwrap_or(0));
+            let ends_at = end.offset.unwrap_or(0);
+            let error = match &anew {
+                Some(_) => self.say_made_anew(&halt.topic, halt.partition, halt.at, ends_at),
+                None => self.say_lost(halt, &first, ends_at),
+            };
             offset = self.after_loss(consumer, Lost { at: halt.at, first, end }, error)?;
         }
         let Some(offset) = offset else {
             self.halts.later(halt, Stage::New, ASK_AGAIN);
             return Ok(Moved::Done);
         };
-        Ok(self.take_up(consumer, halt, offset, lost))
+        Ok(self.take_up_as(consumer, halt, offset, lost, anew.as_ref()))
     }
 
     /// The first record with its time, and the end.
@@ -255,29 +266,37 @@ impl Member {
         )
     }
 
-    /// The offset from which a partition goes on that the group had one for and has none any more.
+    /// The offset from which a partition goes on that the group had one for and has none any more, or one of a topic that was
+    /// made anew.
     pub(crate) fn forgotten(
         &self,
         consumer: &GroupConsumer,
         topic: &str,
         partition: i32,
         had: i64,
+        made_anew: bool,
     ) -> Result<Option<i64>> {
         let (first, end) = match self.bounds(consumer, topic, partition) {
             Ok(bounds) => bounds,
             Err(code) => return self.not_told(code, topic).map_or(Ok(None), Err),
         };
-        let error = OFFSETS_FORGOTTEN.error(
-            ErrorKind::Config,
-            &[
-                ("group", &self.group),
-                ("offset", &had),
-                ("partition", &partition),
-                ("topic", &topic),
-                ("pipeline", &self.pipeline),
-                ("time", &SOME_TIME),
-            ],
-        );
+        let forgotten = || {
+            OFFSETS_FORGOTTEN.error(
+                ErrorKind::Config,
+                &[
+                    ("group", &self.group),
+                    ("offset", &had),
+                    ("partition", &partition),
+                    ("topic", &topic),
+                    ("pipeline", &self.pipeline),
+                    ("time", &SOME_TIME),
+                ],
+            )
+        };
+        let error = match made_anew {
+            true => self.say_made_anew(topic, partition, had, end.offset.unwrap_or(0)),
+            false => forgotten(),
+        };
         self.after_loss(consumer, Lost { at: had, first, end }, error)
     }
 
@@ -294,6 +313,18 @@ impl Member {
 
     /// Gives one partition up, drained, and takes it over again from an offset; `commit` stores that one at once.
     fn take_up(&self, consumer: &GroupConsumer, halt: &Halt, offset: i64, commit: bool) -> Moved {
+        self.take_up_as(consumer, halt, offset, commit, None)
+    }
+
+    /// The same; `anew` is the id of the topic where it was made anew.
+    fn take_up_as(
+        &self,
+        consumer: &GroupConsumer,
+        halt: &Halt,
+        offset: i64,
+        commit: bool,
+        anew: Option<&Arc<str>>,
+    ) -> Moved {
         let (topic, partition) = (halt.topic.as_str(), halt.partition);
         let name: Partition = name_of(topic, partition);
         batch_queue::detach(consumer, topic, partition);
@@ -311,6 +342,10 @@ impl Member {
                 queue.attach(topic, partition);
             }
             let moved = reposition(consumer, topic, partition, offset, || self.queue());
+            // What was read before is drained, and stored under the old id.
+            if let Some(id) = anew {
+                self.begin_life(topic, partition, id);
+            }
             self.handoff.own(topic, partition, committed);
             if commit {
                 self.begin_at(topic, partition, offset);

@@ -68,6 +68,8 @@ pub(crate) fn set_group(client: &mut ClientConfig, config: &SourceConfig, contex
     if let Some(rack) = &config.rack {
         client.set("client.rack", rack);
     }
+    // Progress is a position, not a count of records: with the end of a partition the library says how far it has read.
+    client.set("enable.partition.eof", "true");
     // The library passes damaged bytes on unless it is told to look; the Java client looks.
     if client.get("check.crcs").is_none() {
         client.set("check.crcs", "true");

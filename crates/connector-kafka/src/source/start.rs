@@ -1,8 +1,8 @@
 //! Where reading begins in partitions that were just assigned: at what the group has committed, or where
 //! `start` says.
 
-use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
 
 use aqueduct_api::{Error, ErrorKind, Result};
 use rdkafka::consumer::Consumer;
@@ -11,11 +11,14 @@ use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::handoff::name_of;
+use super::lives::id_in;
 use super::member::{GroupConsumer, Keeping, Member};
-use super::remembered::{recall, remember};
+use super::reach;
+use super::remembered::recall;
 use crate::client::{ASK_TIMEOUT, Trouble, code_of, is_passing};
 use crate::config::Start;
 use crate::diagnosis::OFFSET_NONE;
+use crate::questions::topic_ids;
 
 /// A partition with its place.
 pub(crate) struct Placed {
@@ -64,22 +67,34 @@ pub(crate) fn place(
     if list.count() == 0 {
         return Ok(Vec::new());
     }
+    // Before the offsets: those of a topic that is made anew in between are gone with it.
+    let Some(ids) = ids(member, consumer, list)? else { return Ok(Vec::new()) };
     let Some(stored) = stored(member, consumer, list)? else {
         return Ok(Vec::new());
     };
     let mut placed = Vec::new();
     let mut fresh = TopicPartitionList::new();
-    for Stored { topic, partition, offset } in stored {
-        let name = name_of(&topic, partition);
-        if let Some(offset) = offset {
-            remember(&member.brokers, &member.group, name, offset);
+    for Stored { topic, partition, offset, id } in stored {
+        let (name, now) = (name_of(&topic, partition), ids.get(&topic));
+        let seen = recall(&member.brokers, &member.group, &name);
+        if let Some(now) = now {
+            member.begin_life(&topic, partition, now);
+        }
+        let other = |id: &Option<Arc<str>>| id.is_some() && now.is_some() && id.as_ref() != now;
+        if let Some(offset) = offset.filter(|_| !other(&id)) {
+            member.remember(name, offset);
             let (offset, committed) = (Some(Offset::Offset(offset)), Some(offset));
             placed.push(Placed { topic, partition, offset, committed, commit_now: None });
             continue;
         }
-        if let Some(had) = recall(&member.brokers, &member.group, &name).filter(|_| member.keeps()) {
+        let lost = match (offset, seen) {
+            (Some(offset), _) => Some((offset, true)),
+            (None, Some((had, id))) if member.keeps() => Some((had, other(&id))),
+            _ => None,
+        };
+        if let Some((had, anew)) = lost {
             let offset = loop {
-                match member.forgotten(consumer, &topic, partition, had)? {
+                match member.forgotten(consumer, &topic, partition, had, anew)? {
                     None if member.handoff.ending().is_none() && !consumer.assignment_lost() => {
                         member.glance(consumer);
                     }
@@ -116,6 +131,8 @@ struct Stored {
     topic: String,
     partition: i32,
     offset: Option<i64>,
+    /// Of the topic that it belongs to, where that was kept too.
+    id: Option<Arc<str>>,
 }
 
 /// What is kept for each of these partitions; `None` when the source ends meanwhile.
@@ -133,7 +150,10 @@ fn stored(
                 Error::config("a stored position is not an offset")
                     .with("partition", name_of(&topic, partition))
             })?;
-            all.push(Stored { topic, partition, offset });
+            // A store keeps no ids; this process knows those of what it has stored itself.
+            let seen = recall(&member.brokers, &member.group, &name_of(&topic, partition));
+            let id = seen.filter(|(at, _)| Some(*at) == offset).and_then(|(_, id)| id);
+            all.push(Stored { topic, partition, offset, id });
         }
         return Ok(Some(all));
     }
@@ -145,9 +165,40 @@ fn stored(
     for element in committed.elements() {
         let (topic, partition) = (element.topic().to_owned(), element.partition());
         let offset = if let Offset::Offset(offset) = element.offset() { Some(offset) } else { None };
-        all.push(Stored { topic, partition, offset });
+        all.push(Stored { topic, partition, offset, id: id_in(element.metadata()) });
     }
     Ok(Some(all))
+}
+
+/// The ids of all topics, as far as the cluster has any; `None` when the source ends meanwhile.
+fn ids(
+    member: &Member,
+    consumer: &GroupConsumer,
+    list: &TopicPartitionList,
+) -> Result<Option<HashMap<String, Arc<str>>>> {
+    let elements = list.elements();
+    let topics: BTreeSet<&str> = elements.iter().map(|element| element.topic()).collect();
+    let topics: Vec<&str> = topics.into_iter().collect();
+    while member.handoff.ending().is_none() && !consumer.assignment_lost() {
+        match topic_ids(consumer.client(), &topics, ASK_TIMEOUT) {
+            Ok(ids) => {
+                member.troubles.clear(Trouble::Group);
+                return Ok(Some(ids.into_iter().map(|(topic, id)| (topic, id.into())).collect()));
+            }
+            Err(code) if is_passing(code) => {
+                let says = format!("{} does not describe its topics ({code}): asking again", member.brokers);
+                member.troubles.set(Trouble::Group, says);
+                reach::look(member);
+                member.glance(consumer);
+            }
+            // Too old, or not allowed: nothing is vouched for.
+            Err(code) => {
+                tracing::debug!(%code, "no ids of topics");
+                return Ok(Some(HashMap::new()));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Offsets for times and for ends. A time that no record has reached yet is the end. What nobody leads holds up no other.
@@ -247,6 +298,7 @@ fn insist(
         }
         let says = format!("{} does not tell {what} ({code}): asking again", member.brokers);
         member.troubles.set(Trouble::Group, says);
+        reach::look(member);
         member.glance(consumer);
     }
     Ok(None)

@@ -12,25 +12,25 @@ use rdkafka::metadata::Metadata;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::halts::Why;
-use super::handoff::{Batch, Ending, Handoff, name_of};
+use super::handoff::Ending;
 use super::leaders::Leaders;
-use super::member::{GLANCE, GroupConsumer, Member};
-use super::pile::{Bounds, Pile};
+use super::member::{GLANCE, GroupConsumer};
+use super::pile::Bounds;
 use super::presence::Presence;
+use super::reach::Reach;
+use super::reading::read;
 use super::recover::Moved;
 use super::settings::{Reading, list_of};
 use crate::client::{LOOK_AGAIN, Trouble, is_passing, no_topic};
 use crate::config::{Start, TopicSelection};
 use crate::diagnosis::PARTITION_MISSING;
-use crate::native::batch_queue::{BatchQueue, Message, Room};
+use crate::native::batch_queue::BatchQueue;
 
 /// How long the event thread waits for an event before it looks for other work.
 const EVENT_WAIT: Duration = Duration::from_millis(100);
-/// How long the data thread waits for a record; a rebalance waits as long at most.
-const DATA_WAIT_MS: i32 = 100;
-/// Records that are taken at once: few enough to be still in the cache when they are given back.
-const CALL_RECORDS_MAX: usize = 128;
+
+/// How often it is asked whether topics were made anew: the library reads on from the middle of the new ones.
+const LIVES_AGAIN: Duration = Duration::from_secs(10);
 
 /// Starts both; the answer comes when both have ended and the group is left.
 pub(crate) fn start(
@@ -50,7 +50,7 @@ pub(crate) fn start(
         .spawn(move || read(&queue, &handoff, bounds))?;
     std::thread::Builder::new().name("kafka-events".into()).spawn(move || {
         let now = Instant::now();
-        let (subscribed, leaders) = (Vec::new(), Leaders::new());
+        let (subscribed, leaders, reach) = (Vec::new(), Leaders::new(), Reach::new());
         Events {
             consumer,
             reading,
@@ -59,6 +59,8 @@ pub(crate) fn start(
             look_at: now,
             match_at: now,
             leaders,
+            reach,
+            lives_at: now + LIVES_AGAIN,
             commit_at: now,
             presence,
         }
@@ -78,6 +80,9 @@ struct Events {
     /// When they are looked for next.
     match_at: Instant,
     leaders: Leaders,
+    reach: Reach,
+    /// When it is asked whether topics are still the same.
+    lives_at: Instant,
     /// When all offsets are committed once more, where no group is joined.
     commit_at: Instant,
     presence: Presence,
@@ -104,6 +109,7 @@ impl Events {
             if member.recover(&consumer) == Moved::Rejoin {
                 self.rejoin();
             }
+            member.begin(&self.consumer);
             self.recommit();
             member.commit(&consumer);
             if Instant::now() >= self.look_at {
@@ -176,20 +182,29 @@ impl Events {
         }
         let unknown = std::mem::take(&mut *member.unknown.lock().unwrap_or_else(PoisonError::into_inner));
         let away = member.troubles.to_ask();
+        if unknown || Instant::now() >= self.lives_at {
+            self.lives_at = Instant::now() + LIVES_AGAIN;
+            member.compare_lives(&self.consumer);
+        }
         self.look_at = Instant::now() + LOOK_AGAIN;
         let leaders = self.leaders.due(&member, away);
+        let visit = self.reach.due(&member, &self.consumer, away);
         let all = unknown
             || member.troubles.has(Trouble::Topics)
             || matches!(self.reading, Reading::Shared(TopicSelection::Matching(_)))
                 && Instant::now() >= self.match_at;
-        if !all && !away && !leaders {
+        if !all && !away && !leaders && !visit {
             return;
         }
-        let enough = !all && (self.subscribed.len() == 1 || !leaders);
+        let enough = !all && (self.subscribed.len() == 1 || !leaders && !visit);
         let one = self.subscribed.first().map(String::as_str).filter(|_| enough);
         match self.consumer.fetch_metadata(one, LOOK_AGAIN) {
             Ok(cluster) => {
                 member.troubles.answered();
+                member.troubles.advertised.learn(&cluster);
+                if visit {
+                    self.reach.visit(&member, &cluster);
+                }
                 if leaders {
                     self.leaders.compare(&member, &cluster);
                 }
@@ -281,99 +296,5 @@ impl Events {
             return;
         }
         member.troubles.clear(Trouble::Topics);
-    }
-}
-
-fn read(queue: &BatchQueue<Member>, handoff: &Handoff, bounds: Bounds) {
-    let mut room = Room::default();
-    // What the largest pile held before: the next is given room for as much.
-    let (mut records, mut bytes) = (0, 0);
-    // Batches that the poll has not been told of: until it is, there is no waiting.
-    let mut untold = false;
-    while handoff.begin_read() {
-        let wait_ms = if untold { 0 } else { DATA_WAIT_MS };
-        let (piles, emptied) = take(queue, handoff, &mut room, wait_ms, bounds, (records, bytes));
-        let name = |pile: &Pile| {
-            let (topic, partition) = pile.place();
-            name_of(topic, partition)
-        };
-        let owners = handoff.end_read(piles.iter().map(name));
-        if let Some(largest) = piles.iter().map(Pile::size).max() {
-            (records, bytes) = largest;
-        }
-        for (pile, from) in piles.into_iter().zip(owners) {
-            if let Some(from) = from {
-                handoff.push(Batch { from, next: pile.next(), records: pile.finish() });
-                untold = true;
-            }
-        }
-        if untold && emptied {
-            handoff.tell();
-            untold = false;
-        }
-    }
-}
-
-/// Waits for a record, and takes it with what is there already, as much as one batch may hold. Says whether that was
-/// all there is.
-fn take(
-    queue: &BatchQueue<Member>,
-    handoff: &Handoff,
-    room: &mut Room,
-    mut wait_ms: i32,
-    bounds: Bounds,
-    (records, bytes): (usize, usize),
-) -> (Vec<Pile>, bool) {
-    let mut piles: Vec<Pile> = Vec::new();
-    let mut left = bounds.records_max;
-    while left > 0 {
-        let asked = left.min(CALL_RECORDS_MAX);
-        let messages = queue.take(room, asked, wait_ms);
-        for message in messages.iter() {
-            if let Some((code, says)) = message.error() {
-                read_error(queue.consumer().context(), handoff, message, code, &says);
-                continue;
-            }
-            // Only the newest batch of its partition: one before it may have room still, and would give the record out
-            // ahead of those between (invariant 7).
-            let newest = piles.iter_mut().rev().find(|pile| pile.is_of(message));
-            match newest.filter(|pile| pile.has_room(message, bounds)) {
-                Some(pile) => pile.add(message),
-                None => {
-                    let mut pile = Pile::new(message, records, bytes);
-                    pile.add(message);
-                    piles.push(pile);
-                }
-            }
-        }
-        if messages.len() < asked {
-            return (piles, true);
-        }
-        left -= asked;
-        wait_ms = 0;
-    }
-    (piles, false)
-}
-
-/// What a partition reports in place of a record. What it cannot get over stops this partition; what passes by itself is
-/// left alone.
-fn read_error(member: &Member, handoff: &Handoff, message: Message<'_>, code: RDKafkaErrorCode, says: &str) {
-    use RDKafkaErrorCode as Code;
-    let halts = &member.halts;
-    let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
-    tracing::debug!(topic, partition, offset, %code, says, "a partition reports");
-    match code {
-        Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => {
-            halts.halt(topic, partition, offset, Why::Lost);
-        }
-        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
-            *member.unknown.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        }
-        Code::PartitionEOF => {}
-        code if is_passing(code) => {}
-        code => match member.denied(code, Some(topic)) {
-            Some(error) => handoff.fail(error),
-            None => halts.halt(topic, partition, offset, Why::Damaged(says.to_owned())),
-        },
     }
 }

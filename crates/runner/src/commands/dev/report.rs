@@ -117,10 +117,12 @@ pub(super) async fn keep_showing(screen: Option<Arc<Screen>>, members: Arc<[Arc<
 
 fn line(member: &Member, rate: &mut Rate) -> String {
     let status = &member.status;
-    let lag: i64 = status.partitions().values().filter_map(|partition| partition.lag_records).sum();
+    let partitions = status.partitions();
+    let lag: i64 = partitions.values().filter_map(|partition| partition.lag_records).sum();
+    let unread: i64 = partitions.values().filter_map(|partition| partition.unread_records).sum();
     let read = status.records_read.load(Relaxed);
     format!(
-        "{}: {}, {} records read ({}, {}/s), {} written, lag {}",
+        "{}: {}, {} records read ({}, {}/s), {} written, lag {}, unread {}",
         member.pipeline.name,
         member.remark().unwrap_or_else(|| member.state().to_owned()),
         count(read),
@@ -128,6 +130,7 @@ fn line(member: &Member, rate: &mut Rate) -> String {
         count(rate.per_second(read)),
         count(status.records_written.load(Relaxed)),
         lag.max(0),
+        unread.max(0),
     )
 }
 
@@ -142,10 +145,12 @@ fn committed(member: &Member) -> String {
 }
 
 fn partitions(member: &Member) -> String {
-    let mut out = format!("\n  {:<32} {:>10} {:>14}", "partition", "lag", "committed");
+    let mut out = format!("\n  {:<32} {:>10} {:>10} {:>14}", "partition", "lag", "unread", "committed");
     for (name, partition) in member.status.partitions() {
-        let lag = partition.lag_records.map_or("?".to_owned(), |lag| lag.to_string());
-        let _ = write!(out, "\n  {name:<32} {lag:>10} {:>14}", partition.committed.as_deref().unwrap_or("-"));
+        let number = |number: Option<i64>| number.map_or("?".to_owned(), |number| number.to_string());
+        let (lag, unread) = (number(partition.lag_records), number(partition.unread_records));
+        let committed = partition.committed.as_deref().unwrap_or("-");
+        let _ = write!(out, "\n  {name:<32} {lag:>10} {unread:>10} {committed:>14}");
     }
     out
 }

@@ -1,0 +1,149 @@
+//! The data thread: takes what librdkafka has fetched, and makes batches of it.
+
+use std::sync::PoisonError;
+
+use rdkafka::consumer::Consumer;
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::halts::Why;
+use super::handoff::{Batch, Handoff, name_of};
+use super::member::Member;
+use super::pile::{Bounds, Pile};
+use crate::client::is_passing;
+use crate::native::batch_queue::{BatchQueue, Message, Room};
+
+/// How long the data thread waits for a record; a rebalance waits as long at most.
+const DATA_WAIT_MS: i32 = 100;
+/// Records that are taken at once: few enough to be still in the cache when they are given back.
+const CALL_RECORDS_MAX: usize = 128;
+
+/// Runs until the source ends.
+pub(super) fn read(queue: &BatchQueue<Member>, handoff: &Handoff, bounds: Bounds) {
+    let mut take = Take { queue, handoff, bounds, room: Room::default(), usual: (0, 0), record_bytes: 1 };
+    // Batches that the poll has not been told of: until it is, there is no waiting.
+    let mut untold = false;
+    while handoff.begin_read() {
+        let (piles, emptied) = take.some(if untold { 0 } else { DATA_WAIT_MS });
+        let name = |pile: &Pile| {
+            let (topic, partition) = pile.place();
+            name_of(topic, partition)
+        };
+        let owners = handoff.end_read(piles.iter().map(name));
+        for (pile, from) in piles.into_iter().zip(owners) {
+            if let (Some(from), Some(next)) = (from, pile.next()) {
+                handoff.push(Batch { from, next, records: pile.finish() });
+                untold = true;
+            }
+        }
+        if untold && emptied {
+            handoff.tell();
+            untold = false;
+        }
+    }
+}
+
+struct Take<'a> {
+    queue: &'a BatchQueue<Member>,
+    handoff: &'a Handoff,
+    bounds: Bounds,
+    room: Room,
+    /// Records and bytes of a batch of the last call, on average: those of the next are given room for as much.
+    usual: (usize, usize),
+    /// Bytes of a record of the last call, on average.
+    record_bytes: usize,
+}
+
+impl Take<'_> {
+    /// Waits for a record, and takes it with what is there already, as much as one batch may hold. Says whether that was
+    /// all there is.
+    fn some(&mut self, mut wait_ms: i32) -> (Vec<Pile>, bool) {
+        let mut piles: Vec<Pile> = Vec::new();
+        let (mut records, mut bytes, mut emptied) = (0, 0, false);
+        while !emptied && records < self.bounds.records_max && bytes < self.bounds.bytes_max {
+            let fitting = (self.bounds.bytes_max - bytes) / self.record_bytes;
+            let asked = (self.bounds.records_max - records).min(CALL_RECORDS_MAX).min(fitting.max(1));
+            let messages = self.queue.take(&mut self.room, asked, wait_ms);
+            let (count, before) = (messages.len(), bytes);
+            for message in messages.iter() {
+                bytes += sort(
+                    self.queue.consumer().context(),
+                    self.handoff,
+                    &mut piles,
+                    message,
+                    self.bounds,
+                    self.usual,
+                );
+            }
+            records += count;
+            if count > 0 {
+                self.record_bytes = ((bytes - before) / count).max(1);
+            }
+            emptied = count < asked;
+            wait_ms = 0;
+        }
+        let full = piles.iter().filter(|pile| pile.size().0 > 0).count();
+        if full > 0 {
+            let sum = piles.iter().map(Pile::size).fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
+            self.usual = (sum.0 / full, sum.1 / full);
+        }
+        (piles, emptied)
+    }
+}
+
+/// Puts a message where it belongs; says how many bytes were kept of it.
+fn sort(
+    member: &Member,
+    handoff: &Handoff,
+    piles: &mut Vec<Pile>,
+    message: Message<'_>,
+    bounds: Bounds,
+    usual: (usize, usize),
+) -> usize {
+    // Only the newest batch of its partition: one before it may have room still, and would give the record out ahead of
+    // those between (invariant 7).
+    let newest = piles.iter().rposition(|pile| pile.is_of(message));
+    if message.is_end() {
+        let at = newest.unwrap_or_else(|| {
+            piles.push(Pile::new(message, 0, 0));
+            piles.len() - 1
+        });
+        piles[at].end_at(message.offset());
+        return 0;
+    }
+    if let Some((code, says)) = message.error() {
+        read_error(member, handoff, message, code, &says);
+        return 0;
+    }
+    let at = newest.filter(|at| piles[*at].has_room(message, bounds)).unwrap_or_else(|| {
+        piles.push(Pile::new(message, usual.0, usual.1));
+        piles.len() - 1
+    });
+    piles[at].add(message).unwrap_or_else(|code| {
+        let says = format!("the headers of the record cannot be read ({code})");
+        let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+        member.halts.halt(topic, partition, offset, Why::Damaged(says));
+        0
+    })
+}
+
+/// What a partition reports in place of a record. What it cannot get over stops this partition; what passes by itself is
+/// left alone.
+fn read_error(member: &Member, handoff: &Handoff, message: Message<'_>, code: RDKafkaErrorCode, says: &str) {
+    use RDKafkaErrorCode as Code;
+    let halts = &member.halts;
+    let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+    tracing::debug!(topic, partition, offset, %code, says, "a partition reports");
+    match code {
+        Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => {
+            halts.halt(topic, partition, offset, Why::Lost);
+        }
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
+            *member.unknown.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        }
+        code if is_passing(code) => {}
+        code => match member.denied(code, Some(topic)) {
+            Some(error) => handoff.fail(error),
+            None => halts.halt(topic, partition, offset, Why::Damaged(says.to_owned())),
+        },
+    }
+}
