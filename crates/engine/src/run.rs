@@ -152,13 +152,10 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize, unfinished: U
         // Sinks first: nothing is read before there is a place for it.
         let mut sinks = Vec::new();
         for lane in 0..traits.lanes {
-            let incarnations = incarnations.clone();
-            let context = SinkContext {
-                transactional,
-                incarnations,
-                buffer_max_bytes: limits.buffer_max_bytes / traits.lanes.max(1),
-                ..sink_context(pipeline, task, lane, &sink_condition)
-            };
+            let mut context = sink_context(pipeline, task, lane, &sink_condition);
+            context.transactional = transactional;
+            context.incarnations = incarnations.clone();
+            context.buffer_max_bytes = limits.buffer_max_bytes / traits.lanes.max(1);
             let news = Arc::clone(&context.news);
             sinks.push((pipeline.sink.connector.configured.open(context).await?, news));
         }
