@@ -61,9 +61,9 @@ impl Take<'_> {
             records < self.bounds.records_max && bytes < self.bounds.bytes_max
         });
         let full = piles.iter().filter(|pile| pile.size().0 > 0).count();
-        if full > 0 {
-            let sum = piles.iter().map(Pile::size).fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
-            self.usual = (sum.0 / full, sum.1 / full);
+        let sum = piles.iter().map(Pile::size).fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
+        if let (Some(records), Some(bytes)) = (sum.0.checked_div(full), sum.1.checked_div(full)) {
+            self.usual = (records, bytes);
         }
         (piles, emptied)
     }
