@@ -14,6 +14,8 @@ COPY --from=build /usr/local/bin/aqueduct /usr/local/bin/aqueduct
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin aqueduct \
     && mkdir /pipelines \
     && install --directory --owner=aqueduct --group=aqueduct /state
+# Also where members of consumer groups say that they live, for the next start after a kill.
+ENV XDG_RUNTIME_DIR=/state
 USER 10001:10001
 WORKDIR /pipelines
 # Asks /livez where runtime.listen of /pipelines/aqueduct.yaml says.

@@ -118,15 +118,17 @@ fn references(manifests: &[Value], pod: &Value, container: &Value) -> Vec<String
         let fits = match (map, hidden) {
             (Some(name), None) => named(manifests, "ConfigMap", name).is_some(),
             (None, Some(name)) => secret(name),
+            (None, None) => part.get("emptyDir").is_some(),
             _ => false,
         };
         if !fits {
             found.push(format!("nothing stands behind {part}"));
         }
     }
-    let volumes: Vec<&str> = items(&pod["volumes"]).into_iter().map(|volume| text(volume, "/name")).collect();
     for mount in items(&container["volumeMounts"]) {
-        if !volumes.contains(&text(mount, "/name")) || mount["readOnly"] != true {
+        let volume = items(&pod["volumes"]).into_iter().find(|volume| volume["name"] == mount["name"]);
+        // What is not made for the pod alone is only read.
+        if volume.is_none_or(|volume| volume.get("emptyDir").is_none() && mount["readOnly"] != true) {
             found.push(format!("no volume to read stands behind {mount}"));
         }
     }

@@ -11,6 +11,7 @@ pub struct Condition(Arc<Mutex<Inner>>);
 struct Inner {
     waiting: Option<String>,
     slowed: Option<String>,
+    standing_by: Option<String>,
 }
 
 impl Condition {
@@ -38,6 +39,17 @@ impl Condition {
     /// What slows it down.
     pub fn slowed_by(&self) -> Option<String> {
         self.inner().slowed.clone()
+    }
+
+    /// It has all it needs, and nothing to do: another member of its group has the work, for example. It is ready, and this is
+    /// said beside it. `None` when there is something to do. True when this is news.
+    pub fn standing_by(&self, reason: Option<String>) -> bool {
+        replace(&mut self.inner().standing_by, reason)
+    }
+
+    /// Why it stands by.
+    pub fn stands_by(&self) -> Option<String> {
+        self.inner().standing_by.clone()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -6,17 +6,25 @@ use std::fmt;
 /// The result of everything in this contract.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A kind exists only where the runner acts differently.
+/// A kind exists only where the runner acts differently. Whoever picks one says with it whether starting again from the
+/// stored offsets can help: what was written behind them is written again each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// The configuration cannot work: the pipeline is not started again until it is changed.
+    /// The configuration, or what is kept on a disk, cannot work: the pipeline is not started again until somebody changes
+    /// it.
     Config,
     /// The same call may succeed later: it is retried with backoff.
     Transient,
-    /// This record will never pass, others may: it is set aside as `errors.on_bad_record` says.
+    /// This record will never pass, others may: it is set aside as `errors.on_bad_record` says. A pipeline that ends with it
+    /// is not started again: the same record would come again.
     BadRecord,
-    /// Nothing further passes: the pipeline stops and starts again from its stored offsets.
+    /// This run cannot go on, and another one may: the pipeline starts again from its stored offsets, as often as it takes.
+    /// Where the error names a record (`topic`, `partition`, `offset`) and three runs fail at it in the same words, it
+    /// stays down.
     Fatal,
+    /// Must not happen: a panic, a promise that is broken inside. A race may be won the next time, so the pipeline starts
+    /// again; one that fails in the same words three times, and stored no offsets in between, stays down.
+    Bug,
 }
 
 /// What went wrong, where, and what to do about it. The place that knows the client library picks the kind; nobody
@@ -55,6 +63,11 @@ impl Error {
     /// Nothing further passes.
     pub fn fatal(says: impl Into<String>) -> Self {
         Self::new(ErrorKind::Fatal, says)
+    }
+
+    /// Must not happen.
+    pub fn bug(says: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Bug, says).remedy("this is a bug: please report it with the log")
     }
 
     /// Adds what to do about it.
@@ -98,6 +111,24 @@ impl Error {
     /// What to do about it, if known.
     pub fn what_to_do(&self) -> Option<&str> {
         self.0.remedy.as_deref()
+    }
+
+    /// All that it knows but what to do about it.
+    pub fn without_remedy(&self) -> String {
+        let whole = self.to_string();
+        match self.what_to_do().and_then(|remedy| whole.strip_suffix(remedy)?.strip_suffix("; ")) {
+            Some(said) => said.to_owned(),
+            None => whole,
+        }
+    }
+
+    /// The record that it names, or that one of its causes does: `orders/3@42`.
+    pub fn record(&self) -> Option<String> {
+        let field = |wanted| self.0.context.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value);
+        match (field("topic"), field("partition"), field("offset")) {
+            (Some(topic), Some(partition), Some(offset)) => Some(format!("{topic}/{partition}@{offset}")),
+            _ => self.source()?.downcast_ref::<Error>()?.record(),
+        }
     }
 }
 
@@ -152,5 +183,15 @@ mod tests {
             error.to_string(),
             "cannot write the object: disk is full (path=/lake/a, bytes=10); free some space"
         );
+        assert_eq!(error.without_remedy(), "cannot write the object: disk is full (path=/lake/a, bytes=10)");
+        assert_eq!(Error::fatal("no").without_remedy(), "no");
+    }
+
+    #[test]
+    fn names_its_record_or_that_of_its_cause() {
+        let inner = Error::bad_record("odd").with("topic", "a").with("partition", 3).with("offset", 42);
+        let outer = Error::fatal("cannot go on").with("topic", "b").caused_by(inner);
+        assert_eq!(outer.record().as_deref(), Some("a/3@42"));
+        assert_eq!(Error::fatal("no").with("topic", "b").with("partition", 3).record(), None);
     }
 }

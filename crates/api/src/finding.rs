@@ -47,12 +47,7 @@ impl From<Error> for Finding {
     /// What went wrong while looking, in the words that a running pipeline would use.
     fn from(error: Error) -> Self {
         let remedy = error.what_to_do().map(str::to_owned);
-        let whole = error.to_string();
-        let says = match &remedy {
-            Some(remedy) => whole.strip_suffix(remedy.as_str()).unwrap_or(&whole).trim_end_matches("; "),
-            None => &whole,
-        };
-        Self { verdict: Verdict::Bad, says: says.to_owned(), remedy }
+        Self { verdict: Verdict::Bad, says: error.without_remedy(), remedy }
     }
 }
 

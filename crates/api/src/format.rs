@@ -2,7 +2,7 @@
 //! somebody is asked once per batch or once per schema; a record is never waited for.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -55,6 +55,33 @@ pub struct FormatTraits {
     pub declared: bool,
     /// Bytes in which nobody looks for anything are passed on without a look, rather than checked.
     pub unchecked: bool,
+}
+
+/// How the values of a format stand in a text file, where it takes more than a newline to find the end of one.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// What stands between two cells. A newline inside of quotes, which begin and end at one, does not end the row.
+    pub separator: char,
+    /// How many cells a row has, where that is known before the file is.
+    pub cells: Option<usize>,
+    /// Where the first row of the file is put, which names the cells and is no value.
+    pub first: Option<FirstRow>,
+}
+
+/// The row that names the cells of all others: the source finds it, the format reads it. Shared by the two.
+#[derive(Clone, Debug, Default)]
+pub struct FirstRow(Arc<RwLock<Option<Bytes>>>);
+
+impl FirstRow {
+    /// All rows that are given from now on have these names.
+    pub fn set(&self, row: Bytes) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(row);
+    }
+
+    /// The row, once it was found.
+    pub fn get(&self) -> Option<Bytes> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Bytes, and what beside them may say how they are to be read.

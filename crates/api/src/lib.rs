@@ -8,6 +8,7 @@ pub mod config;
 pub mod error;
 pub mod fault;
 pub mod finding;
+pub mod flow;
 pub mod format;
 pub mod incarnation;
 pub mod murmur2;
@@ -21,6 +22,7 @@ pub mod schema;
 pub mod sink;
 pub mod source;
 pub mod transform;
+pub mod unfinished;
 pub mod value;
 
 pub use batch::{Batch, BatchId};
@@ -29,7 +31,10 @@ pub use condition::Condition;
 pub use error::{Error, ErrorKind, Result};
 pub use fault::Fault;
 pub use finding::{Finding, Verdict};
-pub use format::{Decoder, Encoded, Encoder, FormatContext, FormatTraits, Part, Piece, Side, Translator};
+pub use flow::{Reads, System, TakesTopic, Writes};
+pub use format::{
+    Decoder, Encoded, Encoder, FirstRow, FormatContext, FormatTraits, Part, Piece, Rows, Side, Translator,
+};
 pub use incarnation::Incarnations;
 pub use offsets::{OffsetStore, Offsets, Partition, Position};
 pub use placement::{Placement, Standing, Target};
@@ -41,4 +46,5 @@ pub use schema::{Schema, SchemaBuilder};
 pub use sink::{Durable, Rejected, Sink, Transactional, Written};
 pub use source::{Lag, Ownership, Polled, Proof, Source};
 pub use transform::{Look, Needs, Onward, Transform};
+pub use unfinished::{Finishing, Unfinished};
 pub use value::{Typed, Value};

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use crate::error::Error;
 use crate::record::{Headers, Origin, Payload, Record};
 
 /// Records in source order; a slice of them wherever one is wanted.
@@ -13,6 +14,8 @@ use crate::record::{Headers, Origin, Payload, Record};
 pub struct Records {
     packed: Option<Packed>,
     made: OnceLock<Vec<Record>>,
+    refused: Vec<(usize, Error)>,
+    carried: bool,
 }
 
 /// Records of one partition, as they were read.
@@ -126,7 +129,7 @@ impl Packer {
         fit(&mut rows);
         let allocated_bytes = payloads.capacity() + rows.capacity() * size_of::<Row>();
         let packed = Packed { topic, partition, payloads: payloads.into(), allocated_bytes, rows, headers };
-        Records { packed: Some(packed), made: OnceLock::new() }
+        Records { packed: Some(packed), ..Records::default() }
     }
 }
 
@@ -261,6 +264,32 @@ impl Records {
         }
     }
 
+    /// Some of them are none: by index, in order, why the source could not make a record of what it read. Their value is what
+    /// it read, and they never pass: `errors.on_bad_record` decides.
+    #[must_use]
+    pub fn with_refused(mut self, refused: Vec<(usize, Error)>) -> Self {
+        self.refused = refused;
+        self
+    }
+
+    /// Takes out what [`Records::with_refused`] put in.
+    pub fn take_refused(&mut self) -> Vec<(usize, Error)> {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// Their coordinates are those of another place, which the records carry with them, as a copy of a topic in a file does.
+    /// The source vouches for the order in which it gives them, not for theirs: one that was written twice comes twice.
+    #[must_use]
+    pub fn carried(mut self) -> Self {
+        self.carried = true;
+        self
+    }
+
+    /// See [`Records::carried`].
+    pub fn are_carried(&self) -> bool {
+        self.carried
+    }
+
     /// Topic and coordinates of each, in order; packed records are not made for it.
     pub fn origins(&self) -> impl Iterator<Item = (&Arc<str>, Origin)> {
         let packed = self.packed.iter().flat_map(|packed| {
@@ -340,7 +369,7 @@ impl Deref for Records {
 
 impl From<Vec<Record>> for Records {
     fn from(records: Vec<Record>) -> Self {
-        Self { packed: None, made: OnceLock::from(records) }
+        Self { made: OnceLock::from(records), ..Self::default() }
     }
 }
 

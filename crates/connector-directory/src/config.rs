@@ -13,7 +13,8 @@ pub struct Config {
     /// The folder; it is made when missing.
     pub folder: String,
     /// The name of each file below the folder, as in `{topic}/{partition}-{start_offset}`; names topic,
-    /// partition and start offset, so that each file has its own.
+    /// partition and start offset, so that each file has its own. The suffix of the format is added unless it ends in
+    /// a known one, as `.json` or `.gz`.
     pub path: Template,
     /// How records are written: `lines` or `json_lines`, with `compression` and `level`.
     pub format: Format,

@@ -1,6 +1,9 @@
 //! A folder as a store of objects. A file is written under a hidden temporary name, synced, and linked to its
 //! own name, which fails if that exists; then the folder is synced. So at any moment a file is there whole,
 //! or not at all.
+//!
+//! The temporary name is `.MARK.START_OFFSET.UNIQUE.part`: short, since that of the file may be as long as a name can be.
+//! The mark stands for the pipeline and the name of the file, so what a run that died has left is known from all else.
 
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -11,10 +14,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aqueduct_api::{Condition, Error, Result};
 use aqueduct_objects::store::TAIL_BYTES;
-use aqueduct_objects::{Finished, Footprint, Found, Leftovers, Store, Upload, persist};
+use aqueduct_objects::{Finished, Footprint, Found, Leftovers, Store, Upload, mark, persist};
 use async_trait::async_trait;
+use bytes::Bytes;
 
 const TEMPORARY_SUFFIX: &str = ".part";
+/// A file is read back in pieces of this length.
+const PIECE_BYTES: u64 = 1 << 20;
 
 /// A local folder.
 pub(crate) struct FolderStore {
@@ -54,19 +60,29 @@ impl Store for FolderStore {
         .await
     }
 
-    async fn sweep(&self, leftovers: &Leftovers<'_>) -> Result<()> {
-        let (head, from) = (leftovers.head.to_owned(), leftovers.from);
+    async fn read(&self, name: &str, from: u64) -> Result<Bytes> {
+        let name = name.to_owned();
         self.attempt(move |folder| {
-            let leftovers = Leftovers { head: &head, from };
-            let level = head.rfind('/').map_or("", |at| &head[..=at]);
-            sweep(folder, level, &leftovers).map_err(|error| classify(folder, &folder.join(level), error))
+            let path = folder.join(&name);
+            read(&path, from).map_err(|error| classify(folder, &path, error))
         })
         .await
     }
 
-    async fn begin(&self, name: &str, _: &Footprint) -> Result<Box<dyn Upload>> {
+    async fn sweep(&self, leftovers: &Leftovers<'_>) -> Result<()> {
+        let Leftovers { pipeline, head, tail, from } = *leftovers;
+        let [pipeline, head, tail] = [pipeline, head, tail].map(str::to_owned);
+        self.attempt(move |folder| {
+            let leftovers = Leftovers { pipeline: &pipeline, head: &head, tail: &tail, from };
+            sweep(folder, &leftovers).map_err(|error| classify(folder, &folder.join(&head), error))
+        })
+        .await
+    }
+
+    async fn begin(&self, name: &str, footprint: &Footprint) -> Result<Box<dyn Upload>> {
         let path = self.folder.join(name);
-        let temporary = temporary_name(&path);
+        let mark = mark(&footprint.pipeline, name);
+        let temporary = path.with_file_name(temporary_name(&mark, footprint.start_offset));
         let (target, temporary_path) = (path.clone(), temporary.clone());
         let file = self
             .attempt(move |folder| {
@@ -126,7 +142,7 @@ impl Upload for FileUpload {
             let finished = match fs::hard_link(&temporary, &path) {
                 Ok(()) => Finished::Created,
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => Finished::Refused,
-                Err(error) => return Err(classify(folder, &path, error)),
+                Err(error) => return Err(classify_link(folder, &path, error)),
             };
             let clean = || {
                 fs::remove_file(&temporary)?;
@@ -174,38 +190,75 @@ fn look(path: &Path) -> io::Result<Found> {
     Ok(Found { bytes, tail: tail.into() })
 }
 
-/// Removes temporary files of these leftovers; `level` is where they are, below the folder. Where the start
-/// offset names a folder they are inside it.
-fn sweep(folder: &Path, level: &str, leftovers: &Leftovers<'_>) -> io::Result<()> {
-    let entries = match fs::read_dir(folder.join(level)) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
+fn read(path: &Path, from: u64) -> io::Result<Bytes> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(from))?;
+    let mut piece = Vec::new();
+    file.take(PIECE_BYTES).read_to_end(&mut piece)?;
+    Ok(piece.into())
+}
+
+/// Removes temporary files of these leftovers. They are where the files would be; where the start offset names a folder,
+/// each in its own.
+fn sweep(folder: &Path, leftovers: &Leftovers<'_>) -> io::Result<()> {
+    let at = leftovers.head.rfind('/').map_or(0, |at| at + 1);
+    let (level, head) = leftovers.head.split_at(at);
+    let level = folder.join(level);
+    let Some((tail, _)) = leftovers.tail.split_once('/') else {
+        return sweep_level(&level, leftovers);
     };
-    for entry in entries {
-        let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        if let Some(object) = name.strip_prefix('.')
-            && name.ends_with(TEMPORARY_SUFFIX)
-            && leftovers.covers(&format!("{level}{object}"))
+    for name in names(&level)? {
+        if let Some(start_offset) = leftovers.offset_between(head, &name, tail)
+            && let Some(level) = folder.join(leftovers.name(start_offset)).parent()
         {
-            match fs::remove_file(entry.path()) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => tracing::info!(file = name, "removed what a run that died left half-way"),
-            }
-        } else if leftovers.covers(&format!("{level}{name}")) && entry.file_type()?.is_dir() {
-            sweep(folder, &format!("{level}{name}/"), leftovers)?;
+            sweep_level(level, leftovers)?;
         }
     }
     Ok(())
 }
 
-/// `.NAME.UNIQUE.part` beside the file: hidden, on the same file system, and never that of another writer, be
-/// it in another container with the same process id.
-/// A hidden name beside it that nobody else has.
-pub(crate) fn temporary_name(path: &Path) -> PathBuf {
-    let name = path.file_name().map_or_else(Default::default, |name| name.to_string_lossy().into_owned());
+fn sweep_level(level: &Path, leftovers: &Leftovers<'_>) -> io::Result<()> {
+    for name in names(level)? {
+        let Some((of, start_offset)) = read_temporary_name(&name) else { continue };
+        let object = leftovers.name(start_offset);
+        if start_offset < leftovers.from || of != mark(leftovers.pipeline, &object) {
+            continue;
+        }
+        match fs::remove_file(level.join(&name)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => tracing::info!(object, file = name, "removed what a run that died left half-way"),
+        }
+    }
+    Ok(())
+}
+
+/// The names in a folder; none where there is no folder.
+fn names(level: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(level) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        entries => entries?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry?.file_name().into_string());
+    }
+    Ok(names)
+}
+
+/// A hidden name that no other writer has, be it in another container with the same process id.
+pub(crate) fn temporary_name(mark: &str, start_offset: i64) -> String {
     let unique = RandomState::new().build_hasher().finish();
-    path.with_file_name(format!(".{name}.{unique:016x}{TEMPORARY_SUFFIX}"))
+    format!(".{mark}.{start_offset:020}.{unique:016x}{TEMPORARY_SUFFIX}")
+}
+
+/// The mark and the start offset in a temporary name.
+fn read_temporary_name(name: &str) -> Option<(&str, i64)> {
+    let mut parts = name.strip_prefix('.')?.strip_suffix(TEMPORARY_SUFFIX)?.split('.');
+    let (mark, start_offset, unique) = (parts.next()?, parts.next()?, parts.next()?);
+    let whole = parts.next().is_none() && start_offset.len() == 20 && unique.len() == 16;
+    start_offset.parse().ok().filter(|_| whole).map(|start_offset| (mark, start_offset))
 }
 
 /// Makes a folder and those above it, and makes them durable.
@@ -226,8 +279,8 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(if path.as_os_str().is_empty() { Path::new(".") } else { path })?.sync_all()
 }
 
-/// What an error of the file system means here.
-/// What an error of the disk means.
+/// What an error of the file system means here. What somebody has to mend outside is waited for, as a full disk is: going
+/// on is then up to him alone. What no waiting mends ends the pipeline.
 pub(crate) fn classify(folder: &Path, path: &Path, error: io::Error) -> Error {
     let (folder, path) = (folder.display(), path.display());
     match error.kind() {
@@ -241,18 +294,37 @@ pub(crate) fn classify(folder: &Path, path: &Path, error: io::Error) -> Error {
                 .caused_by(error)
                 .remedy("allow more open files (ulimit -n), or keep fewer files open with a simpler `path`")
         }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            Error::transient(format!("may not write `{path}`")).caused_by(error).remedy(format!(
+                "allow this user to read and write in `{folder}`, which is tried again by itself; or name another \
+                 folder"
+            ))
+        }
         ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::AlreadyExists => {
             Error::config(format!("cannot write `{path}`")).caused_by(error).remedy(
                 "a file stands where a folder is needed, or the other way round: move it, or change `path`",
             )
         }
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            Error::fatal(format!("may not write `{path}`"))
+        ErrorKind::InvalidFilename | ErrorKind::InvalidInput => {
+            Error::config(format!("the file system takes no file named `{path}`"))
                 .caused_by(error)
-                .remedy(format!("allow this user to write in `{folder}`, or name another folder"))
+                .remedy("change `path` or `folder` so that names are shorter, or simpler")
         }
         ErrorKind::NotFound => Error::fatal(format!("`{path}` is gone, another writer has taken its place"))
             .remedy("starting again from the stored offsets"),
         _ => Error::fatal(format!("cannot write `{path}`")).caused_by(error),
+    }
+}
+
+/// A link that is refused altogether (EPERM, ENOTSUP, ENOSYS), and not for want of a right.
+pub(crate) fn classify_link(folder: &Path, path: &Path, error: io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(1 | 38 | 95) => Error::config(format!(
+            "the file system of the folder `{}` has no hard links, by which a file gets its name only when it is whole",
+            folder.display()
+        ))
+        .caused_by(error)
+        .remedy("name a folder on another one"),
+        _ => classify(folder, path, error),
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use aqueduct_api::Finding;
 
-use crate::folder::{classify, temporary_name};
+use crate::folder::{classify, classify_link, temporary_name};
 
 /// Less room than this is worth a warning.
 const ROOM_MIN_BYTES: u64 = 1 << 30;
@@ -19,8 +19,10 @@ pub(crate) fn probe(folder: &Path) -> Vec<Finding> {
     let place = folder.ancestors().find(|place| place.exists() || place.as_os_str().is_empty());
     let place = place.filter(|place| !place.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut findings = Vec::new();
-    if let Err(error) = try_write(place) {
-        return vec![classify(place, folder, error).into()];
+    match try_write(place) {
+        Err(error) => return vec![classify(place, folder, error).into()],
+        Ok(Err(error)) => return vec![classify_link(place, folder, error).into()],
+        Ok(Ok(())) => {}
     }
     findings.push(Finding::good(match there {
         true => format!("folder `{}` exists and can be written", folder.display()),
@@ -30,12 +32,15 @@ pub(crate) fn probe(folder: &Path) -> Vec<Finding> {
     findings
 }
 
-fn try_write(place: &Path) -> io::Result<()> {
-    let path = temporary_name(&place.join("aqueduct-check"));
+/// A file that gets a second name by a hard link, as each does when it is whole: the outcome of that stands inside.
+fn try_write(place: &Path) -> io::Result<io::Result<()>> {
+    let path = place.join(temporary_name("aqueduct-check", 0));
     let mut file = OpenOptions::new().write(true).create_new(true).open(&path)?;
     let written = file.write_all(b"aqueduct check").and_then(|()| file.sync_all());
+    let other = place.join(temporary_name("aqueduct-check", 1));
+    let linked = fs::hard_link(&path, &other).and_then(|()| fs::remove_file(&other));
     fs::remove_file(&path)?;
-    written
+    written.map(|()| linked)
 }
 
 fn room(place: &Path) -> Option<Finding> {

@@ -32,7 +32,7 @@ impl SinkConnector for Folder {
             lanes: 1,
             batch_records_max: config.rotate.records_max.and_then(|max| usize::try_from(max).ok()),
             repeats: Repeats::Absorbed(
-                "files are named by their first offset and say their last, so a replay skips them",
+                "files are named by their first offset, and a replay skips those that hold the same records",
             ),
             transactions: Err("what it has is known by the names of its files"),
             value_format: config.format.value_format(),
@@ -55,8 +55,7 @@ impl SinkConnector for Folder {
             format: config.format.clone(),
             rotate: config.rotate.clone(),
             on_null_value: config.on_null_value,
-            // Files hold nothing in memory besides their compressors.
-            buffer_max_bytes: usize::MAX,
+            buffer_max_bytes: context.buffer_max_bytes,
         };
         let slots = Arc::new(Semaphore::new(FINISHING_MAX));
         Ok(Box::new(ObjectsSink::new(Arc::new(store), settings, slots, &context)?))

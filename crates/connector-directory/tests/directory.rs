@@ -2,93 +2,22 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod scratch;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_api::catalog::{ProbeContext, Repeats, SinkConnector, SinkContext};
-use aqueduct_api::{Batch, BatchId, Condition, Durable, Error, Origin, Payload, Record, Sink};
+use aqueduct_api::catalog::{ProbeContext, Repeats, SinkConnector};
+use aqueduct_api::{BatchId, Condition, Durable, Error, Sink};
 use aqueduct_connector_directory::{Config, Folder};
 use aqueduct_testkit::conformance::{self, SinkUnderTest};
 use async_trait::async_trait;
+use scratch::{Scratch, batch, config, context, lines, open};
 use serde_json::json;
-
-/// A folder that is gone after the test.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("aqueduct-directory-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    /// All files below, hidden ones too, by their name from here.
-    fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        let mut files = BTreeMap::new();
-        let mut folders = vec![self.0.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else {
-                    let name = path.strip_prefix(&self.0).unwrap().to_str().unwrap().to_owned();
-                    files.insert(name, fs::read(path).unwrap());
-                }
-            }
-        }
-        files
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.files().into_keys().collect()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn config(folder: &Path, more: serde_json::Value) -> Arc<Config> {
-    let mut config =
-        json!({ "folder": folder, "path": "{topic}/{partition}-{start_offset}", "format": "lines" });
-    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let config: Config = serde_json::from_value(config).unwrap();
-    assert_eq!(Folder::check(&config), []);
-    Arc::new(config)
-}
-
-fn context(condition: &Condition) -> SinkContext {
-    SinkContext { condition: condition.clone(), ..SinkContext::new("orders-to-folder") }
-}
-
-async fn open(config: &Arc<Config>) -> Box<dyn Sink> {
-    Folder::open(Arc::clone(config), context(&Condition::default())).await.unwrap()
-}
-
-/// A batch of `count` records of `orders/0` from this offset on.
-fn batch(id: u64, first: i64, count: i64) -> Arc<Batch> {
-    let record = |offset| Record {
-        topic: "orders".into(),
-        origin: Origin { partition: 0, offset },
-        key: Payload::Absent,
-        value: format!("record {offset}").into(),
-        headers: Default::default(),
-        timestamp_us: Some(0),
-    };
-    Batch::new(BatchId(id), (first..first + count).map(record).collect(), None)
-}
-
-fn lines(first: i64, count: i64) -> Vec<u8> {
-    (first..first + count).map(|offset| format!("record {offset}\n")).collect::<String>().into_bytes()
-}
 
 struct UnderTest {
     scratch: Scratch,
@@ -206,53 +135,6 @@ async fn another_writer_that_was_first_wins() {
 }
 
 #[tokio::test]
-async fn removes_what_a_dead_run_left_and_nothing_else() {
-    let scratch = Scratch::new("leftovers");
-    let part = |name: &str| format!(".{name}.0123456789abcdef.part");
-    let left = ["0-00000000000000000100.txt", "0-00000000000000000200.txt"];
-    let alive = ["0-00000000000000000099.txt", "1-00000000000000000100.txt", "00-00000000000000000100.txt"];
-    fs::create_dir(scratch.0.join("orders")).unwrap();
-    for name in left.iter().chain(&alive) {
-        fs::write(scratch.0.join("orders").join(part(name)), "half").unwrap();
-    }
-    let mut sink = open(&config(&scratch.0, json!({}))).await;
-    sink.write(&batch(0, 100, 1)).await.unwrap();
-    sink.flush().await.unwrap();
-    let mut expected: Vec<String> = alive.iter().map(|name| format!("orders/{}", part(name))).collect();
-    expected.push("orders/0-00000000000000000100.txt".into());
-    expected.sort();
-    assert_eq!(scratch.names(), expected);
-}
-
-#[tokio::test]
-async fn a_file_of_somebody_else_is_never_taken_for_ours() {
-    let scratch = Scratch::new("foreign");
-    fs::create_dir(scratch.0.join("orders")).unwrap();
-    let file = scratch.0.join("orders/0-00000000000000000000.txt");
-    for (content, format, says) in [
-        (
-            &b"something else"[..],
-            json!("lines"),
-            "and its 14 bytes do not end where a record does; it was written with other transforms or by \
-             another program: move it away, or change `path`",
-        ),
-        (
-            b"",
-            json!("lines"),
-            "and it is empty, so this pipeline did not write it; move it away, or change `path` so that \
-             names do not meet",
-        ),
-    ] {
-        fs::write(&file, content).unwrap();
-        let mut sink = open(&config(&scratch.0, json!({ "format": format }))).await;
-        let error = sink.write(&batch(0, 0, 10)).await.unwrap_err();
-        assert_eq!(error.kind(), aqueduct_api::ErrorKind::Config);
-        assert_eq!(error.to_string(), format!("`orders/0-00000000000000000000.txt` exists already, {says}"));
-        assert_eq!(fs::read(&file).unwrap(), content);
-    }
-}
-
-#[tokio::test]
 async fn says_what_is_wrong_with_the_folder() {
     let scratch = Scratch::new("wrong");
     let file = scratch.0.join("file");
@@ -275,8 +157,8 @@ async fn says_what_is_wrong_with_the_folder() {
 struct SmallDisk(Scratch);
 
 impl SmallDisk {
-    fn new() -> Self {
-        let scratch = Scratch::new("full");
+    fn new(name: &str) -> Self {
+        let scratch = Scratch::new(name);
         let mount =
             Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&scratch.0).status();
         assert!(mount.is_ok_and(|status| status.success()), "this test mounts a small tmpfs: run it as root");
@@ -290,9 +172,45 @@ impl Drop for SmallDisk {
     }
 }
 
+/// Somebody has to mend it, and then it goes on by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_may_only_be_read_is_waited_for() {
+    let disk = SmallDisk::new("readonly");
+    let remount = |how: &str| {
+        let done = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&disk.0.0).status();
+        assert!(done.is_ok_and(|status| status.success()));
+    };
+    remount("ro");
+    let condition = Condition::default();
+    let folder = disk.0.0.join("lake");
+    let opening = tokio::spawn({
+        let (config, context) = (config(&folder, json!({})), context(&condition));
+        async move { Folder::open(config, context).await }
+    });
+    let reason = loop {
+        match condition.reason() {
+            Some(reason) => break reason,
+            None => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
+    assert_eq!(
+        reason,
+        format!(
+            "may not write `{0}`: Read-only file system (os error 30); allow this user to read and write in `{0}`, which \
+             is tried again by itself; or name another folder",
+            folder.display()
+        )
+    );
+    remount("rw");
+    let mut sink = opening.await.unwrap().unwrap();
+    assert_eq!(condition.reason(), None);
+    sink.write(&batch(0, 0, 10)).await.unwrap();
+    assert_eq!(sink.flush().await.unwrap().durable, Durable::Batches(vec![BatchId(0)]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_waited_for_and_nothing_is_lost() {
-    let disk = SmallDisk::new();
+    let disk = SmallDisk::new("full");
     let folder = &disk.0.0;
     let ballast = folder.join("ballast");
     fs::write(&ballast, vec![0; 900_000]).unwrap();

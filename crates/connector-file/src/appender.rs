@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -33,7 +34,7 @@ impl Appender {
     pub(crate) fn open(path: &Path, pipeline: &Arc<str>) -> Result<Arc<Self>> {
         let failed = |error| failed("cannot open the file", path, error);
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder).map_err(failed)?;
+            make_folder(folder).map_err(failed)?;
         }
         if fs::metadata(path).is_ok_and(|about| !about.is_file()) {
             return Err(Error::config("this is not a regular file")
@@ -89,7 +90,7 @@ impl Appender {
         })
     }
 
-    /// Returns when all that was added is on the disk.
+    /// Returns when all that was added is on the disk, in a file that still has a name.
     pub(crate) fn sync(&self) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.usable(&self.path)?;
@@ -97,8 +98,28 @@ impl Appender {
             // The system may have dropped what it could not write; to sync again would only seem to succeed.
             state.failed = true;
             Error::fatal("cannot sync the file").with("path", self.path.display()).caused_by(error)
-        })
+        })?;
+        // Nobody will ever read a file without a name. What was not reported yet is written again, into a new one.
+        if state.file.metadata().is_ok_and(|about| about.nlink() == 0) {
+            state.failed = true;
+            return Err(
+                Error::fatal("the file was deleted while it was written").with("path", self.path.display())
+            );
+        }
+        Ok(())
     }
+}
+
+/// Makes the folder. The name of each new one is durable when the folder it stands in is.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    let there = folder.ancestors().find(|above| above.as_os_str().is_empty() || above.exists());
+    let made = folder.ancestors().take_while(|above| Some(*above) != there).collect::<Vec<_>>();
+    fs::create_dir_all(folder)?;
+    for folder in made {
+        let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+        File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
 }
 
 impl State {

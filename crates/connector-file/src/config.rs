@@ -1,7 +1,7 @@
 //! The blocks of `file` in a pipeline file.
 
-use aqueduct_api::Problem;
 use aqueduct_api::config::Size;
+use aqueduct_api::{Problem, Rows};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -9,16 +9,32 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceConfig {
-    /// The file, one record a line; `-` is standard input.
+    /// The file; `-` is standard input.
     pub path: String,
+    /// What a line is. Unless given, `csv` where the `value` beside `file` is `csv`, and `records` otherwise.
+    pub format: Option<FileFormat>,
     /// The topic of records that do not name theirs; the name of the file, up to its first dot, if not given.
     pub topic: Option<String>,
     /// Wait at the end of the file for more lines, instead of ending there.
     #[serde(default)]
     pub follow: bool,
-    /// A longer line is an error, so that a file of another kind does not fill the memory.
+    /// A longer line is a bad record, of which only so much is kept: a file of another kind must not fill the memory.
     #[serde(default = "line_max")]
     pub line_max: Size,
+}
+
+/// How records stand in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FileFormat {
+    /// A line is a whole record, as the sink `file` writes it: a JSON object with key, value and all else.
+    Records,
+    /// A line is the bytes of a value, an empty one too.
+    Lines,
+    /// A line is a value in JSON; empty lines are passed over.
+    JsonLines,
+    /// A row is a value, as the format `csv` of the `value` says: its quotes may go around line ends.
+    Csv,
 }
 
 /// A file to write.
@@ -38,11 +54,33 @@ impl SourceConfig {
             let remedy = "leave it out: standard input is read until its other end is closed";
             problems.push(Problem::new("follow", "standard input cannot be followed").remedy(remedy));
         }
-        if self.line_max == Size(0) {
-            problems
-                .push(Problem::new("line_max", "no line is that short").remedy("write a size, as in 16MiB"));
+        if !(1..LINE_MAX_BYTES).contains(&self.line_max.0) {
+            let problem = Problem::new("line_max", "takes a size from 1 byte to less than 4GiB");
+            problems.push(problem.remedy("write a size, as in 16MiB"));
         }
         problems
+    }
+
+    /// What the format of the values and that of the file say of each other.
+    pub(crate) fn check_rows(&self, rows: Option<&Rows>) -> Vec<Problem> {
+        let format = self.format(rows);
+        if format == FileFormat::Csv && rows.is_none() {
+            let problem = Problem::new("format", "nobody says how the rows of this file are written");
+            return vec![
+                problem.remedy("write `value: csv` beside `file`, with its `separator` and its `fields`"),
+            ];
+        }
+        if format != FileFormat::Csv && rows.is_some_and(|rows| rows.first.is_some()) {
+            let problem = Problem::new("", "only a file of rows can name the fields in its first line");
+            return vec![problem.remedy("leave `format` of `file` out, or write `fields`")];
+        }
+        Vec::new()
+    }
+
+    /// How the file is read, where its values stand in these rows.
+    pub(crate) fn format(&self, rows: Option<&Rows>) -> FileFormat {
+        // The line of a record never reads as a row, so nobody is misunderstood.
+        self.format.unwrap_or(if rows.is_some() { FileFormat::Csv } else { FileFormat::Records })
     }
 
     /// The topic of records that do not name theirs.
@@ -72,6 +110,9 @@ fn named(path: &str) -> Vec<Problem> {
     }
     Vec::new()
 }
+
+/// A record has to be shorter.
+const LINE_MAX_BYTES: u64 = 1 << 32;
 
 fn line_max() -> Size {
     Size::mebibytes(16)

@@ -1,14 +1,19 @@
-//! The connector `file`: whole records as lines of JSON, from a file or standard input, to a file or standard
-//! output.
+//! The connector `file`: lines, JSON lines, CSV or whole records from a file or standard input; whole records as lines of
+//! JSON to a file or standard output.
 
 mod appender;
 mod config;
+mod cut;
+mod gathered;
+mod input;
+mod place;
+mod renamed;
 mod sink;
 mod source;
 
 use aqueduct_api::{Error, Result};
 
-pub use config::{SinkConfig, SourceConfig};
+pub use config::{FileFormat, SinkConfig, SourceConfig};
 
 /// The connector `file`, a source and a sink.
 pub struct Lines;

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use aqueduct_api::catalog::Repeats;
-use aqueduct_api::{Offsets, Payload, Sink, Source};
+use aqueduct_api::{Offsets, Payload, Rows, Sink, Source};
+use aqueduct_formats::record_line;
+use aqueduct_testkit::awkward::Awkward;
 use aqueduct_testkit::conformance::{self, SinkUnderTest, SourceUnderTest};
 use async_trait::async_trait;
 
@@ -41,15 +43,22 @@ impl SinkUnderTest for Lines {
     }
 }
 
+struct Read {
+    path: PathBuf,
+    format: &'static str,
+    rows: Option<Rows>,
+    count: usize,
+}
+
 #[async_trait]
-impl SourceUnderTest for Lines {
+impl SourceUnderTest for Read {
     async fn open(&self, resume: Offsets, batch_records_max: usize) -> Box<dyn Source> {
-        let config = serde_json::json!({ "path": self.0 });
-        ends::source_of(config, resume, batch_records_max).await.expect("it opens")
+        let config = serde_json::json!({ "path": self.path, "format": self.format });
+        ends::source_with(config, resume, batch_records_max, self.rows.clone()).await.expect("it opens")
     }
 
     fn count(&self) -> usize {
-        200
+        self.count
     }
 }
 
@@ -58,10 +67,29 @@ async fn the_sink_keeps_the_contract() {
     conformance::sink(&Lines(ends::folder("conformance-sink").join("out.jsonl"))).await;
 }
 
+/// Records of all shapes as each format has them, those beyond the bytes of a batch too.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_source_keeps_the_contract() {
-    let path = ends::folder("conformance-source").join("in.jsonl");
-    let lines = (0..200).map(|id| format!("{{\"key\":\"k{}\",\"value\":{{\"id\":{id}}}}}\n", id % 7));
-    std::fs::write(&path, lines.collect::<String>()).expect("a file");
-    conformance::source(&Lines(path)).await;
+    let awkward = Awkward::bytes(11, 1_500_000);
+    let all = || awkward.offsets(2, 200).into_iter().map(|offset| awkward.record("orders", 2, offset));
+    let quoted = |bytes: &[u8]| {
+        let cell = String::from_utf8_lossy(bytes).replace('"', "\"\"");
+        format!("\"{cell}\",\n").into_bytes()
+    };
+    for format in ["records", "lines", "json_lines", "csv"] {
+        let path = ends::folder(&format!("conformance-{format}")).join("in");
+        let mut bytes = Vec::new();
+        for record in all() {
+            let value = record.value.bytes().map_or(&b""[..], |value| value);
+            match format {
+                "records" => record_line::write(&record, &mut bytes),
+                "lines" => bytes.extend(value.iter().filter(|byte| **byte != b'\n').chain(b"\r\n")),
+                "json_lines" => bytes.extend(format!("[{:?}]\n", record.origin.offset).bytes()),
+                _ => bytes.extend(quoted(value)),
+            }
+        }
+        std::fs::write(&path, &bytes).expect("a file");
+        let rows = (format == "csv").then_some(Rows { separator: ',', cells: Some(2), first: None });
+        conformance::source(&Read { path, format, rows, count: 200 }).await;
+    }
 }

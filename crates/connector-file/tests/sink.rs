@@ -71,6 +71,25 @@ async fn a_line_that_a_crash_left_unfinished_is_cut_off() {
 }
 
 #[tokio::test]
+async fn what_is_written_into_a_deleted_file_does_not_count() {
+    let path = folder("deleted").join("out.jsonl");
+    let mut file = sink(&path, "p").await.unwrap();
+    file.write(&batch(records(0..10))).await.unwrap();
+    assert_eq!(file.flush().await.unwrap().durable, Durable::All);
+    fs::remove_file(&path).unwrap();
+    file.write(&batch(records(10..20))).await.unwrap();
+    let error = file.flush().await.unwrap_err();
+    assert_eq!((error.kind(), error.says()), (ErrorKind::Fatal, "the file was deleted while it was written"));
+    assert!(file.write(&batch(records(20..30))).await.is_err(), "not even for a while");
+    drop(file);
+    // The pipeline starts again from what was stored.
+    let mut file = sink(&path, "p").await.unwrap();
+    file.write(&batch(records(10..30))).await.unwrap();
+    assert_eq!(file.flush().await.unwrap().durable, Durable::All);
+    assert_eq!(read(&path).await, records(10..30));
+}
+
+#[tokio::test]
 async fn a_file_of_another_kind_is_left_alone() {
     let path = folder("other").join("notes.txt");
     fs::write(&path, "first\nsecond, without an end").unwrap();

@@ -6,7 +6,8 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::time::Duration;
 
-use aqueduct_api::{ErrorKind, Offsets, Polled};
+use aqueduct_api::{Catalog, ErrorKind, FirstRow, Offsets, Polled, Rows};
+use aqueduct_connector_file::Lines;
 use aqueduct_formats::record_line;
 use ends::{folder, read_all, records, source};
 use serde_json::json;
@@ -61,28 +62,6 @@ async fn lines_that_say_little_get_the_name_of_the_file_and_the_number_of_the_li
 }
 
 #[tokio::test]
-async fn a_line_that_is_no_record_is_named_after_all_before_it_were_given() {
-    let path = folder("bad").join("in.jsonl");
-    fs::write(&path, "{\"value\":1}\n{\"value\":2}\n{\"vlaue\":3}\n{\"value\":4}\n").unwrap();
-    let mut source = source(json!({ "path": path }), Offsets::new()).await.unwrap();
-    let Polled::Batch { records, resume_at } = source.poll(Duration::from_secs(5)).await.unwrap() else {
-        panic!("no batch");
-    };
-    assert_eq!(records.len(), 2);
-    // However often it is asked, and after a restart too.
-    let mut again = self::source(json!({ "path": path }), resume_at).await.unwrap();
-    for source in [&mut source, &mut again] {
-        for _ in 0..2 {
-            let error = source.poll(Duration::from_secs(5)).await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Fatal);
-            let text = error.to_string();
-            assert!(text.starts_with("not a record line: unknown field `vlaue`"), "{text}");
-            assert!(text.contains(&format!("(file={}:3)", path.display())), "{text}");
-        }
-    }
-}
-
-#[tokio::test]
 async fn follows_a_file_and_waits_for_the_rest_of_a_line() {
     let path = folder("follow").join("in.jsonl");
     fs::write(&path, "{\"value\":1}\n{\"val").unwrap();
@@ -107,40 +86,48 @@ async fn follows_a_file_and_waits_for_the_rest_of_a_line() {
 #[tokio::test]
 async fn says_what_is_wrong_with_the_file() {
     let folder = folder("wrong");
-    let (cut, long, short) =
-        (folder.join("cut.jsonl"), folder.join("long.jsonl"), folder.join("short.jsonl"));
-    fs::write(&cut, "{\"value\":1}\n{\"value\":\"ab").unwrap();
-    fs::write(&long, format!("{{\"value\":\"{}\"}}\n", "x".repeat(2_000_000))).unwrap();
+    let short = folder.join("short.jsonl");
     fs::write(&short, "{\"value\":1}\n").unwrap();
-    let behind = Offsets::from([(short.to_str().unwrap().into(), "13@1".into())]);
-    for (config, resume, kind, says) in [
+    let at = |place: &str| Offsets::from([(short.to_str().unwrap().into(), place.into())]);
+    for (config, resume, says) in [
+        (json!({ "path": folder.join("none") }), Offsets::new(), "cannot open the file: No such file"),
+        (json!({ "path": folder }), Offsets::new(), "this is a folder, not a file (path="),
         (
-            json!({ "path": folder.join("none") }),
-            Offsets::new(),
-            ErrorKind::Config,
-            "cannot open the file: No such file",
+            json!({ "path": short }),
+            at("13@1"),
+            "this is not the file that was read before: it is shorter than",
         ),
-        (json!({ "path": folder }), Offsets::new(), ErrorKind::Config, "this is a folder, not a file (path="),
-        (json!({ "path": short }), behind, ErrorKind::Fatal, "the file is shorter than what was read of it"),
-        (
-            json!({ "path": long, "line_max": "1MiB" }),
-            Offsets::new(),
-            ErrorKind::Fatal,
-            "a line is longer than 1MiB (file=",
-        ),
-        (
-            json!({ "path": cut }),
-            Offsets::new(),
-            ErrorKind::Fatal,
-            "not a record line: `value`: EOF while parsing",
-        ),
+        (json!({ "path": short }), at("thirteen"), "`thirteen` is no place in a file (path="),
     ] {
-        let error = match source(config, resume).await {
-            Err(error) => error,
-            Ok(mut source) => read_all(&mut *source).await.unwrap_err(),
-        };
-        assert_eq!(error.kind(), kind, "{error}");
+        let error = source(config, resume).await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
         assert!(error.to_string().starts_with(says), "{error}");
         assert!(error.what_to_do().is_some(), "{error}");
     }
+}
+
+#[test]
+fn what_does_not_go_together_is_found_before_anything_runs() {
+    let rows = |first: bool| Rows { separator: ',', cells: None, first: first.then(FirstRow::default) };
+    let says = |config: serde_json::Value, rows: Option<Rows>| {
+        let catalog = Catalog::default().source::<Lines>();
+        let configured = catalog.sources["file"].configure(config).unwrap_or_else(|p| panic!("{p:?}"));
+        let problems = configured.check_rows(rows.as_ref()).into_iter();
+        problems.map(|problem| (problem.path, problem.says)).collect::<Vec<_>>()
+    };
+    let path = |format: Option<&str>| json!({ "path": "a", "format": format });
+    for (format, has) in
+        [(None, None), (None, Some(true)), (Some("csv"), Some(true)), (Some("lines"), Some(false))]
+    {
+        assert_eq!(says(path(format), has.map(rows)), [], "{format:?} {has:?}");
+    }
+    let problem = |path: &str, says: &str| [(path.to_owned(), says.to_owned())];
+    assert_eq!(
+        says(path(Some("csv")), None),
+        problem("format", "nobody says how the rows of this file are written")
+    );
+    assert_eq!(
+        says(path(Some("records")), Some(rows(true))),
+        problem("", "only a file of rows can name the fields in its first line")
+    );
 }

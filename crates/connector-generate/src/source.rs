@@ -205,7 +205,7 @@ impl<'a> Resume<'a> {
         let mut earlier_us = None;
         for (partition, at) in stored {
             let Some((_, start_us)) = read_position(at) else {
-                return Err(Error::fatal(format!("`{at}` is no position of a generated partition"))
+                return Err(Error::config(format!("`{at}` is no position of a generated partition"))
                     .with("partition", partition)
                     .remedy("delete the stored offsets of this pipeline to begin anew"));
             };

@@ -18,7 +18,7 @@ use aqueduct_api::catalog::{
     KeepsOffsets, ProbeContext, Repeats, SinkConnector, SinkContext, SinkTraits, SourceConnector,
     SourceContext, SourceTraits, Topic,
 };
-use aqueduct_api::{Finding, Placement, Problem, Result, Sink, Source};
+use aqueduct_api::{Finding, Placement, Problem, Reads, Result, Sink, Source, System};
 use async_trait::async_trait;
 
 pub use config::{
@@ -66,6 +66,19 @@ impl SourceConnector for Topics {
         format!("kafka {}, offsets of group {group}{note}", named.join(", "))
     }
 
+    fn reads(config: &SourceConfig, pipeline: &str) -> Option<Reads> {
+        Some(config.reads(pipeline))
+    }
+
+    async fn system(config: Arc<SourceConfig>, context: ProbeContext) -> Result<Option<System>> {
+        let group = config.group.as_deref().unwrap_or(&context.pipeline).to_owned();
+        let ask = move || {
+            let client = client::consumer_config(&config, &group, &probe::client_id(&context.pipeline));
+            probe::system(&config.connection, client, context.patience).map(Some)
+        };
+        tokio::task::spawn_blocking(ask).await.unwrap_or(Ok(None))
+    }
+
     async fn open(config: Arc<SourceConfig>, context: SourceContext) -> Result<Box<dyn Source>> {
         Ok(Box::new(source::open(&config, &context)?))
     }
@@ -108,6 +121,19 @@ impl SinkConnector for Topics {
 
     fn topic(config: &SinkConfig) -> Option<Topic> {
         sink::topic(&config.topic)
+    }
+
+    fn writes(config: &SinkConfig) -> Option<aqueduct_api::Writes> {
+        let (system, topic) = (config.connection.brokers.addresses(), config.topic.clone());
+        Some(aqueduct_api::Writes { system, topic, option: "topic" })
+    }
+
+    async fn system(config: Arc<SinkConfig>, context: ProbeContext) -> Result<Option<System>> {
+        let ask = move || {
+            let client = client::producer_config(&config, &probe::client_id(&context.pipeline), None);
+            probe::system(&config.connection, client, context.patience).map(Some)
+        };
+        tokio::task::spawn_blocking(ask).await.unwrap_or(Ok(None))
     }
 
     fn describe(config: &SinkConfig) -> String {

@@ -3,5 +3,6 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod batch_queue;
+pub(crate) mod member_id;
 pub(crate) mod topic;
 pub(crate) mod transactions;

@@ -6,7 +6,7 @@ mod reach;
 use std::time::Duration;
 
 use aqueduct_api::catalog::ProbeContext;
-use aqueduct_api::{Finding, Verdict};
+use aqueduct_api::{Finding, System, Verdict};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
@@ -42,6 +42,28 @@ enum Topics<'a> {
     Template(&'a str),
 }
 
+/// The name of a client that only asks.
+pub(crate) fn client_id(pipeline: &str) -> String {
+    format!("aqueduct-check-{pipeline}")
+}
+
+/// What the cluster calls itself, and its topics.
+pub(crate) fn system(
+    connection: &Connection,
+    client: Result<ClientConfig, aqueduct_api::Error>,
+    patience: Duration,
+) -> Result<System, aqueduct_api::Error> {
+    let away = |says: String| aqueduct_api::Error::transient(says).with("brokers", &connection.brokers.0);
+    let consumer = meet(client?, connection, patience).map_err(|finding| away(finding.to_string()))?;
+    let id = consumer.client().fetch_cluster_id(patience);
+    let id = id.ok_or_else(|| away("the cluster does not say what it is called".to_owned()))?;
+    let metadata = consumer
+        .fetch_metadata(None, patience)
+        .map_err(|error| away(format!("the cluster does not name its topics: {error}")))?;
+    let topics = metadata.topics().iter().map(|topic| topic.name().to_owned()).collect();
+    Ok(System { id, topics })
+}
+
 /// Asks for a source. Takes a few times `patience` at most.
 pub(crate) fn source(config: &SourceConfig, pipeline: &str, patience: Duration) -> Vec<Finding> {
     let group = config.group.as_deref().unwrap_or(pipeline);
@@ -51,7 +73,7 @@ pub(crate) fn source(config: &SourceConfig, pipeline: &str, patience: Duration) 
         TopicSelection::Matching(pattern) => Topics::Matching(pattern),
     };
     let wanted = Wanted { operation: "Read", topics, group: Some(group), creates: false };
-    let client = consumer_config(config, group, &format!("aqueduct-check-{pipeline}"));
+    let client = consumer_config(config, group, &client_id(pipeline));
     cluster(&config.connection, client, &wanted, patience)
 }
 
@@ -64,7 +86,7 @@ pub(crate) fn sink(config: &SinkConfig, context: &ProbeContext) -> Vec<Finding> 
     };
     let creates = matches!(config.on_missing_topic, Some(OnMissingTopic::Create(_)));
     let wanted = Wanted { operation: "Write", topics, group: None, creates };
-    let client_id = format!("aqueduct-check-{pipeline}");
+    let client_id = client_id(pipeline);
     let client = producer_config(config, &client_id, None);
     let mut findings = cluster(&config.connection, client, &wanted, patience);
     // Where something is wrong already, a transaction would only say so again.

@@ -5,8 +5,10 @@ mod handoff;
 mod leaders;
 mod lives;
 mod member;
+mod member_files;
 mod membership;
 mod pile;
+mod presence;
 mod reach;
 mod reading;
 mod recover;
@@ -33,6 +35,7 @@ pub(crate) use self::lives::metadata;
 use self::member::{GroupConsumer, Keeping, Member};
 use self::membership::Membership;
 use self::pile::Bounds;
+use self::presence::Presence;
 use self::remembered::recall;
 use self::settings::Reading;
 use crate::client::{REFRESH, Trouble, Troubles, consumer_config};
@@ -63,7 +66,7 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
     let client_id = format!("aqueduct-{}-{}", context.pipeline, context.task);
     let handoff = Arc::new(Handoff::default());
     let troubles = Troubles::new(context.condition.clone(), &config.connection)?;
-    troubles.begin(
+    troubles.set_quietly(
         Trouble::Beginning,
         format!("{} does not say yet what there is to be read", config.connection.brokers.0),
     );
@@ -87,7 +90,9 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
         parting: Default::default(),
         begun: Default::default(),
         unknown: Default::default(),
+        awaited: Default::default(),
     };
+    let presence = Presence::new(config, &client, context);
     let halts = member.halts.clone();
     let commits = member.commits();
     let kept_by = member.keeps().then(|| (member.brokers.clone(), member.group.clone()));
@@ -98,7 +103,11 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
     let weak = Arc::downgrade(&consumer);
     let bounds = Bounds { records_max: context.batch_records_max.max(1), bytes_max: context.batch_bytes_max };
     let reading = Reading::of(config, context);
-    let ended = threads::start(consumer, reading, Duration::from_millis(refresh_ms), bounds)
+    if matches!(reading, Reading::Shared(_)) {
+        consumer.context().await_assignment();
+    }
+    let refresh = Duration::from_millis(refresh_ms);
+    let ended = threads::start(consumer, reading, refresh, bounds, (presence, context.unfinished.clone()))
         .map_err(|error| Error::transient("cannot start the threads of the Kafka source").caused_by(error))?;
     Ok(TopicsSource {
         handoff,

@@ -4,19 +4,23 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aqueduct_api::{Condition, Error, ErrorKind, Result};
+use aqueduct_api::{Condition, Error, Result};
 use aqueduct_objects::store::TAIL_BYTES;
 use aqueduct_objects::{Footprint, Found, Leftovers, Store, Upload, persist};
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::MultipartUpload;
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use crate::client::{self, Place};
 use crate::config::Config;
 use crate::upload::ObjectUpload;
+
+/// An object is read back in pieces of this length.
+const PIECE_BYTES: u64 = 4 << 20;
 
 /// A bucket, and everything needed to write into it.
 pub(crate) struct Bucket {
@@ -31,7 +35,7 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     /// Connects, and asks something that needs no more than the bucket: so that a wrong name or secret is
-    /// said at the start, and not when the first object is full.
+    /// said at the start, and not when the first object is full. A server that is away is waited for.
     pub(crate) async fn open(
         config: Arc<Config>,
         condition: Condition,
@@ -41,32 +45,33 @@ impl Bucket {
         let place = Place::new(&config.connection, &client);
         let bucket =
             Self { client, place, config, condition, slots, may_list_uploads: AtomicBool::new(true) };
-        if let Err(error) = bucket.uploads("aqueduct", None).await {
-            bucket.tolerate(error)?;
-        }
+        bucket.uploads("aqueduct", &None).await?;
         Ok(bucket)
     }
 
-    /// What is half-way under names that begin so: one page, and where the next one begins.
-    async fn uploads(&self, head: &str, page: Option<Page>) -> Result<(Vec<MultipartUpload>, Option<Page>)> {
-        let (key, id) = page.unwrap_or_default();
-        let request = self.client.list_multipart_uploads().bucket(&self.place.bucket).prefix(head);
-        let answer = request.set_key_marker(key).set_upload_id_marker(id).send().await;
-        let answer = answer.map_err(|error| self.place.classify("list uploads", error))?;
-        let next = (answer.next_key_marker.clone(), answer.next_upload_id_marker.clone());
-        let more = answer.is_truncated == Some(true) && next.0.is_some();
-        Ok((answer.uploads.unwrap_or_default(), more.then_some(next)))
-    }
-
-    /// Without the right to list uploads everything works, but leftovers stay.
-    fn tolerate(&self, error: Error) -> Result<()> {
-        if error.kind() != ErrorKind::Fatal {
-            return Err(error);
-        }
-        if self.may_list_uploads.swap(false, Ordering::Relaxed) {
-            warn!(%error, "uploads that a crash left half-way will not be removed");
-        }
-        Ok(())
+    /// What is half-way under names that begin so: one page, and where the next one begins. Without the right to list
+    /// uploads everything works, but leftovers stay.
+    async fn uploads(&self, head: &str, page: &Option<Page>) -> Result<(Vec<MultipartUpload>, Option<Page>)> {
+        let (key, id) = page.clone().unwrap_or_default();
+        persist(&self.condition, || async {
+            let request = self.client.list_multipart_uploads().bucket(&self.place.bucket).prefix(head);
+            let request = request.set_key_marker(key.clone()).set_upload_id_marker(id.clone());
+            let answer = match request.send().await {
+                Ok(answer) => answer,
+                Err(error) if lacks_right(&error) => {
+                    let error = self.place.classify("list uploads", error);
+                    if self.may_list_uploads.swap(false, Ordering::Relaxed) {
+                        warn!(%error, "uploads that a crash left half-way will not be removed");
+                    }
+                    return Ok((Vec::new(), None));
+                }
+                Err(error) => return Err(self.place.classify("list uploads", error)),
+            };
+            let next = (answer.next_key_marker.clone(), answer.next_upload_id_marker.clone());
+            let more = answer.is_truncated == Some(true) && next.0.is_some();
+            Ok((answer.uploads.unwrap_or_default(), more.then_some(next)))
+        })
+        .await
     }
 
     /// Gives an upload up. It may be gone already.
@@ -90,15 +95,16 @@ impl Store for BucketStore {
         self.0.find(name).await
     }
 
+    async fn read(&self, name: &str, from: u64) -> Result<Bytes> {
+        self.0.read(name, from).await
+    }
+
+    /// An upload is known by its whole name, and nothing else: the server tells no metadata of what is half-way.
     async fn sweep(&self, leftovers: &Leftovers<'_>) -> Result<()> {
         let bucket = &self.0;
         let mut page = None;
         while bucket.may_list_uploads.load(Ordering::Relaxed) {
-            let listed = persist(&bucket.condition, || bucket.uploads(leftovers.head, page.clone())).await;
-            let (uploads, next) = match listed {
-                Ok(listed) => listed,
-                Err(error) => return bucket.tolerate(error),
-            };
+            let (uploads, next) = bucket.uploads(leftovers.head, &page).await?;
             for upload in uploads {
                 if let (Some(name), Some(id)) = (upload.key(), upload.upload_id())
                     && leftovers.covers(name)
@@ -147,6 +153,35 @@ impl Bucket {
         })
         .await
     }
+}
+
+impl Bucket {
+    /// A piece of an object.
+    async fn read(&self, name: &str, from: u64) -> Result<Bytes> {
+        persist(&self.condition, || async {
+            let range = format!("bytes={from}-{}", from + PIECE_BYTES - 1);
+            let request = self.client.get_object().bucket(&self.place.bucket).key(name).range(range);
+            let answer = match request.send().await {
+                Ok(answer) => answer,
+                // It ends before that.
+                Err(error) if status(&error) == Some(416) => return Ok(Bytes::new()),
+                Err(SdkError::ServiceError(error)) if error.err().is_no_such_key() => {
+                    return Err(Error::fatal(format!("`{name}` is gone, it was there a moment ago"))
+                        .remedy("starting again from the stored offsets"));
+                }
+                Err(error) => return Err(self.place.classify("read objects", error)),
+            };
+            let piece = answer.body.collect().await;
+            let piece = piece.map_err(|error| Error::transient("an object was cut off").caused_by(error))?;
+            Ok(piece.into_bytes())
+        })
+        .await
+    }
+}
+
+/// A right that is missing; a wrong key or secret is something else.
+fn lacks_right<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    status(error) == Some(403) && matches!(error.code(), None | Some("AccessDenied" | "AllAccessDisabled"))
 }
 
 /// The HTTP status of an answer that says no.

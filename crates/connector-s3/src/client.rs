@@ -158,13 +158,24 @@ impl Place {
                 Error::transient(format!("the session of {key} has expired at {server}"))
                     .remedy("renew it; it is tried again by itself")
             }
-            (403, _) => Error::fatal(format!("{key} may not {doing} in the bucket `{bucket}`")).remedy(
+            (_, "InvalidObjectState") => Error::config(format!(
+                "an object of the bucket `{bucket}` is archived, and has to be read back"
+            ))
+            .remedy("restore it, or move it away"),
+            // Somebody has to grant it, and nothing here has to start again then.
+            (403, _) => Error::transient(format!("{key} may not {doing} in the bucket `{bucket}`")).remedy(
                 "allow s3:GetObject, s3:PutObject, s3:AbortMultipartUpload, s3:ListBucket and \
-                 s3:ListBucketMultipartUploads",
+                 s3:ListBucketMultipartUploads; it is tried again by itself",
             ),
+            // The same request would be refused for ever.
+            (_, code) if is_permanent(status, code) => Error::config(format!(
+                "{server} refuses to {doing} in the bucket `{bucket}`: {status} {code}: {}",
+                message.unwrap_or("no reason given")
+            ))
+            .remedy("correct what it names, or take a server that can do it"),
             // 400 RequestTimeout: the body came too slowly. 409: a request for the same name is under way.
             (408 | 409 | 429 | 500 | 502.., code)
-            | (_, code @ ("RequestTimeout" | "SlowDown" | "BadDigest")) => {
+            | (_, code @ ("RequestTimeout" | "SlowDown" | "BadDigest" | "IncompleteBody")) => {
                 let code = if code.is_empty() { String::new() } else { format!(" {code}") };
                 Error::transient(format!("{server} answers {status}{code}"))
                     .remedy("it is tried again by itself")
@@ -175,6 +186,25 @@ impl Place {
             )),
         }
     }
+}
+
+/// Whether a request is refused for what it asks, so that asking again is no use: for want of a feature of the server
+/// (501, 405), or for an option of the pipeline file.
+fn is_permanent(status: u16, code: &str) -> bool {
+    const OPTIONS: [&str; 11] = [
+        "InvalidArgument",
+        "InvalidRequest",
+        "InvalidStorageClass",
+        "InvalidEncryptionAlgorithmError",
+        "InvalidBucketName",
+        "KeyTooLongError",
+        "EntityTooLarge",
+        "NotImplemented",
+        "KMS.NotFoundException",
+        "KMS.DisabledException",
+        "KMS.InvalidKeyUsageException",
+    ];
+    matches!(status, 405 | 501) || OPTIONS.contains(&code)
 }
 
 /// The cause that says most: the last one.

@@ -23,7 +23,8 @@ pub struct Config {
     /// The bucket, and how to reach it; the name of a shared connection will do.
     pub connection: Connection,
     /// The name of each object, as in `{topic}/{partition}-{start_offset}`; names topic, partition and start
-    /// offset, so that each object has its own.
+    /// offset, so that each object has its own. The suffix of the format is added unless it ends in a known one, as
+    /// `.json` or `.gz`.
     pub path: Template,
     /// How records are written: `lines` or `json_lines`, with `compression` and `level`.
     pub format: Format,
@@ -37,9 +38,9 @@ pub struct Config {
     pub sse: Option<Sse>,
     /// The storage class of objects, as in `STANDARD_IA`; as the bucket says unless given.
     pub storage_class: Option<String>,
-    /// Memory that all open objects together may fill; beyond it the fullest one is finished early.
-    #[serde(default = "buffer_max")]
-    pub buffer_max: Size,
+    /// Memory that all open objects together may fill, with their compressors; beyond it the fullest one is finished
+    /// early. The share that `runtime.memory_max` leaves for it, unless given.
+    pub buffer_max: Option<Size>,
 }
 
 /// A bucket, and how to reach it.
@@ -103,10 +104,6 @@ pub enum Sse {
     Kms(String),
 }
 
-fn buffer_max() -> Size {
-    Size::mebibytes(32)
-}
-
 impl Config {
     /// What parsing alone cannot see.
     pub(crate) fn check(&self) -> Vec<Problem> {
@@ -116,10 +113,9 @@ impl Config {
             let says = format!("{} is more than an object can hold", self.rotate.bytes_max);
             problems.push(Problem::new("rotate.bytes_max", says).remedy("write 5TiB or less"));
         }
-        if self.buffer_max.0 < BUFFER_BYTES_MIN {
-            let says = format!("{} does not hold two parts of an upload", self.buffer_max);
-            problems
-                .push(Problem::new("buffer_max", says).remedy("write 10MiB or more; 32MiB is the default"));
+        if let Some(buffer_max) = self.buffer_max.filter(|max| max.0 < BUFFER_BYTES_MIN) {
+            let says = format!("{buffer_max} does not hold two parts of an upload");
+            problems.push(Problem::new("buffer_max", says).remedy("write 10MiB or more, or leave it out"));
         }
         if matches!(&self.sse, Some(Sse::Kms(key)) if key.is_empty()) {
             problems.push(

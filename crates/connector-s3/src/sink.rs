@@ -33,7 +33,7 @@ impl SinkConnector for Objects {
             lanes: 1,
             batch_records_max: config.rotate.records_max.and_then(|max| usize::try_from(max).ok()),
             repeats: Repeats::Absorbed(
-                "objects are named by their first offset and say their last, so a replay skips them",
+                "objects are named by their first offset, and a replay skips those that hold the same records",
             ),
             transactions: Err("what it has is known by the names of its objects"),
             value_format: config.format.value_format(),
@@ -52,7 +52,9 @@ impl SinkConnector for Objects {
             format: config.format.clone(),
             rotate: config.rotate.clone(),
             on_null_value: config.on_null_value,
-            buffer_max_bytes: usize::try_from(config.buffer_max.0).unwrap_or(usize::MAX),
+            buffer_max_bytes: config
+                .buffer_max
+                .map_or(context.buffer_max_bytes, |size| usize::try_from(size.0).unwrap_or(usize::MAX)),
         };
         let store = BucketStore(Arc::new(bucket));
         Ok(Box::new(ObjectsSink::new(Arc::new(store), settings, slots, &context)?))

@@ -19,6 +19,8 @@ pub struct Limits {
     pub batches_in_flight_max: usize,
     /// Bytes in memory; one batch may overshoot it.
     pub bytes_in_flight_max: usize,
+    /// Bytes that the sink may hold in what it writes to over many batches, such as open files.
+    pub buffer_max_bytes: usize,
     /// Batches in the ledger: written, but not yet durable. Past this the sink is asked to flush.
     pub batches_unsettled_max: usize,
     /// How often offsets are stored while data flows.
@@ -38,6 +40,7 @@ impl Default for Limits {
             batch_bytes_max: 1 << 20,
             batches_in_flight_max: 64,
             bytes_in_flight_max: 32 << 20,
+            buffer_max_bytes: 48 << 20,
             batches_unsettled_max: 50_000,
             commit_interval: Duration::from_secs(1),
             transaction_interval: Duration::from_millis(200),

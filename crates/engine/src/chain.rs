@@ -10,7 +10,7 @@ use aqueduct_api::catalog::Topic;
 use aqueduct_api::{
     Condition, Error, ErrorKind, Onward, Part, Payload, Record, Records, Result, Schema, Transform,
 };
-use aqueduct_spec::Pipeline;
+use aqueduct_spec::{Pipeline, loops};
 use bytes::Bytes;
 use tracing::{info, warn};
 
@@ -32,6 +32,8 @@ pub struct Chain {
     condition: Condition,
     /// What the batch before was encoded to: the next will be of about that size.
     out_bytes: usize,
+    /// Where a pattern may take what the sink writes.
+    guard: Option<Guard>,
 }
 
 /// What became of a batch.
@@ -55,6 +57,28 @@ struct Passing {
     out: Vec<u8>,
     /// Which parts of which kept records stand where in it.
     written: Vec<(usize, Part, Range<usize>)>,
+}
+
+/// Looks out for topics whose records would come back to the source.
+struct Guard {
+    ask: Box<dyn Fn(&str) -> Option<Error> + Send>,
+    /// The topic that was asked about last, which is nearly always the next one.
+    last: Option<Arc<str>>,
+}
+
+impl Guard {
+    fn look(&mut self, records: &Records) -> Result<()> {
+        for (topic, _) in records.origins() {
+            if self.last.as_ref().is_some_and(|last| Arc::ptr_eq(last, topic) || last == topic) {
+                continue;
+            }
+            if let Some(error) = (self.ask)(topic) {
+                return Err(error);
+            }
+            self.last = Some(Arc::clone(topic));
+        }
+        Ok(())
+    }
 }
 
 /// Why a record did not pass.
@@ -88,6 +112,7 @@ impl Chain {
             topic: pipeline.sink.connector.configured.topic(),
             condition: Condition::default(),
             out_bytes: 0,
+            guard: loops::guard(pipeline).map(|ask| Guard { ask: Box::new(ask), last: None }),
         })
     }
 
@@ -103,14 +128,23 @@ impl Chain {
 
     /// Sends records through, in order. Waits while a registry does not answer; an error is one that the pipeline ends
     /// with.
-    pub async fn apply(&mut self, records: Records) -> Result<Passed> {
-        if self.parts.is_empty() && self.headers.is_none() && self.transforms.is_empty() {
+    pub async fn apply(&mut self, mut records: Records) -> Result<Passed> {
+        if let Some(guard) = &mut self.guard {
+            guard.look(&records)?;
+        }
+        let mut refused = records.take_refused().into_iter().peekable();
+        let untouched = self.parts.is_empty() && self.headers.is_none() && self.transforms.is_empty();
+        if untouched && refused.peek().is_none() {
             return Ok(Passed { kept: records, ..Passed::default() });
         }
         let mut passing = Passing::default();
         passing.kept.reserve(records.len());
         passing.out.reserve(self.out_bytes);
         for (index, mut record) in records.each().enumerate() {
+            if let Some((_, error)) = refused.next_if(|(at, _)| *at == index) {
+                passing.bad.push(Bad { record, stage: Stage::Read, error });
+                continue;
+            }
             match self.pass(&mut record, &mut passing) {
                 Ok(Onward::Yes) => passing.kept.push(record),
                 Ok(Onward::No) => passing.dropped += 1,
@@ -155,7 +189,7 @@ impl Chain {
                 Stays::Bad(stage, error) if error.kind() == ErrorKind::BadRecord => {
                     // What was made of it is not it (invariant 1).
                     let Some(record) = records.each().nth(index) else {
-                        return Err(Error::fatal("a record that is to be set aside is not in its batch"));
+                        return Err(Error::bug("a record that is to be set aside is not in its batch"));
                     };
                     passing.bad.push(Bad { record, stage, error });
                     return Ok(());
@@ -242,7 +276,7 @@ impl Chain {
         }
         // A sink would take it for a tombstone, and the value would be lost without a word (invariant 1).
         if record.key.typed().or(record.value.typed()).is_some() {
-            let error = Error::fatal("a key or a value has structure, and nothing says how it is written");
+            let error = Error::config("a key or a value has structure, and nothing says how it is written");
             return Err(Stays::bad(Stage::Encode, error.remedy("name its format at the sink")));
         }
         if !record.headers.is_empty() {

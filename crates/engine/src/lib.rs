@@ -16,7 +16,7 @@ mod stop;
 pub use budget::Limits;
 pub use plan::Plan;
 
-pub use run::{Ends, Setting, open_source, run, run_task};
+pub use run::{Ends, Setting, open_source, panicked, run, run_task};
 pub use set_aside::{Policy, SetAside, Stage};
 pub use stall::{Look, StallWatch};
 pub use status::{PartitionStatus, Phase, Status, TaskCounts};

@@ -96,6 +96,12 @@ impl Receipt {
         self.duty.forgone.store(true, Ordering::Release);
     }
 
+    /// The pipeline ends in good order in front of the batch: nobody waits for it, and it is read again.
+    pub(crate) fn leave(self) {
+        self.hold();
+        self.forgo();
+    }
+
     /// The batch it is for.
     pub(crate) fn batch(&self) -> BatchId {
         self.duty.batch

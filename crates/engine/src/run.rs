@@ -3,14 +3,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use aqueduct_api::catalog::{SinkContext, SourceContext};
-use aqueduct_api::{Condition, Error, Incarnations, OffsetStore, Offsets, Result, Sink, Source};
+use aqueduct_api::{Condition, Error, Incarnations, OffsetStore, Offsets, Result, Sink, Source, Unfinished};
 use aqueduct_ledger::planted::{Bug, planted};
 use aqueduct_spec::{OnBadRecord, Pipeline};
 use futures_util::future::try_join_all;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::budget::{Budget, Limits};
 use crate::chain::Chain;
@@ -28,6 +29,8 @@ use crate::stop::Stop;
 
 /// Batches between two stations: enough to keep both busy, few enough to stop quickly.
 const STATION_QUEUE_MAX: usize = 4;
+/// How long a source that was dropped may take to finish: to leave its group, when its server does not answer.
+const FINISH_MAX: Duration = Duration::from_secs(10);
 
 /// What a run needs besides the pipeline.
 #[derive(Clone)]
@@ -59,14 +62,13 @@ pub struct Ends {
 }
 
 impl Ends {
-    fn counts(&self, budget: &Arc<Budget>) -> TaskCounts {
+    fn counts(&self, budget: &Arc<Budget>, stations: &[Condition]) -> TaskCounts {
         TaskCounts {
             budget: Some(Arc::clone(budget)),
             source: self.source_condition.clone(),
             sink: self.sink_condition.clone(),
             formats: self.chain.condition().clone(),
-            poll: Condition::default(),
-            stations: Condition::default(),
+            stations: stations.to_vec(),
         }
     }
 }
@@ -75,22 +77,42 @@ impl Ends {
 /// and the pipeline may be started again from its stored offsets.
 pub async fn run(pipeline: &Pipeline, setting: &Setting) -> Result<()> {
     setting.status.set_phase(Phase::Starting);
+    let (unfinished, finishing) = Unfinished::new();
     let mut tasks = JoinSet::new();
     for task in 0..pipeline.tasks {
-        let (pipeline, setting) = (pipeline.clone(), setting.clone());
+        let (pipeline, setting, unfinished) = (pipeline.clone(), setting.clone(), unfinished.clone());
         tasks.spawn(async move {
-            let ends = open(&pipeline, &setting, task).await?;
+            let ends = open(&pipeline, &setting, task, unfinished).await?;
             setting.status.set_phase(Phase::Running);
             run_task(&pipeline.name, task, ends, pipeline.errors.stop_after, &setting).await
         });
     }
+    drop(unfinished);
+    let mut result = Ok(());
     while let Some(ended) = tasks.join_next().await {
-        ended.map_err(|error| Error::fatal("a task of the pipeline panicked").caused_by(error))??;
+        result = ended.unwrap_or_else(|panic| Err(panicked("a task of the pipeline panicked", panic)));
+        if result.is_err() {
+            break;
+        }
     }
-    Ok(())
+    // Nothing of this run may be at work any more when the next one begins, or when the process ends.
+    tasks.shutdown().await;
+    if !finishing.within(FINISH_MAX).await {
+        tracing::warn!(pipeline = %pipeline.name, "the source is not closed in time");
+    }
+    result
 }
 
-async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<Ends> {
+/// A panic as an error, with its message; where it was, is logged when it happens.
+pub fn panicked(says: &str, error: JoinError) -> Error {
+    let message = error.try_into_panic().map(|payload| {
+        let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+        text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+    });
+    Error::bug(says).caused_by(message.unwrap_or_else(|error| error.to_string()))
+}
+
+async fn open(pipeline: &Pipeline, setting: &Setting, task: usize, unfinished: Unfinished) -> Result<Ends> {
     let (limits, mut stop) = (&setting.limits, setting.stop.clone());
     let traits = pipeline.sink.connector.configured.traits();
     let resume = match &setting.store {
@@ -111,8 +133,10 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
         batch_bytes_max: limits.batch_bytes_max,
         drain_timeout: limits.drain_timeout,
         typed: matches!(value.read, Read::Given),
+        rows: pipeline.source.formats.value.as_ref().and_then(|format| format.configured.rows()),
         condition: source_condition.clone(),
         incarnations: Incarnations::default(),
+        unfinished,
     };
     let incarnations = context.incarnations.clone();
     let sink_condition = Condition::default();
@@ -132,6 +156,7 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize) -> Result<End
             let context = SinkContext {
                 transactional,
                 incarnations,
+                buffer_max_bytes: limits.buffer_max_bytes / traits.lanes.max(1),
                 ..sink_context(pipeline, task, lane, &sink_condition)
             };
             let news = Arc::clone(&context.news);
@@ -193,7 +218,7 @@ async fn stored(sink: &mut dyn Sink) -> Result<Option<Offsets>> {
 }
 
 fn keeps_none() -> Error {
-    Error::fatal("the sink was asked to keep the offsets, and does not").remedy("please report it")
+    Error::bug("the sink was asked to keep the offsets, and does not")
 }
 
 fn sink_context(pipeline: &Pipeline, task: usize, lane: usize, condition: &Condition) -> SinkContext {
@@ -211,27 +236,29 @@ pub async fn run_task(
 ) -> Result<()> {
     let Setting { limits, store, status, stop } = setting;
     let budget = Budget::new(limits);
-    let counts = ends.counts(&budget);
-    let (polling, condition) = (counts.poll.clone(), counts.stations.clone());
-    status.add_task(task, counts);
+    let [reading, setting_aside, storing] = [(); 3].map(|()| Condition::default());
+    let writing: Vec<Condition> = ends.sinks.iter().map(|_| Condition::default()).collect();
+    let said = [&writing[..], &[reading.clone(), setting_aside.clone(), storing.clone()]].concat();
+    status.add_task(task, ends.counts(&budget, &said));
     if let Some(store) = store {
         let stored = store.load(pipeline).await?;
         release_again(ends.source.as_mut(), &stored).await?;
     }
     let book = Arc::new(Book::default());
     let flushing = Arc::new(AtomicBool::new(false));
-    let set_aside = SetAside::new(Arc::clone(pipeline), ends.policy, stop_after, Arc::clone(status));
+    let set_aside =
+        SetAside::new(Arc::clone(pipeline), ends.policy, stop_after, Arc::clone(status), setting_aside);
     let set_aside = Arc::new(set_aside);
     let (read, reads) = mpsc::channel(STATION_QUEUE_MAX);
     let (release, releases) = mpsc::channel(STATION_QUEUE_MAX);
     let (drain, drains) = mpsc::channel(1);
     let transactional = is_transactional(&mut ends.sinks);
     let ownership = ends.source.ownership();
-    let lane = |sink| {
+    let lane = |(sink, condition): (_, Condition)| {
         let begin = || Transaction::new(&book, &budget, limits.transaction_interval, ownership.clone());
         lane(sink, &condition, &set_aside, status, &flushing, transactional.then(begin))
     };
-    let (lanes, writes): (Vec<_>, Vec<_>) = ends.sinks.into_iter().map(lane).unzip();
+    let (lanes, writes): (Vec<_>, Vec<_>) = ends.sinks.into_iter().zip(writing).map(lane).unzip();
     let poll = Poll {
         source: ends.source,
         limits: limits.clone(),
@@ -243,7 +270,7 @@ pub async fn run_task(
         releases,
         drains: drain,
         flushing: Arc::clone(&flushing),
-        condition: polling,
+        condition: reading,
     };
     let process = Process {
         chain: ends.chain,
@@ -261,11 +288,14 @@ pub async fn run_task(
         status: Arc::clone(status),
         releases: release,
         drains,
+        condition: storing,
     };
     let stations = async {
         let writes = try_join_all(writes.into_iter().map(|lane| Box::pin(lane.run())));
         let (poll, process) = (Box::pin(poll.run()), Box::pin(process.run()));
-        tokio::try_join!(biased; poll, process, writes, Box::pin(commit.run())).map(|_| ())
+        let ended = tokio::try_join!(biased; poll, process, writes, Box::pin(commit.run()));
+        // All that stood before a record that stops the pipeline is delivered and committed by now.
+        ended.and_then(|(_, refused, ..)| refused.map_or(Ok(()), Err))
     };
     within_deadline(stations, stop.clone(), limits.stop_timeout).await
 }

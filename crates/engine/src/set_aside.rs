@@ -6,12 +6,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aqueduct_api::{Batch, BatchId, Error, ErrorKind, Header, Headers, Record, Result, Sink};
+use aqueduct_api::{
+    Batch, BatchId, Condition, Error, ErrorKind, Header, Headers, Record, Rejected, Result, Sink,
+};
 use aqueduct_ledger::planted::{Bug, planted};
 use aqueduct_spec::StopAfter;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use tracing::{error, warn};
+use tracing::{info, warn};
 
 use crate::retry::Backoff;
 use crate::status::Status;
@@ -30,6 +32,8 @@ pub struct Bad {
 /// The stations that refuse records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// The source could not make a record of what it read.
+    Read,
     /// The bytes are not of the format that the pipeline names.
     Decode,
     /// The value cannot be written in the sink's format.
@@ -43,6 +47,7 @@ pub enum Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Stage::Read => "read",
             Stage::Decode => "decode",
             Stage::Encode => "encode",
             Stage::Transform => "transform",
@@ -65,6 +70,8 @@ pub enum Policy {
 pub struct SetAside {
     pipeline: Arc<str>,
     status: Arc<Status>,
+    /// What is said while a dead letter cannot be written.
+    condition: Condition,
     inner: Mutex<Inner>,
 }
 
@@ -82,9 +89,10 @@ impl SetAside {
         policy: Policy,
         stop_after: Option<StopAfter>,
         status: Arc<Status>,
+        condition: Condition,
     ) -> Self {
         let inner = Inner { policy, stop_after, accepted: VecDeque::new(), letters: 0 };
-        Self { pipeline, status, inner: Mutex::new(inner) }
+        Self { pipeline, status, condition, inner: Mutex::new(inner) }
     }
 
     /// Sets these aside; when it returns they are as safe as the policy makes them.
@@ -103,9 +111,41 @@ impl SetAside {
             warn!(%pipeline, %topic, partition = origin.partition, offset = origin.offset, %stage, error = %one.error, "set a record aside");
         }
         let count = bad.len() as u64;
-        inner.write(&self.pipeline, bad).await?;
+        self.write(&mut inner, bad).await?;
         self.status.records_set_aside.fetch_add(count, Ordering::Relaxed);
         Ok(())
+    }
+
+    async fn write(&self, inner: &mut Inner, bad: Vec<Bad>) -> Result<()> {
+        let Policy::DeadLetter(sink) = &mut inner.policy else {
+            return Ok(());
+        };
+        inner.letters += 1;
+        let letters = bad.iter().map(|bad| letter(&self.pipeline, bad)).collect();
+        let batch = Batch::new(BatchId(inner.letters), letters, None);
+        let mut backoff = Backoff::of_write(inner.letters);
+        loop {
+            match deliver(sink.as_mut(), &batch).await {
+                Ok(refused) => {
+                    if self.condition.clear() {
+                        info!(pipeline = %self.pipeline, "dead letters are written again");
+                    }
+                    return refused
+                        .first()
+                        .map_or(Ok(()), |first| Err(undeliverable(&bad, first, refused.len())));
+                }
+                Err(error) if error.kind() == ErrorKind::Transient => {
+                    self.status.retries.fetch_add(1, Ordering::Relaxed);
+                    if self.condition.waiting(format!("cannot write a dead letter: {error}")) {
+                        warn!(pipeline = %self.pipeline, %error, "cannot write a dead letter, trying again");
+                    }
+                    tokio::time::sleep(backoff.pause()).await;
+                }
+                Err(error) => {
+                    return Err(Error::new(error.kind(), "cannot write a dead letter").caused_by(error));
+                }
+            }
+        }
     }
 }
 
@@ -132,46 +172,43 @@ impl Inner {
         .with("offset", bad.record.origin.offset)
         .with("stage", bad.stage))
     }
-
-    async fn write(&mut self, pipeline: &Arc<str>, bad: Vec<Bad>) -> Result<()> {
-        let Policy::DeadLetter(sink) = &mut self.policy else {
-            return Ok(());
-        };
-        self.letters += 1;
-        let letters = bad.into_iter().map(|bad| letter(pipeline, bad)).collect();
-        let batch = Batch::new(BatchId(self.letters), letters, None);
-        let mut backoff = Backoff::of_write(self.letters);
-        loop {
-            let written = deliver(sink.as_mut(), &batch).await;
-            match written {
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Transient => {
-                    error!(%pipeline, %error, "cannot write a dead letter, trying again");
-                    tokio::time::sleep(backoff.pause()).await;
-                }
-                Err(error) => {
-                    let says = format!("cannot write a dead letter: {error}");
-                    return Err(Error::fatal(says).remedy("correct the dead letter sink"));
-                }
-            }
-        }
-    }
 }
 
-async fn deliver(sink: &mut dyn Sink, batch: &Arc<Batch>) -> Result<()> {
-    let written = sink.write(batch).await?;
-    let mut rejected = written.rejected;
+/// The letters that were refused; the others are durable.
+async fn deliver(sink: &mut dyn Sink, batch: &Arc<Batch>) -> Result<Vec<Rejected>> {
+    let mut refused = sink.write(batch).await?.rejected;
     if !planted(Bug::DeadLetterBuffered) {
-        rejected.extend(sink.flush().await?.rejected);
+        refused.extend(sink.flush().await?.rejected);
     }
-    match rejected.into_iter().next() {
-        None => Ok(()),
-        Some(rejected) => Err(Error::fatal("the dead letter sink refused it").caused_by(rejected.error)),
-    }
+    Ok(refused)
+}
+
+/// There is no place left for this record: a new run would meet it again, and write again what was read behind it.
+fn undeliverable(bad: &[Bad], refused: &Rejected, count: usize) -> Error {
+    let (topic, origin) = (&refused.record.topic, refused.record.origin);
+    // A letter has the coordinates of its record.
+    let first = bad.iter().find(|bad| (&bad.record.topic, bad.record.origin) == (topic, origin));
+    let (why, stage) = first.map_or_else(Default::default, |bad| {
+        (format!(": {}", bad.error.without_remedy()), bad.stage.to_string())
+    });
+    let says = format!(
+        "a record does not pass{why}; and its dead letter is refused: {}",
+        refused.error.without_remedy()
+    );
+    let error = Error::bad_record(says)
+        .with("topic", topic)
+        .with("partition", origin.partition)
+        .with("offset", origin.offset)
+        .with("stage", stage)
+        .remedy(
+            "give dead letters a place that takes it: a topic with a larger limit, or `dead_letter: { file: PATH }`; or \
+             leave such records behind with errors.on_bad_record: skip",
+        );
+    if count > 1 { error.with("more", count - 1) } else { error }
 }
 
 /// The record as it was, with headers that say where it came from and why it is here.
-fn letter(pipeline: &Arc<str>, bad: Bad) -> Record {
+fn letter(pipeline: &Arc<str>, bad: &Bad) -> Record {
     let origin = bad.record.origin;
     let facts = [
         ("aqueduct.pipeline", pipeline.to_string()),
@@ -183,7 +220,7 @@ fn letter(pipeline: &Arc<str>, bad: Bad) -> Record {
     ];
     let facts = facts.map(|(name, value)| Header { name: name.into(), value: Some(value.into()) });
     let headers: Headers = bad.record.headers.iter().cloned().chain(facts).collect();
-    Record { headers, ..bad.record }
+    Record { headers, ..bad.record.clone() }
 }
 
 fn refusal(bad: &Bad) -> Error {

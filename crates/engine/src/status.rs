@@ -74,16 +74,14 @@ pub struct TaskCounts {
     pub sink: Condition,
     /// What its formats wait for.
     pub formats: Condition,
-    /// What the poll station waits for: to try a call of the source again. Apart from what the ends say, and from what the
-    /// other stations say, so that none takes back what another said.
-    pub poll: Condition,
-    /// What the stations of the sinks wait for: to try a call that failed again.
-    pub stations: Condition,
+    /// What the stations themselves wait for, one for each: for a call that failed to be tried again. Apart from what
+    /// the ends say, and from each other, so that none takes back what another one said.
+    pub stations: Vec<Condition>,
 }
 
 impl TaskCounts {
-    fn conditions(&self) -> [&Condition; 5] {
-        [&self.source, &self.sink, &self.formats, &self.poll, &self.stations]
+    fn conditions(&self) -> impl Iterator<Item = &Condition> {
+        [&self.source, &self.sink, &self.formats].into_iter().chain(&self.stations)
     }
 }
 
@@ -127,6 +125,14 @@ impl Status {
     pub fn slowed_by(&self) -> Option<String> {
         let inner = self.inner();
         inner.tasks.values().flat_map(TaskCounts::conditions).find_map(Condition::slowed_by)
+    }
+
+    /// How many tasks have nothing to do, and why, if any.
+    pub fn stands_by(&self) -> Option<(usize, String)> {
+        let inner = self.inner();
+        let mut reasons: Vec<String> =
+            inner.tasks.values().filter_map(|task| task.source.stands_by()).collect();
+        Some((reasons.len(), reasons.pop()?))
     }
 
     /// For the watch over stalls.

@@ -257,6 +257,6 @@ impl Transform for Structures {
 async fn structure_that_nobody_writes_never_reaches_a_sink() {
     let mut chain = Chain::of(vec![Box::new(Structures)]);
     let error = chain.apply(vec![record("t", 0, "7")].into()).await.err().unwrap();
-    assert_eq!(error.kind(), ErrorKind::Fatal);
+    assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.says().contains("nothing says how it is written"), "{error}");
 }

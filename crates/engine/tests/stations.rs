@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_api::{
-    Batch, Condition, Error, ErrorKind, Headers, Needs, Offsets, Onward, Origin, Payload, Polled, Record,
-    Result, Sink, Source, Transform, Written,
+    Batch, Condition, Error, ErrorKind, Headers, Needs, OffsetStore, Offsets, Onward, Origin, Payload,
+    Polled, Record, Records, Rejected, Result, Sink, Source, Transform, Written,
 };
 use aqueduct_engine::chain::Chain;
 use aqueduct_engine::{Ends, Limits, Policy, Setting, Status, Stopper, open_source, run_task};
@@ -59,6 +59,14 @@ fn record(offset: i64) -> Record {
 struct Collects {
     got: Arc<Mutex<Vec<Record>>>,
     stuck: bool,
+    /// Nothing is durable before it is told to be.
+    lazy: bool,
+    /// Takes none of these offsets.
+    refuses: &'static [i64],
+    /// So many ticks fail, from the second on.
+    failing_ticks: Arc<Mutex<u32>>,
+    /// What it says of itself.
+    condition: Condition,
 }
 
 #[async_trait]
@@ -67,8 +75,23 @@ impl Sink for Collects {
         if self.stuck {
             return Err(Error::transient("the sink does not answer"));
         }
-        self.got.lock().unwrap().extend(batch.records.iter().cloned());
-        Ok(Written::all())
+        let refused = |record: &&Record| self.refuses.contains(&record.origin.offset);
+        let taken = batch.records.iter().filter(|record| !refused(record)).cloned();
+        self.got.lock().unwrap().extend(taken);
+        let too_large = || Error::bad_record("it is too large").remedy("make it smaller");
+        let refused = batch.records.iter().filter(refused).cloned();
+        let rejected = refused.map(|record| Rejected { record, error: too_large() }).collect();
+        let written = if self.lazy { Written::nothing() } else { Written::all() };
+        Ok(Written { rejected, ..written })
+    }
+
+    async fn tick(&mut self) -> Result<Written> {
+        let mut failing = self.failing_ticks.lock().unwrap();
+        if *failing > 0 {
+            *failing -= 1;
+            return Err(Error::transient("nobody answers"));
+        }
+        Ok(Written::nothing())
     }
 
     async fn flush(&mut self) -> Result<Written> {
@@ -152,6 +175,36 @@ async fn stop_after_bounds_what_is_skipped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_stands_before_a_record_that_stops_the_pipeline_is_delivered_first() {
+    let limit = StopAfter { records: 7, window: Duration::from_secs(60) };
+    for lazy in [false, true] {
+        for ends in [false, true] {
+            let run = run(Policy::Skip, Some(limit), Collects { lazy, ..Collects::default() }, ends).await;
+            assert_eq!(run.ended.unwrap_err().kind(), ErrorKind::BadRecord);
+            // The eighth bad record is in the fourth batch.
+            assert_eq!(run.got.iter().map(|it| it.origin.offset).max(), Some(28));
+            assert_eq!(run.released.last().unwrap(), "30", "and it is not delivered again");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_source_cannot_read_is_set_aside_as_any_bad_record() {
+    let batch = || {
+        let records = (0..3).map(record).collect::<Vec<_>>();
+        Records::from(records).with_refused(vec![(1, Error::bad_record("it is no record"))])
+    };
+    let passed = Chain::default().apply(batch()).await.unwrap();
+    assert_eq!(passed.kept.iter().map(|it| it.origin.offset).collect::<Vec<_>>(), [0, 2]);
+    let [bad] = &passed.bad[..] else { panic!("{:?}", passed.bad) };
+    assert_eq!((&bad.record, bad.stage.to_string().as_str()), (&record(1), "read"));
+    assert_eq!(bad.error.says(), "it is no record");
+    // Nobody else looks at it first.
+    let passed = Chain::of(vec![Box::new(EveryFifth)]).apply(batch()).await.unwrap();
+    assert_eq!((passed.kept.len(), passed.bad.len()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dead_letter_keeps_the_record_and_says_why() {
     let letters = Collects::default();
     let run = run(Policy::DeadLetter(Box::new(letters.clone())), None, Collects::default(), true).await;
@@ -177,6 +230,123 @@ async fn a_dead_letter_that_cannot_be_written_holds_the_batch() {
     assert!(run.ended.unwrap_err().to_string().contains("stop_timeout (5s)"));
     assert_eq!(run.released, Vec::<String>::new());
     assert!(begun.elapsed() >= Duration::from_secs(65));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_that_is_refused_stops_the_pipeline_for_good() {
+    let letters = Collects { refuses: &[9, 14], ..Collects::default() };
+    let run = run(Policy::DeadLetter(Box::new(letters.clone())), None, Collects::default(), true).await;
+    let error = run.ended.unwrap_err();
+    // Another run would meet the same record, and write again what it wrote before.
+    assert_eq!(error.kind(), ErrorKind::BadRecord);
+    assert_eq!(
+        error.to_string(),
+        "a record does not pass: it is a fifth; and its dead letter is refused: it is too large (topic=n, partition=0, \
+         offset=9, stage=transform); give dead letters a place that takes it: a topic with a larger limit, or \
+         `dead_letter: { file: PATH }`; or leave such records behind with errors.on_bad_record: skip"
+    );
+    // What was refused together with it is not lost.
+    assert_eq!(letters.got.lock().unwrap().len(), 1);
+    assert_eq!(run.released, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_the_dead_letter_sink_keeps_its_kind() {
+    struct Absent;
+    #[async_trait]
+    impl Sink for Absent {
+        async fn write(&mut self, _: &Arc<Batch>) -> Result<Written> {
+            Err(Error::config("there is no such bucket").remedy("make it"))
+        }
+        async fn flush(&mut self) -> Result<Written> {
+            Ok(Written::all())
+        }
+    }
+    let run = run(Policy::DeadLetter(Box::new(Absent)), None, Collects::default(), true).await;
+    let error = run.ended.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert_eq!(error.to_string(), "cannot write a dead letter: there is no such bucket; make it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_recovers_between_writes_is_no_longer_waited_for() {
+    let sink = Collects { failing_ticks: Arc::new(Mutex::new(3)), ..Collects::default() };
+    sink.condition.waiting("for its own reasons");
+    let (status, stopper) = (Arc::new(Status::default()), Stopper::new());
+    let setting = Setting {
+        limits: Limits::default(),
+        store: None,
+        status: Arc::clone(&status),
+        stop: stopper.listener(),
+    };
+    let opened = Ends {
+        source: Box::new(Numbers { next: 0, count: 0, ends: false, released: Arc::default() }),
+        source_condition: Condition::default(),
+        chain: Chain::default(),
+        sinks: vec![(Box::new(sink.clone()), Arc::default())],
+        sink_condition: sink.condition.clone(),
+        policy: Policy::Stop,
+    };
+    let looks = async {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        sink.condition.clear();
+        assert_eq!(status.waiting_for().as_deref(), Some("nobody answers"));
+        sink.condition.waiting("for its own reasons");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        // What the sink says of itself is not taken back with it.
+        assert_eq!(status.waiting_for().as_deref(), Some("for its own reasons"));
+        sink.condition.clear();
+        assert_eq!(status.waiting_for(), None);
+        stopper.stop();
+    };
+    let name = Arc::from("idle");
+    let (ended, ()) = tokio::join!(run_task(&name, 0, opened, None, &setting), looks);
+    ended.unwrap();
+}
+
+/// Stores nothing for a second, then all.
+#[derive(Debug)]
+struct FullDisk(tokio::time::Instant);
+
+#[async_trait]
+impl OffsetStore for FullDisk {
+    async fn load(&self, _: &str) -> Result<Offsets> {
+        Ok(Offsets::new())
+    }
+
+    async fn save(&self, _: &str, _: &Offsets) -> Result<()> {
+        if self.0.elapsed() < Duration::from_secs(5) {
+            Err(Error::transient("the disk is full"))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn offsets_that_cannot_be_stored_are_said_to_be_waited_for() {
+    let (status, stopper) = (Arc::new(Status::default()), Stopper::new());
+    let store = Some(Arc::new(FullDisk(tokio::time::Instant::now())) as _);
+    let setting =
+        Setting { limits: Limits::default(), store, status: Arc::clone(&status), stop: stopper.listener() };
+    let opened = Ends {
+        source: Box::new(Numbers { next: 0, count: 40, ends: false, released: Arc::default() }),
+        source_condition: Condition::default(),
+        chain: Chain::default(),
+        sinks: vec![(Box::new(Collects::default()), Arc::default())],
+        sink_condition: Condition::default(),
+        policy: Policy::Stop,
+    };
+    let looks = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(status.waiting_for().as_deref(), Some("the disk is full"));
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert_eq!(status.waiting_for(), None);
+        stopper.stop();
+    };
+    let name = Arc::from("full");
+    let (ended, ()) = tokio::join!(run_task(&name, 0, opened, None, &setting), looks);
+    ended.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,9 @@
 //! `csv`: a value is one line of cells (RFC 4180), of which the file names the fields and their types.
 
 mod cells;
+mod rows;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,13 +13,16 @@ use aqueduct_api::schema::{
 };
 use aqueduct_api::value::{Blob, Text};
 use aqueduct_api::{
-    Decoder, Encoded, Encoder, Error, FormatContext, FormatTraits, Piece, Problem, Result, Side, Typed, Value,
+    Decoder, Encoded, Encoder, Error, ErrorKind, FirstRow, FormatContext, FormatTraits, Piece, Problem,
+    Result, Rows, Side, Typed, Value,
 };
 use async_trait::async_trait;
+use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::cells::{Cell, CellText, cells, without_end};
+pub use self::rows::RowEnd;
 use crate::json::config::{NotANumber, Style};
 use crate::json::fault::{Fault, InText};
 use crate::json::plan::{PerSchema, Plan};
@@ -31,17 +36,67 @@ use crate::text::utf8;
 pub struct CsvOptions {
     /// The fields, in the order of the cells: a name, which is text, or `name: type` with the type `text`, `int`, `long`,
     /// `float`, `double`, `boolean`, `date`, `time`, `timestamp` or `decimal(12, 2)`. A sink may leave them out: then all
-    /// fields of a record are written, in their order.
+    /// fields of a record are written, in their order. Where the first line of a file names the fields, only those that are
+    /// not text need to be here.
     pub fields: Vec<Column>,
+    /// The first line of the file names its fields, and is no record. Of the source `file` alone; unless given, it does where
+    /// there are no `fields`.
+    pub header: Option<bool>,
     /// What stands between two cells: one character.
     pub separator: char,
     /// What a cell without quotes says where there is no value.
     pub null: String,
+    /// Where the source puts that first line.
+    #[serde(skip)]
+    first: FirstRow,
 }
 
 impl Default for CsvOptions {
     fn default() -> Self {
-        Self { fields: Vec::new(), separator: ',', null: String::new() }
+        let (fields, first) = (Vec::new(), FirstRow::default());
+        Self { fields, header: None, separator: ',', null: String::new(), first }
+    }
+}
+
+impl CsvOptions {
+    /// Whether a source reads the names of the fields from a first line.
+    fn named_by_file(&self) -> bool {
+        self.header.unwrap_or(self.fields.is_empty())
+    }
+
+    /// Names and types of the cells, with this first line where the file has one.
+    fn columns(&self, first: Option<&str>) -> Result<Vec<(Cow<'_, str>, Type)>> {
+        let of =
+            |name: &str| type_of(name).ok_or_else(|| Error::config("`fields` has a field without a type"));
+        let fields: Vec<_> = self.fields.iter().filter_map(Column::parts).collect();
+        let Some(first) = first else {
+            return fields.into_iter().map(|(name, kind)| Ok((name.into(), of(kind)?))).collect();
+        };
+        let mut columns: Vec<(Cow<'_, str>, Type)> = Vec::new();
+        for cell in cells(first, self.separator) {
+            let cell = cell.map_err(|(says, at)| {
+                Error::config(format!(
+                    "the first line of the file does not name the fields: {says}, at byte {at}"
+                ))
+            })?;
+            let name = cell.text.get();
+            if columns.iter().any(|(other, _)| other == name) {
+                let says = format!("the first line of the file names the field `{name}` twice");
+                return Err(Error::config(says).remedy("give one of the two another name"));
+            }
+            let kind = fields.iter().find(|(other, _)| *other == name).map_or("text", |(_, kind)| kind);
+            columns.push((name.to_owned().into(), of(kind)?));
+        }
+        if let Some((name, _)) =
+            fields.iter().find(|(name, _)| columns.iter().all(|(other, _)| other != name))
+        {
+            let there = columns.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let says = format!("the first line of the file names no field `{name}`");
+            return Err(
+                Error::config(says).remedy(format!("it names {there}; write `header: false` if it is a row"))
+            );
+        }
+        Ok(columns)
     }
 }
 
@@ -100,9 +155,13 @@ impl FormatKind for Csv {
 
     fn check(config: &CsvOptions, side: Side) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if config.fields.is_empty() && side == Side::Source {
+        if config.fields.is_empty() && side == Side::Source && !config.named_by_file() {
             let remedy = "write `fields: [id: long, name, placed_at: timestamp]`";
             problems.push(Problem::new("fields", "a line does not name its fields").remedy(remedy));
+        }
+        if config.header == Some(true) && side == Side::Sink {
+            let problem = Problem::new("header", "a sink writes no line of names");
+            problems.push(problem.remedy("leave it out: each record is a line of cells"));
         }
         for (index, column) in config.fields.iter().enumerate() {
             let path = format!("fields[{index}]");
@@ -133,10 +192,21 @@ impl FormatKind for Csv {
         FormatTraits { declared: true, ..FormatTraits::default() }
     }
 
+    fn rows(config: &CsvOptions) -> Option<Rows> {
+        let named = config.named_by_file();
+        let cells = (!named).then_some(config.fields.len());
+        Some(Rows { separator: config.separator, cells, first: named.then(|| config.first.clone()) })
+    }
+
     fn decoder(config: &Arc<CsvOptions>, _: &FormatContext) -> Result<Box<dyn Decoder>> {
-        let schema =
-            schema(&config.fields).ok_or_else(|| Error::config("`fields` has a field without a type"))?;
-        Ok(Box::new(Lines { config: Arc::clone(config), schema }))
+        let named = config.named_by_file();
+        let columns = if named { Vec::new() } else { config.columns(None)? };
+        Ok(Box::new(Lines {
+            config: Arc::clone(config),
+            schema: schema(columns),
+            named,
+            first: Bytes::new(),
+        }))
     }
 
     fn encoder(config: &Arc<CsvOptions>, _: &FormatContext) -> Result<Box<dyn Encoder>> {
@@ -152,14 +222,13 @@ impl FormatKind for Csv {
 }
 
 /// A record of optional fields.
-fn schema(columns: &[Column]) -> Option<Arc<Schema>> {
+fn schema(columns: Vec<(Cow<'_, str>, Type)>) -> Arc<Schema> {
     let mut schema = SchemaBuilder::default();
     let mut fields = Vec::with_capacity(columns.len());
-    for column in columns {
-        let (name, of) = column.parts()?;
-        let (null, of) = (schema.add(Kind::Null), schema.add(type_of(of)?));
+    for (name, of) in columns {
+        let (null, of) = (schema.add(Kind::Null), schema.add(of));
         fields.push(Field {
-            name: name.into(),
+            name: name.as_ref().into(),
             aliases: Box::default(),
             doc: None,
             of: schema.add(Kind::Union([null, of].into())),
@@ -168,16 +237,33 @@ fn schema(columns: &[Column]) -> Option<Arc<Schema>> {
         });
     }
     let root = schema.add(Kind::Record(RecordType::new(Name::new("Line"), fields)));
-    Some(schema.finish(root))
+    schema.finish(root)
 }
 
 /// Reads lines.
 struct Lines {
     config: Arc<CsvOptions>,
     schema: Arc<Schema>,
+    /// The first line of the file names the fields; this one is what `schema` was made of.
+    named: bool,
+    first: Bytes,
 }
 
 impl Lines {
+    /// The names that the rows have now: the file may be another one than at the start before.
+    fn name(&mut self) -> Result<()> {
+        let first = self.config.first.get().ok_or_else(|| {
+            Error::config("no first line was read that names the fields")
+                .remedy("write `fields: [id: long, name, placed_at: timestamp]`")
+        })?;
+        if first.as_ptr() != self.first.as_ptr() || first.len() != self.first.len() {
+            let text = utf8(&first).map_err(|error| error.into_kind(ErrorKind::Config))?;
+            self.schema = schema(self.config.columns(Some(without_end(text)))?);
+            self.first = first;
+        }
+        Ok(())
+    }
+
     fn read(&self, line: &str) -> std::result::Result<Box<[Value]>, Fault> {
         let Kind::Record(record) = &self.schema.get(self.schema.root()).kind else {
             return Err(Fault::new("the schema of a line is no record"));
@@ -236,6 +322,9 @@ impl Lines {
 #[async_trait]
 impl Decoder for Lines {
     fn decode(&mut self, piece: Piece<'_>) -> Result<Typed> {
+        if self.named {
+            self.name()?;
+        }
         let line = without_end(utf8(piece.bytes)?);
         let values = self.read(line).map_err(|fault| fault.into_error(piece.bytes))?;
         Ok(Typed::new(Arc::clone(&self.schema), piece.bytes.clone(), Value::Record(values)))

@@ -18,7 +18,7 @@ use serde::Deserialize;
 pub use crate::avro::Avro;
 pub use crate::bytes::Bytes;
 pub use crate::connect_json::{ConnectDecimal, ConnectJson, ConnectJsonOptions};
-pub use crate::csv::{Column, Csv, CsvOptions};
+pub use crate::csv::{Column, Csv, CsvOptions, RowEnd};
 pub use crate::json::{BytesAs, DecimalAs, Json, JsonOptions, NotANumber, TimeAs, UnknownFields, schemaless};
 pub use crate::json_schema::JsonSchema;
 pub use crate::protobuf::Protobuf;

@@ -2,9 +2,11 @@
 
 mod opened;
 
+use std::sync::Arc;
+
 use aqueduct_api::catalog::FormatKind;
 use aqueduct_api::value::Text;
-use aqueduct_api::{Side, Value};
+use aqueduct_api::{ErrorKind, FormatContext, Headers, Part, Piece, Result, Side, Typed, Value};
 use aqueduct_formats::{Csv, CsvOptions, Json};
 use opened::{decode, encode, says};
 use proptest::prelude::*;
@@ -76,7 +78,13 @@ fn problems_of_the_file_are_named() {
         Csv::check(&options, side).into_iter().map(|problem| (problem.path, problem.says)).collect::<Vec<_>>()
     };
     let problem = |path: &str, says: &str| (path.to_owned(), says.to_owned());
-    assert_eq!(check("{}", Side::Source), [problem("fields", "a line does not name its fields")]);
+    assert_eq!(check("{}", Side::Source), []);
+    let unnamed = problem("fields", "a line does not name its fields");
+    assert_eq!(check(r#"{"header":false}"#, Side::Source), [unnamed]);
+    assert_eq!(
+        check(r#"{"header":true}"#, Side::Sink),
+        [problem("header", "a sink writes no line of names")]
+    );
     assert_eq!(check("{}", Side::Sink), []);
     assert_eq!(
         check(r#"{"fields":[{"a":"number"},"b","b",{"c":"text","d":"text"}],"separator":"\""}"#, Side::Sink),
@@ -104,4 +112,46 @@ proptest! {
     fn any_line_is_read_or_refused(line in any::<String>()) {
         let _ = decode::<Csv>(ALL, line);
     }
+}
+
+fn decode_as(config: &Arc<CsvOptions>, row: &'static str) -> Result<Typed> {
+    let context = FormatContext { pipeline: "p".into(), part: Part::Value, registry: None };
+    let piece = Piece { topic: &"t".into(), headers: &Headers::default(), bytes: &row.into() };
+    Csv::decoder(config, &context)?.decode(piece)
+}
+
+#[test]
+fn the_first_line_of_a_file_names_the_fields() {
+    let config = |json: &str| Arc::new(serde_json::from_str::<CsvOptions>(json).unwrap());
+    let read = |config: &Arc<CsvOptions>, first: &'static str, row: &'static str| {
+        let rows = Csv::rows(config).unwrap();
+        rows.first.unwrap().set(first.into());
+        decode_as(config, row).map(|typed| encode::<Json>("{}", &typed).unwrap())
+    };
+    // Without `fields` all is text; with them, those that it names have their types, wherever they stand.
+    assert_eq!(
+        read(&config("{}"), "sku,\"unit, price\"\r", "a,1").unwrap(),
+        r#"{"sku":"a","unit, price":"1"}"#
+    );
+    let typed = config(r#"{"header":true,"fields":[{"n":"int"}],"separator":";"}"#);
+    assert_eq!(read(&typed, "sku;n", "a;1").unwrap(), r#"{"sku":"a","n":1}"#);
+    // Another file, other places.
+    assert_eq!(read(&typed, "n;sku", "1;a").unwrap(), r#"{"n":1,"sku":"a"}"#);
+    let error = read(&typed, "sku;m", "a;1").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert_eq!(
+        error.to_string(),
+        "the first line of the file names no field `n`; it names `sku`, `m`; write `header: false` if it is a row"
+    );
+    let error = read(&config("{}"), "a,b,a", "1,2,3").unwrap_err();
+    assert_eq!(error.says(), "the first line of the file names the field `a` twice");
+    let error = read(&config("{}"), "a,\"b", "1,2").unwrap_err();
+    assert!(error.says().ends_with("the quote of a cell has no end, at byte 2"), "{error}");
+
+    let error = decode_as(&config("{}"), "a,1").unwrap_err();
+    assert_eq!(
+        (error.kind(), error.says()),
+        (ErrorKind::Config, "no first line was read that names the fields")
+    );
+    assert!(Csv::rows(&config(r#"{"fields":["a"]}"#)).unwrap().first.is_none());
 }

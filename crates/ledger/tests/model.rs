@@ -194,6 +194,9 @@ fn offsets_that_do_not_grow_are_refused() {
     for (partition, offsets) in [(0, &[12][..]), (0, &[11]), (0, &[13, 15, 14]), (0, &[13, 13]), (1, &[4])] {
         let error = open(&mut ledger, &records(partition, offsets), &["t/0"]).unwrap_err();
         assert!(error.contains("the source went back inside a partition"), "{offsets:?}: {error}");
+        // A file of records says where they were once, also twice: they are not its own.
+        let carried = records(0, offsets).carried();
+        Ledger::default().open(BatchId(1), &carried, &resume(&["a/0"])).unwrap();
     }
     let both = mixed(records(0, &[20]), records(1, &[20]), records(0, &[19]));
     assert!(open(&mut ledger, &both, &["t/0", "t/1"]).is_err());

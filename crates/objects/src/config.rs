@@ -170,7 +170,7 @@ impl JsonSchema for Format {
 
 /// What is wrong with these parts, each with its remedy.
 pub fn check(path: &Template, format: &Format, rotate: &Rotate) -> Vec<Problem> {
-    let mut problems = check_path(path);
+    let mut problems = check_path(path, format);
     if rotate.records_max == Some(0) {
         problems.push(
             Problem::new("rotate.records_max", "no object can hold 0 records").remedy("write 1 or more"),
@@ -204,7 +204,7 @@ pub fn check(path: &Template, format: &Format, rotate: &Rotate) -> Vec<Problem> 
 
 /// Two objects must never share a name: each path below is read back without doubt into topic, partition and
 /// offset.
-fn check_path(path: &Template) -> Vec<Problem> {
+fn check_path(path: &Template, format: &Format) -> Vec<Problem> {
     const EXAMPLE: &str = "as in \"{topic}/{partition}-{start_offset}\"";
     let mut problems = Vec::new();
     let mut say = |says: String, remedy: &str| problems.push(Problem::new("path", says).remedy(remedy));
@@ -221,8 +221,8 @@ fn check_path(path: &Template) -> Vec<Problem> {
     if count(&Piece::StartOffset) > 1 {
         say("names {start_offset} twice".into(), "once is enough");
     }
-    if let Some(trouble) = trouble(path) {
-        say(trouble, "separate the folders by single slashes and begin without one");
+    if let Some((trouble, remedy)) = trouble(path, format) {
+        say(trouble, remedy);
     }
     for level in levels(path) {
         let foreign = |piece: &Piece| matches!(piece, Piece::Timestamp(_) | Piece::Key | Piece::Header(_));
@@ -276,18 +276,22 @@ fn levels(path: &Template) -> Vec<Vec<Piece>> {
     levels
 }
 
-/// What cannot be in any name, seen in the path with something harmless filled in.
-fn trouble(path: &Template) -> Option<String> {
-    let filled: String = path
-        .pieces()
-        .iter()
-        .map(|piece| match piece {
-            Piece::Text(text) => text.as_str(),
-            Piece::Timestamp(format) if format.contains('/') => "x/x",
-            _ => "x",
-        })
-        .collect();
-    crate::layout::unfit(&filled).map(|why| format!("`{}` {why}", path.as_str()))
+/// What cannot be in any name, seen in the shortest one that the path makes.
+fn trouble(path: &Template, format: &Format) -> Option<(String, &'static str)> {
+    let fill = |piece: &Piece| match piece {
+        Piece::Text(text) => text.clone(),
+        Piece::StartOffset => "0".repeat(20),
+        Piece::Timestamp(format) if format.contains('/') => "x/x".into(),
+        _ => "x".into(),
+    };
+    let mut filled: String = path.pieces().iter().map(fill).collect();
+    filled.push_str(crate::layout::added_suffix(path, format.suffix()));
+    let why = crate::layout::unfit(&filled)?;
+    let remedy = match why.contains("bytes") {
+        true => "shorten it: the start offset takes 20 of them, and topics, keys and headers need room too",
+        false => "separate the folders by single slashes and begin without one",
+    };
+    Some((format!("`{}` {why}", path.as_str()), remedy))
 }
 
 #[cfg(test)]
@@ -296,7 +300,8 @@ mod tests {
 
     fn problems(path: &str) -> Vec<String> {
         let path = path.parse().unwrap();
-        check_path(&path).into_iter().map(|problem| problem.says).collect()
+        let format = Format::Lines(Lines::default());
+        check_path(&path, &format).into_iter().map(|problem| problem.says).collect()
     }
 
     #[test]
@@ -356,6 +361,14 @@ mod tests {
         ] {
             assert_eq!(problems(path), [says], "{path}");
         }
+    }
+
+    #[test]
+    fn a_name_that_is_always_too_long_is_refused() {
+        let name = |length: usize| format!("{{topic}}/{}{{partition}}-{{start_offset}}", "-".repeat(length));
+        // Beside it stand the partition, a dash, the start offset and `.txt`.
+        assert_eq!(problems(&name(229)), [""; 0]);
+        assert_eq!(problems(&name(230)), [format!("`{}` has a part of more than 255 bytes", name(230))]);
     }
 
     #[test]

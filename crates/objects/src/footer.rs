@@ -1,12 +1,12 @@
-//! How an object says where it ends. A compressed one carries a footer that every decoder skips: a skippable
+//! How an object says what it holds. A compressed one carries a footer that every decoder skips: a skippable
 //! frame of Zstandard (RFC 8878, 3.1.2), an empty member of gzip (RFC 1952, 2.3.1.1). An uncompressed one has
-//! no room for that and needs none: the records that a replay brings again add up to its length.
+//! no room for that, and its lines are read back instead.
 
 use aqueduct_api::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Compression;
-use crate::store::Found;
+use crate::content::Digest;
 
 /// Which records an object holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,15 +23,31 @@ pub struct Footprint {
     pub last_offset: i64,
     /// How many there are.
     pub records: u64,
+    /// A digest of their lines before compression: XXH3 of 128 bits in hexadecimal. Empty until it is finished.
+    pub digest: String,
+    /// What the source vouched for when it was begun: the id of the topic, for example.
+    pub incarnation: Option<String>,
 }
 
-/// Where a group goes on after an object that was there already.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Until {
-    /// After this offset.
-    Offset(i64),
-    /// When so many bytes of records were met.
-    Bytes(u64),
+impl Footprint {
+    /// Why an object with this footprint cannot be of an earlier run that began as `ours` does, if so.
+    pub(crate) fn differs_from(&self, ours: &Footprint) -> Option<String> {
+        let Footprint { pipeline, topic, partition, start_offset, incarnation, .. } = self;
+        if (topic, *partition, *start_offset) != (&ours.topic, ours.partition, ours.start_offset) {
+            return Some(format!(
+                "it holds other records: topic {topic}, partition {partition}, from offset {start_offset}"
+            ));
+        }
+        if *pipeline != ours.pipeline {
+            return Some(format!("the pipeline `{pipeline}` wrote it"));
+        }
+        match (incarnation, &ours.incarnation) {
+            (Some(theirs), Some(now)) if theirs != now => Some(format!(
+                "it holds records of another `{topic}`, which was replaced since: {theirs} then, {now} now"
+            )),
+            _ => None,
+        }
+    }
 }
 
 const SKIPPABLE: [u8; 4] = 0x184D_2A5A_u32.to_le_bytes();
@@ -39,6 +55,18 @@ const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255];
 /// An empty final block, its checksum and its length.
 const GZIP_END: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const MARK: &[u8; 4] = b"AQDT";
+/// Longer ones are told apart by a digest, so that a footer stays within [`crate::store::TAIL_BYTES`].
+const INCARNATION_BYTES_MAX: usize = 256;
+
+/// What the source vouches for, as it stands in a footer.
+pub(crate) fn incarnation(given: &str) -> String {
+    if given.len() <= INCARNATION_BYTES_MAX {
+        return given.to_owned();
+    }
+    let mut digest = Digest::new();
+    digest.update(given.as_bytes());
+    digest.hex()
+}
 
 /// What is appended to an object; nothing for an uncompressed one.
 pub(crate) fn write(compression: Compression, footprint: &Footprint, out: &mut Vec<u8>) -> Result<()> {
@@ -77,32 +105,6 @@ pub(crate) fn read(compression: Compression, tail: &[u8]) -> Option<Footprint> {
     serde_json::from_slice(&rest[body..]).ok()
 }
 
-/// How far an object that was there already reaches. One that is not of this group is refused: taken for
-/// ours, it would lose records.
-pub(crate) fn adopt(compression: Compression, name: &str, found: &Found, ours: &Footprint) -> Result<Until> {
-    let refuse = |why: String| {
-        Error::config(format!("`{name}` exists already, and {why}"))
-            .remedy("move it away, or change `path` so that names do not meet")
-    };
-    if compression == Compression::None {
-        return match found.bytes {
-            0 => Err(refuse("it is empty, so this pipeline did not write it".into())),
-            bytes => Ok(Until::Bytes(bytes)),
-        };
-    }
-    let theirs = read(compression, &found.tail)
-        .ok_or_else(|| refuse("it does not end as this pipeline's objects do".into()))?;
-    if (&theirs.topic, theirs.partition, theirs.start_offset)
-        != (&ours.topic, ours.partition, ours.start_offset)
-    {
-        return Err(refuse(format!(
-            "it holds other records: topic {}, partition {}, from offset {}",
-            theirs.topic, theirs.partition, theirs.start_offset
-        )));
-    }
-    Ok(Until::Offset(theirs.last_offset))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +118,8 @@ mod tests {
             start_offset: 5,
             last_offset: 141,
             records: 99,
+            digest: "0123456789abcdef0123456789abcdef".into(),
+            incarnation: Some("AAAAAAAAAAAAAAAAAAAAAQ".into()),
         }
     }
 
@@ -138,19 +142,49 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_is_refused() {
+    fn what_is_no_footer_is_none() {
         for tail in [&b""[..], b"AQDT", b"\xff\xff\xff\xffAQDT", b"{}\x02\0\0\0AQDT", b"hello"] {
-            let found = Found { bytes: tail.len() as u64, tail: tail.to_vec().into() };
-            assert!(adopt(Compression::Zstd, "n", &found, &footprint()).is_err());
-            assert!(adopt(Compression::Gzip, "n", &found, &footprint()).is_err());
+            assert_eq!(read(Compression::Zstd, tail), None);
+            assert_eq!(read(Compression::Gzip, tail), None);
         }
-        let mut other = Vec::new();
-        write(Compression::Zstd, &Footprint { topic: "refunds".into(), ..footprint() }, &mut other).unwrap();
-        let found = Found { bytes: other.len() as u64, tail: other.into() };
-        assert_eq!(
-            adopt(Compression::Zstd, "a/b", &found, &footprint()).unwrap_err().to_string(),
-            "`a/b` exists already, and it holds other records: topic refunds, partition 3, from offset 5; \
-             move it away, or change `path` so that names do not meet"
-        );
+    }
+
+    #[test]
+    fn the_longest_fits_into_the_tail() {
+        let footprint = Footprint {
+            pipeline: "\"".repeat(200),
+            topic: "\"".repeat(249),
+            partition: i32::MAX,
+            start_offset: i64::MAX,
+            last_offset: i64::MAX,
+            records: u64::MAX,
+            incarnation: Some("i".repeat(INCARNATION_BYTES_MAX)),
+            ..footprint()
+        };
+        let mut out = Vec::new();
+        write(Compression::Gzip, &footprint, &mut out).unwrap();
+        assert!(out.len() <= crate::store::TAIL_BYTES, "{}", out.len());
+    }
+
+    #[test]
+    fn what_another_wrote_is_not_ours() {
+        let ours = footprint();
+        let other_end = Footprint { last_offset: 9, records: 1, digest: String::new(), ..footprint() };
+        assert_eq!(ours.differs_from(&other_end), None);
+        assert_eq!(ours.differs_from(&Footprint { incarnation: None, ..footprint() }), None, "not known");
+        for (other, why) in [
+            (
+                Footprint { topic: "refunds".into(), ..footprint() },
+                "it holds other records: topic refunds, partition 3, from offset 5",
+            ),
+            (Footprint { pipeline: "q".into(), ..footprint() }, "the pipeline `q` wrote it"),
+            (
+                Footprint { incarnation: Some("B".into()), ..footprint() },
+                "it holds records of another `orders`, which was replaced since: B then, \
+                 AAAAAAAAAAAAAAAAAAAAAQ now",
+            ),
+        ] {
+            assert_eq!(other.differs_from(&ours).as_deref(), Some(why));
+        }
     }
 }

@@ -7,10 +7,16 @@ use std::sync::Arc;
 use aqueduct_api::config::{Piece, Template};
 use aqueduct_api::{Error, Record, Result};
 
-/// Bytes of one folder level or file name at most: what file systems take, less room for a temporary name.
-const LEVEL_BYTES_MAX: usize = 230;
+use crate::store::object_name;
+
+/// Bytes of one folder level or file name at most: what file systems take.
+const LEVEL_BYTES_MAX: usize = 255;
 /// Bytes of a whole name at most, as in S3.
 const NAME_BYTES_MAX: usize = 1024;
+
+/// What a path may end in so that nothing is added: it says already what the object is. Any other dot is part of a name.
+const SUFFIXES: [&str; 11] =
+    [".txt", ".log", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".gz", ".gzip", ".zst", ".zstd"];
 
 /// Maps records to groups; remembers the last answer of each partition, so that most records cost a
 /// comparison.
@@ -34,6 +40,8 @@ pub(crate) struct Stream {
     pub(crate) partition: i32,
     /// The offset of the last record met.
     pub(crate) position: i64,
+    /// What its offsets belong to, where the source says that.
+    pub(crate) incarnation: Option<Arc<str>>,
     hit: Option<Hit>,
 }
 
@@ -53,7 +61,7 @@ pub(crate) struct Path {
 impl Path {
     /// The name of the object that begins at this offset.
     pub(crate) fn name(&self, start_offset: i64) -> String {
-        format!("{}{start_offset:020}{}", self.head, self.tail)
+        object_name(&self.head, start_offset, &self.tail)
     }
 }
 
@@ -63,8 +71,6 @@ impl Layout {
         let (head, tail) = path.around_start_offset().ok_or_else(|| {
             Error::config(format!("the path `{}` does not name {{start_offset}} once", path.as_str()))
         })?;
-        // Who wrote a suffix wants that one.
-        let has_suffix = matches!(path.pieces().last(), Some(Piece::Text(text)) if text.contains('.'));
         let mut slice_us = i64::MAX;
         let mut timed = false;
         for piece in path.pieces() {
@@ -80,7 +86,7 @@ impl Layout {
         Ok(Self {
             head,
             tail,
-            suffix: if has_suffix { "" } else { suffix },
+            suffix: added_suffix(path, suffix),
             slice_us,
             timed,
             streams: Vec::new(),
@@ -106,6 +112,7 @@ impl Layout {
                     topic: Arc::clone(&record.topic),
                     partition: origin.partition,
                     position: i64::MIN,
+                    incarnation: None,
                     hit: None,
                 });
                 self.streams.len() - 1
@@ -168,6 +175,10 @@ impl Layout {
         &self.streams
     }
 
+    pub(crate) fn streams_mut(&mut self) -> &mut [Stream] {
+        &mut self.streams
+    }
+
     pub(crate) fn paths(&self) -> &[Path] {
         &self.groups
     }
@@ -185,6 +196,13 @@ impl Layout {
         }
         self.streams.iter_mut().for_each(|stream| stream.hit = None);
     }
+}
+
+/// What is added to a path: the suffix of its format, unless it ends in one of its own.
+pub(crate) fn added_suffix(path: &Template, suffix: &'static str) -> &'static str {
+    let Some(Piece::Text(text)) = path.pieces().last() else { return suffix };
+    let text = text.to_ascii_lowercase();
+    if SUFFIXES.iter().any(|known| text.ends_with(known)) { "" } else { suffix }
 }
 
 /// Why no object can have this name, if so.
@@ -307,6 +325,18 @@ mod tests {
         };
         assert_eq!(named("{topic}/{partition}-{start_offset}"), "t/0-00000000000000000005.jsonl.zst");
         assert_eq!(named("{topic}/{partition}-{start_offset}.json"), "t/0-00000000000000000005.json");
+        assert_eq!(
+            named("{topic}/{partition}-{start_offset}.v2.JSON.gz"),
+            "t/0-00000000000000000005.v2.JSON.gz"
+        );
+        // A dot alone is no suffix.
+        for (path, name) in [
+            ("v1.2/{topic}-{partition}-{start_offset}-a.b", "v1.2/t-0-00000000000000000005-a.b.jsonl.zst"),
+            ("{topic}/{partition}-{start_offset}.", "t/0-00000000000000000005..jsonl.zst"),
+            ("{topic}/{partition}/{start_offset}/x.gz/y", "t/0/00000000000000000005/x.gz/y.jsonl.zst"),
+        ] {
+            assert_eq!(named(path), name);
+        }
     }
 
     #[test]
@@ -321,7 +351,7 @@ mod tests {
             let name = name(&mut layout, &record("t", 0, offset as i64, 0, key)).unwrap();
             assert_eq!(name, format!("t/{folder}/0-{offset:020}"));
         }
-        let long = "k".repeat(231);
+        let long = "k".repeat(256);
         for (offset, topic, key) in
             [(10, "..", "k"), (11, "a/b", "k"), (12, "", "k"), (13, "t", long.as_str())]
         {

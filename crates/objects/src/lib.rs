@@ -2,8 +2,10 @@
 //! is finished, and from when on its batches are durable. The stores themselves (S3, a folder) stand
 //! elsewhere.
 
+mod adopted;
 mod compression;
 pub mod config;
+mod content;
 mod footer;
 mod format;
 mod frontier;
@@ -15,4 +17,4 @@ pub mod store;
 
 pub use footer::Footprint;
 pub use sink::{ObjectsSink, Settings};
-pub use store::{Finished, Found, Leftovers, Store, Upload, persist};
+pub use store::{Finished, Found, Leftovers, Store, Upload, mark, persist};

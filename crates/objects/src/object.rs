@@ -4,9 +4,11 @@ use aqueduct_api::{Error, Result};
 use tokio::sync::oneshot;
 use tracing::debug;
 
+use crate::adopted::Adopted;
 use crate::compression::Compressor;
 use crate::config::{Compression, Lines};
-use crate::footer::{self, Footprint, Until};
+use crate::content::{Digest, read_back};
+use crate::footer::{self, Footprint};
 use crate::frontier::ObjectId;
 use crate::store::{Finished, Store, Upload};
 
@@ -45,8 +47,8 @@ pub(crate) enum State {
     /// It begins an object.
     #[default]
     Closed,
-    /// It stands in an object of an earlier run, up to a point.
-    Adopted(Adopted),
+    /// It stands in an object of an earlier run, or so it says.
+    Adopted(Box<Adopted>),
     /// It is added to this one.
     Open(Box<Object>),
 }
@@ -64,48 +66,6 @@ impl State {
     }
 }
 
-/// An object of an earlier run, whose records are coming again.
-pub(crate) struct Adopted {
-    pub(crate) id: ObjectId,
-    pub(crate) name: String,
-    pub(crate) until: Until,
-    /// Bytes of its records met so far.
-    pub(crate) met_bytes: u64,
-}
-
-impl Adopted {
-    /// Whether it holds this record, whose line is so long. An object whose length ends within a line is not
-    /// ours.
-    pub(crate) fn holds(&mut self, offset: i64, line_bytes: u64) -> Result<bool> {
-        match self.until {
-            Until::Offset(last) => Ok(offset <= last),
-            Until::Bytes(bytes) if self.met_bytes >= bytes => Ok(false),
-            Until::Bytes(bytes) => {
-                self.met_bytes += line_bytes;
-                if self.met_bytes <= bytes {
-                    return Ok(true);
-                }
-                Err(Error::config(format!(
-                    "`{}` exists already, and its {bytes} bytes do not end where a record does",
-                    self.name
-                ))
-                .remedy(
-                    "it was written with other transforms or by another program: move it away, or \
-                     change `path`",
-                ))
-            }
-        }
-    }
-
-    /// Whether all its records were met, seen from the last offset of its partition.
-    pub(crate) fn is_over(&self, position: i64) -> bool {
-        match self.until {
-            Until::Offset(last) => position >= last,
-            Until::Bytes(bytes) => self.met_bytes >= bytes,
-        }
-    }
-}
-
 /// An object that takes records.
 pub(crate) struct Object {
     pub(crate) id: ObjectId,
@@ -113,10 +73,12 @@ pub(crate) struct Object {
     pub(crate) footprint: Footprint,
     /// Lines that the compressor has not seen.
     pub(crate) lines: Vec<u8>,
+    digest: Digest,
     /// Bytes given to the upload.
     written_bytes: u64,
-    pub(crate) upload: Box<dyn Upload>,
-    compressor: Compressor,
+    upload: Box<dyn Upload>,
+    /// Begun with the first chunk, since most of what an object takes in memory is this. And what it holds.
+    compressor: Option<(Compressor, usize)>,
     lines_config: Lines,
 }
 
@@ -127,10 +89,9 @@ impl Object {
         footprint: Footprint,
         upload: Box<dyn Upload>,
         lines_config: Lines,
-    ) -> Result<Self> {
-        let compressor = Compressor::new(&lines_config).map_err(broken)?;
-        let lines = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 4);
-        Ok(Self { id, name, footprint, lines, written_bytes: 0, upload, compressor, lines_config })
+    ) -> Self {
+        let (lines, digest) = (Vec::new(), Digest::new());
+        Self { id, name, footprint, lines, digest, written_bytes: 0, upload, compressor: None, lines_config }
     }
 
     /// Whether the lines are enough to be handed on.
@@ -140,7 +101,8 @@ impl Object {
 
     /// Its length so far, without what the compressor keeps back.
     pub(crate) fn bytes(&mut self) -> u64 {
-        self.written_bytes + self.compressor.out().len() as u64
+        let out = self.compressor.as_mut().map_or(0, |(compressor, _)| compressor.out().len());
+        self.written_bytes + out as u64
     }
 
     /// Its length at most, were all its lines written now: what compresses badly is counted as it is.
@@ -148,21 +110,45 @@ impl Object {
         self.bytes() + self.lines.len() as u64
     }
 
-    /// Hands the lines on; to the upload when they are enough for it, too.
-    pub(crate) async fn drain(&mut self) -> Result<()> {
-        self.compressor.push(&mut self.lines).map_err(broken)?;
-        let out = self.compressor.out();
-        if out.len() >= CHUNK_BYTES {
+    /// What it holds in memory.
+    pub(crate) fn memory_bytes(&mut self) -> usize {
+        let compressor = self.compressor.as_mut();
+        let compressor = compressor.map_or(0, |(compressor, bytes)| *bytes + compressor.out().capacity());
+        compressor + self.lines.capacity() + self.upload.buffered()
+    }
+
+    /// Hands the lines on; to the upload when they are enough for it, too. A compressor that is begun now should hold
+    /// no more than `compressor_bytes_max`.
+    pub(crate) async fn drain(&mut self, compressor_bytes_max: usize) -> Result<()> {
+        self.compress(compressor_bytes_max)?;
+        if let Some((compressor, _)) = &mut self.compressor
+            && compressor.out().len() >= CHUNK_BYTES
+        {
+            let out = compressor.out();
             self.written_bytes += out.len() as u64;
             self.upload.write(out).await?;
         }
         Ok(())
     }
 
+    fn compress(&mut self, compressor_bytes_max: usize) -> Result<()> {
+        self.digest.update(&self.lines);
+        if self.compressor.is_none() {
+            let compressor = Compressor::new(&self.lines_config, compressor_bytes_max);
+            self.compressor = Some(compressor.map_err(broken)?);
+        }
+        match &mut self.compressor {
+            Some((compressor, _)) => compressor.push(&mut self.lines).map_err(broken),
+            None => Ok(()),
+        }
+    }
+
     /// Hands everything on, with the footer; what is left to do is to finish the upload.
-    pub(crate) async fn seal(mut self) -> Result<Sealed> {
-        self.compressor.push(&mut self.lines).map_err(broken)?;
-        let mut rest = self.compressor.finish().map_err(broken)?;
+    pub(crate) async fn seal(mut self, compressor_bytes_max: usize) -> Result<Sealed> {
+        self.compress(compressor_bytes_max)?;
+        let rest = self.compressor.map(|(compressor, _)| compressor.finish());
+        let mut rest = rest.transpose().map_err(broken)?.unwrap_or_default();
+        self.footprint.digest = self.digest.hex();
         footer::write(self.lines_config.compression, &self.footprint, &mut rest)?;
         let bytes = self.written_bytes + rest.len() as u64;
         if !rest.is_empty() {
@@ -186,20 +172,35 @@ impl Sealed {
     /// then the answer to our own request was lost, or a writer that lost the partition was as far.
     pub(crate) async fn finish(self, store: &dyn Store, compression: Compression) -> Result<ObjectId> {
         let Self { id, name, footprint, bytes, upload } = self;
-        if upload.finish(&footprint).await? == Finished::Refused {
-            let found = store.find(&name).await?;
-            let is_same = found.is_some_and(|found| match compression {
-                Compression::None => found.bytes == bytes,
-                _ => footer::read(compression, &found.tail).is_some_and(|theirs| theirs == footprint),
-            });
-            if !is_same {
-                return Err(Error::fatal(format!("another writer finished `{name}` first"))
-                    .remedy("starting again from the stored offsets, where its records are recognised"));
-            }
+        if upload.finish(&footprint).await? == Finished::Refused
+            && !holds(store, &name, compression, &footprint, bytes).await?
+        {
+            // If it holds other records than ours, and not just more or fewer of them, that comes out then.
+            return Err(Error::fatal(format!("another writer finished `{name}` first"))
+                .remedy("starting again from the stored offsets, where its records are recognised"));
         }
         debug!(object = name, records = footprint.records, bytes, "object finished");
         Ok(id)
     }
+}
+
+/// Whether the object that stands there holds these very records.
+async fn holds(
+    store: &dyn Store,
+    name: &str,
+    compression: Compression,
+    footprint: &Footprint,
+    bytes: u64,
+) -> Result<bool> {
+    let Some(found) = store.find(name).await? else { return Ok(false) };
+    if compression != Compression::None {
+        return Ok(footer::read(compression, &found.tail).is_some_and(|theirs| theirs == *footprint));
+    }
+    if found.bytes != bytes {
+        return Ok(false);
+    }
+    let content = read_back(store, name, compression, bytes).await?;
+    Ok(content.is_some_and(|content| content.digest == footprint.digest))
 }
 
 fn broken(error: std::io::Error) -> Error {

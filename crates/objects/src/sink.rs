@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use aqueduct_api::catalog::SinkContext;
 use aqueduct_api::config::Template;
-use aqueduct_api::{Batch, Durable, Error, ErrorKind, Record, Rejected, Result, Sink, Written};
+use aqueduct_api::{Batch, Durable, Error, ErrorKind, Incarnations, Record, Rejected, Result, Sink, Written};
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::info;
 
+use crate::adopted::Adopted;
 use crate::config::{Compression, Format, Lines, OnNullValue, Rotate};
 use crate::footer::{self, Footprint};
 use crate::format::LineWriter;
 use crate::frontier::{Frontier, ObjectId};
-use crate::layout::Layout;
-use crate::object::{Adopted, Group, Object, State};
+use crate::layout::{Layout, Path};
+use crate::object::{Group, Object, State};
 use crate::store::{Leftovers, Store};
 
 /// Objects open at a time at most (invariant 8): when another is needed, all are finished first.
@@ -36,7 +36,8 @@ pub struct Settings {
     pub rotate: Rotate,
     /// What to do with tombstones.
     pub on_null_value: OnNullValue,
-    /// Bytes that all open objects together may hold in memory; beyond it the fullest one is finished early.
+    /// Bytes that all open objects together may hold in memory, with their compressors; beyond it the fullest one is
+    /// finished early.
     pub buffer_max_bytes: usize,
 }
 
@@ -45,6 +46,7 @@ pub struct ObjectsSink {
     store: Arc<dyn Store>,
     settings: Settings,
     pipeline: Arc<str>,
+    incarnations: Incarnations,
     writer: LineWriter,
     layout: Layout,
     groups: Vec<Group>,
@@ -69,6 +71,7 @@ impl ObjectsSink {
         Ok(Self {
             store,
             pipeline: Arc::clone(&context.pipeline),
+            incarnations: context.incarnations.clone(),
             writer: LineWriter::new(&settings.format, settings.on_null_value),
             layout: Layout::new(&settings.path, settings.format.suffix())?,
             groups: Vec::new(),
@@ -86,12 +89,12 @@ impl ObjectsSink {
         self.collect()?;
         let mut rejected = Vec::new();
         let route = self.route(&batch.records, &mut rejected)?;
+        self.part_incarnations(&route).await?;
         self.make_room(&route).await?;
         self.frontier.take(batch.id, &route.streams, Instant::now());
         for (group, range) in &route.runs {
             self.append(*group, &batch.records[range.clone()], &mut rejected).await?;
         }
-        self.release_adopted();
         self.seal_full(&route).await?;
         self.forget_idle();
         Ok(self.report(rejected))
@@ -129,6 +132,24 @@ impl ObjectsSink {
         Ok(route)
     }
 
+    /// An object holds records of one incarnation of its partition: a new one begins with this batch.
+    async fn part_incarnations(&mut self, route: &Route) -> Result<()> {
+        for stream in &route.streams {
+            let known = &mut self.layout.streams_mut()[*stream];
+            let Some(now) = self.incarnations.of(&known.topic, known.partition) else { continue };
+            let before = known.incarnation.replace(Arc::clone(&now));
+            if before.is_none_or(|before| before == now) {
+                continue;
+            }
+            for group in 0..self.groups.len() {
+                if self.layout.paths()[group].stream == *stream {
+                    self.seal(group).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Seals what this batch would fill beyond its bounds. Only here, between batches, is an object ever
     /// sealed by its size: so that its end is a cut.
     async fn make_room(&mut self, route: &Route) -> Result<()> {
@@ -156,8 +177,9 @@ impl ObjectsSink {
             match pause {
                 Pause::Open => self.open(group, &records[next]).await?,
                 Pause::Drain => {
+                    let compressor_bytes_max = self.compressor_bytes_max();
                     if let State::Open(object) = &mut self.groups[group].state {
-                        object.drain().await?;
+                        object.drain(compressor_bytes_max).await?;
                     }
                 }
             }
@@ -199,15 +221,14 @@ impl ObjectsSink {
                 }
             }
             if let State::Adopted(adopted) = state {
-                let line_bytes = probe.len() as u64;
+                adopted.meet(record.origin.offset, &probe)?;
                 probe.clear();
-                if adopted.holds(record.origin.offset, line_bytes)? {
-                    continue;
+                if adopted.is_over() {
+                    self.frontier.seal(adopted.id);
+                    self.frontier.finish(adopted.id);
+                    *state = State::Closed;
                 }
-                let id = adopted.id;
-                *state = State::Closed;
-                self.frontier.seal(id);
-                self.frontier.finish(id);
+                continue;
             }
             return Ok(Some((Pause::Open, index)));
         }
@@ -229,44 +250,31 @@ impl ObjectsSink {
             start_offset: first.origin.offset,
             last_offset: first.origin.offset,
             records: 0,
+            digest: String::new(),
+            incarnation: stream.incarnation.as_deref().map(footer::incarnation),
         };
         if !std::mem::replace(&mut self.groups[index].swept, true) {
-            self.store.sweep(&Leftovers { head: &path.head, from: first.origin.offset }).await?;
+            let Path { head, tail, .. } = path;
+            let (pipeline, from) = (&*self.pipeline, first.origin.offset);
+            self.store.sweep(&Leftovers { pipeline, head, tail, from }).await?;
         }
         self.objects += 1;
         let id = self.objects;
         let state = match self.store.find(&name).await? {
             Some(found) => {
-                let until = footer::adopt(self.compression(), &name, &found, &footprint)?;
-                info!(
-                    object = name,
-                    ?until,
-                    "an object of an earlier run stands here already, its records are skipped"
-                );
-                State::Adopted(Adopted { id, name, until, met_bytes: 0 })
+                let compression = self.compression();
+                let adopted = Adopted::adopt(&*self.store, compression, id, name, &found, &footprint).await?;
+                State::Adopted(Box::new(adopted))
             }
             None => {
                 let upload = self.store.begin(&name, &footprint).await?;
                 self.open += 1;
-                State::Open(Box::new(Object::new(id, name, footprint, upload, self.lines().clone())?))
+                State::Open(Box::new(Object::new(id, name, footprint, upload, self.lines().clone())))
             }
         };
         self.groups[index].state = state;
         self.frontier.open(id);
         Ok(())
-    }
-
-    /// Adopted objects whose last record was passed are done with.
-    fn release_adopted(&mut self) {
-        for (group, path) in self.groups.iter_mut().zip(self.layout.paths()) {
-            if let State::Adopted(adopted) = &group.state
-                && adopted.is_over(self.layout.streams()[path.stream].position)
-            {
-                self.frontier.seal(adopted.id);
-                self.frontier.finish(adopted.id);
-                group.state = State::Closed;
-            }
-        }
     }
 
     /// Seals what has reached its bounds, and the fullest objects while all together hold too much memory.
@@ -281,12 +289,13 @@ impl ObjectsSink {
             }
         }
         loop {
-            let buffered = self.groups.iter().enumerate().filter_map(|(index, group)| match &group.state {
-                State::Open(object) => Some((object.upload.buffered(), index)),
+            let groups = self.groups.iter_mut().enumerate();
+            let held = groups.filter_map(|(index, group)| match &mut group.state {
+                State::Open(object) => Some((object.memory_bytes(), index)),
                 _ => None,
             });
             let (total, fullest) =
-                buffered.fold((0, (0, 0)), |(total, fullest), one| (total + one.0, fullest.max(one)));
+                held.fold((0, (0, 0)), |(total, fullest), one| (total + one.0, fullest.max(one)));
             if total <= self.settings.buffer_max_bytes {
                 return Ok(());
             }
@@ -303,12 +312,13 @@ impl ObjectsSink {
 
     /// Closes the open object of a group, if there is one; finishing it goes on beside.
     async fn seal(&mut self, index: usize) -> Result<()> {
+        let compressor_bytes_max = self.compressor_bytes_max();
         let group = &mut self.groups[index];
         let Some(object) = group.state.take_open() else {
             return Ok(());
         };
         self.open -= 1;
-        let sealed = object.seal().await?;
+        let sealed = object.seal(compressor_bytes_max).await?;
         self.frontier.seal(sealed.id);
         let (done, after) = oneshot::channel();
         let before = group.before.replace(after);
@@ -330,6 +340,11 @@ impl ObjectsSink {
             Ok(Some(id))
         });
         Ok(())
+    }
+
+    /// What is left for the compressor of each open object, beside its lines.
+    fn compressor_bytes_max(&self) -> usize {
+        self.settings.buffer_max_bytes / self.open.max(1) / 5 * 4
     }
 
     fn compression(&self) -> Compression {
@@ -405,12 +420,19 @@ impl Sink for ObjectsSink {
     }
 
     /// Batches within an object of an earlier run stay unreported: an offset stored there would not be a cut.
-    /// They are read again, by whoever comes next, until the end of that object is passed.
+    /// They are read again, by whoever comes next, until the end of that object is passed. It may be that nothing more
+    /// comes, so what came is compared with what stands there: a source that ended early has other records now.
     async fn flush(&mut self) -> Result<Written> {
         self.begin_call()?;
         self.seal_all().await?;
         while let Some(outcome) = self.finishing.join_next().await {
             self.note(outcome)?;
+        }
+        let compression = self.compression();
+        for group in &mut self.groups {
+            if let State::Adopted(adopted) = &mut group.state {
+                adopted.compare(&*self.store, compression).await?;
+            }
         }
         self.broken = false;
         Ok(self.report(Vec::new()))

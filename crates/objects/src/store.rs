@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::time::{Duration, sleep};
 use tracing::{info, warn};
 
+use crate::content::Digest;
 use crate::footer::Footprint;
 
 /// How much of the end of an object [`Store::find`] brings: room for a footer with the longest topic and
@@ -21,6 +22,9 @@ pub const TAIL_BYTES: usize = 2048;
 pub trait Store: Send + Sync + 'static {
     /// Looks an object up.
     async fn find(&self, name: &str) -> Result<Option<Found>>;
+
+    /// A piece of an object, from this byte on: empty at its end. How long a piece is, is up to the store, and bounded.
+    async fn read(&self, name: &str, from: u64) -> Result<Bytes>;
 
     /// Removes what a run that died has left half-way.
     async fn sweep(&self, leftovers: &Leftovers<'_>) -> Result<()>;
@@ -60,12 +64,17 @@ pub enum Finished {
     Refused,
 }
 
-/// Names of objects half-way that no living writer needs: those of one group from one offset on. A group has
-/// one writer, and it finishes objects in order; whoever begins at this offset is that writer now.
+/// Objects half-way that no living writer needs: those of one group from one offset on. A group has one writer, and it
+/// finishes objects in order; whoever begins at this offset is that writer now. Their names agree in all but the start
+/// offset, to the last byte: what else begins so may be the live work of another partition.
 #[derive(Clone, Copy, Debug)]
 pub struct Leftovers<'a> {
+    /// Whose they are.
+    pub pipeline: &'a str,
     /// What the names begin with; 20 digits of the start offset follow.
     pub head: &'a str,
+    /// What the names end in.
+    pub tail: &'a str,
     /// The least start offset.
     pub from: i64,
 }
@@ -73,9 +82,32 @@ pub struct Leftovers<'a> {
 impl Leftovers<'_> {
     /// Whether this name is one of them.
     pub fn covers(&self, name: &str) -> bool {
-        let digits = name.strip_prefix(self.head).and_then(|rest| rest.get(..20));
-        digits.and_then(|digits| digits.parse::<i64>().ok()).is_some_and(|start| start >= self.from)
+        self.offset_between(self.head, name, self.tail).is_some()
     }
+
+    /// The start offset in a name, or in a level of it, between these two; `None` where it is not one of theirs.
+    pub fn offset_between(&self, head: &str, name: &str, tail: &str) -> Option<i64> {
+        let digits = name.strip_prefix(head)?.strip_suffix(tail)?;
+        let whole = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse().ok().filter(|start| whole && *start >= self.from)
+    }
+
+    /// The name of the one that begins there.
+    pub fn name(&self, start_offset: i64) -> String {
+        object_name(self.head, start_offset, self.tail)
+    }
+}
+
+/// The name of an object: what is around its start offset, which has 20 digits so that names sort.
+pub(crate) fn object_name(head: &str, start_offset: i64, tail: &str) -> String {
+    format!("{head}{start_offset:020}{tail}")
+}
+
+/// Stands for the object of this name and pipeline where a name of its own would be too long: 32 hexadecimal digits.
+pub fn mark(pipeline: &str, name: &str) -> String {
+    let mut digest = Digest::new();
+    [pipeline, "\n", name].into_iter().for_each(|text| digest.update(text.as_bytes()));
+    digest.hex()
 }
 
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -134,11 +166,29 @@ mod tests {
 
     #[test]
     fn leftovers_are_of_one_group_and_not_before_us() {
-        let leftovers = Leftovers { head: "orders/3-", from: 100 };
+        let leftovers = Leftovers { pipeline: "p", head: "orders/3-", tail: ".jsonl", from: 100 };
         assert!(leftovers.covers("orders/3-00000000000000000100.jsonl"));
-        assert!(leftovers.covers("orders/3-00000000000000000101"));
-        assert!(!leftovers.covers("orders/3-00000000000000000099"));
-        assert!(!leftovers.covers("orders/33-00000000000000000100"));
-        assert!(!leftovers.covers("orders/3-1"));
+        assert!(leftovers.covers("orders/3-00000000000000000101.jsonl"));
+        for other in [
+            "orders/3-00000000000000000099.jsonl",
+            "orders/33-00000000000000000100.jsonl",
+            "orders/3-00000000000000000100.jsonl.gz",
+            "orders/3-00000000000000000100",
+            "orders/3-000000000000000000100.jsonl",
+            "orders/3-+0000000000000000100.jsonl",
+            "orders/3-1.jsonl",
+            "orders/3-.jsonl",
+        ] {
+            assert!(!leftovers.covers(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn leftovers_of_other_partitions_begin_alike() {
+        let leftovers = Leftovers { pipeline: "p", head: "", tail: "-orders-1.txt", from: 5 };
+        assert!(leftovers.covers(&leftovers.name(5)) && leftovers.covers(&leftovers.name(70)));
+        for other in ["orders-2.txt", "orders-11.txt", "refunds-1.txt", "orders-1.txt.gz"] {
+            assert!(!leftovers.covers(&format!("00000000000000000070-{other}")), "{other}");
+        }
     }
 }

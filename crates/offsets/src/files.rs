@@ -83,7 +83,7 @@ impl Folder {
         offsets.extend(moved);
         let path = self.file(&pipeline);
         let json = serde_json::to_vec_pretty(&Kept { pipeline, offsets })
-            .map_err(|error| Error::fatal("cannot write offsets as JSON").caused_by(error))?;
+            .map_err(|error| Error::bug("cannot write offsets as JSON").caused_by(error))?;
         self.replace(&path, &json).map_err(|error| failed("write offsets", &path, error))
     }
 
@@ -95,7 +95,7 @@ impl Folder {
             Err(error) => return Err(failed("read offsets", &path, error)),
         };
         let damaged = |says: String| {
-            Error::fatal(says)
+            Error::config(says)
                 .with("path", path.display())
                 .remedy("put back a copy of the file, or delete it to read the source from its beginning")
         };
@@ -140,7 +140,7 @@ fn escape(pipeline: &str) -> String {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| Error::fatal("the work on the file of offsets died").caused_by(error))?
+        .map_err(|error| Error::bug("the work on the file of offsets died").caused_by(error))?
 }
 
 fn failed(doing: &str, path: &Path, error: io::Error) -> Error {

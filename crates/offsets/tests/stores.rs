@@ -102,7 +102,7 @@ async fn a_damaged_file_is_named_and_never_overwritten() {
         for error in
             [store.load("orders").await.unwrap_err(), store.save("orders", &moved).await.unwrap_err()]
         {
-            assert_eq!(error.kind(), ErrorKind::Fatal);
+            assert_eq!(error.kind(), ErrorKind::Config);
             let text = error.to_string();
             assert!(text.starts_with("the file of offsets is damaged: EOF while parsing"), "{text}");
             assert!(text.contains(&format!("path={}", path.display())), "{text}");

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aqueduct_engine::PartitionStatus;
 use tokio::time::Instant;
 
 use crate::supervise::Member;
@@ -76,8 +77,11 @@ fn table(members: &[Arc<Member>], rates: &mut [Rate]) -> String {
     for (member, rate) in members.iter().zip(rates) {
         let status = &member.status;
         let partitions = status.partitions();
-        let lag: i64 = partitions.values().filter_map(|partition| partition.lag_records).sum();
-        let unread: i64 = partitions.values().filter_map(|partition| partition.unread_records).sum();
+        // Who has no partition does not know how far behind it is.
+        let sum = |of: fn(&PartitionStatus) -> Option<i64>| {
+            let known: Vec<i64> = partitions.values().filter_map(of).collect();
+            if known.is_empty() { "-".to_owned() } else { count(known.iter().sum::<i64>().max(0) as u64) }
+        };
         let _ = writeln!(
             out,
             "{:width$}  {:10}  {:>9}  {:>9}  {:>9}  {:>8}  {:>8}  {:>9}  {:>9}",
@@ -86,8 +90,8 @@ fn table(members: &[Arc<Member>], rates: &mut [Rate]) -> String {
             count(status.records_read.load(Relaxed)),
             count(status.records_written.load(Relaxed)),
             count(rate.per_second(status.records_written.load(Relaxed))),
-            count(lag.max(0) as u64),
-            count(unread.max(0) as u64),
+            sum(|partition| partition.lag_records),
+            sum(|partition| partition.unread_records),
             count(status.records_set_aside.load(Relaxed)),
             count(member.restarts.load(Relaxed)),
         );

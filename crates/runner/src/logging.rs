@@ -8,11 +8,13 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::live::Screen;
 
+const NAMES: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+const LEVELS: &str = "write error, warn, info, debug or trace, also per module as in info,aqueduct_engine=debug; off logs nothing";
+
 /// Starts logging at this level: `info`, or per module `info,aqueduct_engine=debug`. An error names the fault.
 pub(crate) fn start(level: &str, json: bool, screen: &Arc<Screen>) -> Result<(), String> {
-    let filter = EnvFilter::try_new(level).map_err(|error| {
-        format!("`{level}` is not a log level: {error}; write error, warn, info, debug or trace")
-    })?;
+    let filter = EnvFilter::try_new(directives(level)?)
+        .map_err(|error| format!("`{level}` is not a log level: {error}; {LEVELS}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lines(Arc::clone(screen)));
     if json {
         builder.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
@@ -21,6 +23,21 @@ pub(crate) fn start(level: &str, json: bool, screen: &Arc<Screen>) -> Result<(),
     }
     report_panics();
     Ok(())
+}
+
+/// What the filter is told. It takes a word that is no level for a module, and logs nothing else: not even errors.
+fn directives(levels: &str) -> Result<String, String> {
+    let parts: Vec<&str> = levels.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    let is_level = |text: &str| NAMES.iter().any(|name| text.eq_ignore_ascii_case(name));
+    for part in &parts {
+        let level = part.rsplit_once('=').map_or(*part, |(_, level)| level);
+        if !is_level(level) {
+            return Err(format!("`{level}` is not a log level; {LEVELS}"));
+        }
+    }
+    // What no part speaks of is logged as it is when nothing is said.
+    let usual = parts.iter().all(|part| part.contains('=')).then_some("info");
+    Ok(usual.into_iter().chain(parts).collect::<Vec<_>>().join(","))
 }
 
 /// A panic is logged like everything else: what the runner does about it follows in the log.
@@ -74,6 +91,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_no_level_is_refused_and_what_is_not_named_stays_at_info() {
+        for (levels, told) in [
+            ("info", "info"),
+            ("WARN", "WARN"),
+            ("", "info"),
+            ("aqueduct_engine=debug", "info,aqueduct_engine=debug"),
+            ("warn, aqueduct_engine=debug", "warn,aqueduct_engine=debug"),
+            ("off", "off"),
+        ] {
+            assert_eq!(directives(levels).as_deref(), Ok(told), "{levels}");
+        }
+        for levels in ["inof", "warning", "aqueduct_engine", "info,aqueduct_engine=debgu", "info=", "3"] {
+            let says = directives(levels).unwrap_err();
+            assert!(says.contains("error, warn, info, debug or trace"), "{levels}: {says}");
+        }
+    }
 
     /// Keeps what is written.
     struct Kept(Arc<Mutex<Vec<u8>>>);

@@ -6,9 +6,11 @@ mod catalog;
 mod commands;
 mod live;
 mod logging;
+mod loops;
 mod memory;
 mod metrics;
 mod process;
+mod recurrence;
 mod supervise;
 
 use std::process::ExitCode;
@@ -20,7 +22,7 @@ Exit codes:
   0    all went well: pipelines ended or were stopped in good order, files are fine, tests passed
   1    a pipeline failed, or was not drained within its stop_timeout; a test failed
   2    the command line or a file is wrong; nothing was started
-  130  a second SIGINT or SIGTERM ended the process at once";
+  130  a second SIGINT, SIGTERM or SIGHUP ended the process at once";
 
 /// Kafka Connect in one binary, declared in YAML.
 #[derive(Parser)]

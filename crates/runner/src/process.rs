@@ -39,6 +39,14 @@ pub(crate) fn end_quietly_without_reader() {
     }));
 }
 
+/// Whether SIGHUP was ignored when the process was started, as `nohup` does it (proc(5), `SigIgn`).
+pub(crate) fn ignores_hangup() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    mask & 1 << (rustix::process::Signal::HUP.as_raw() - 1) != 0
+}
+
 /// Memory in use now, in bytes.
 pub(crate) fn resident_bytes() -> Option<u64> {
     status_kib("VmRSS:")

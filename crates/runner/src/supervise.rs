@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::memory;
+use crate::recurrence::{self, Recurrences};
 
 /// The first pause before a start; each further one is twice as long.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -25,6 +26,8 @@ const STEADY_AFTER: Duration = Duration::from_secs(300);
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// What one task may hold at least: two full batches.
 const TASK_BYTES_MIN: usize = 2 << 20;
+/// What the open files of one task may hold at least, with their compressors: a few of them.
+const TASK_BUFFER_BYTES_MIN: usize = 16 << 20;
 /// What one task may hold at most: more makes nothing faster.
 const TASK_BYTES_MAX: usize = 32 << 20;
 
@@ -68,7 +71,24 @@ impl Member {
     /// What is to be said of it besides its state: why it is in it, or what slows it down.
     pub(crate) fn remark(&self) -> Option<String> {
         let slowed = || self.status.slowed_by().map(|reason| format!("slowed down: {reason}"));
-        self.trouble().map(|(_, says)| says).or_else(slowed)
+        let idle = || {
+            let (count, reason) = self.standing_by()?;
+            Some(match self.pipeline.tasks {
+                tasks if count < tasks => format!("running, {count} of {tasks} tasks stand by: {reason}"),
+                _ => format!("standing by: {reason}"),
+            })
+        };
+        self.trouble().map(|(_, says)| says).or_else(slowed).or_else(idle)
+    }
+
+    /// How many of its tasks have nothing to do, and why.
+    fn standing_by(&self) -> Option<(usize, String)> {
+        self.status.stands_by().filter(|_| self.status.phase() == Phase::Running)
+    }
+
+    /// Whether none of them has.
+    fn stands_by(&self) -> bool {
+        self.standing_by().is_some_and(|(count, _)| count >= self.pipeline.tasks)
     }
 
     /// Its state in one word.
@@ -80,6 +100,7 @@ impl Member {
             (Some((State::Failed, _)), _) => "failed",
             (Some((State::Stalled, _)), _) => "stalled",
             (None, Phase::Ended) => "ended",
+            (None, _) if self.stands_by() => "standby",
             (None, _) => "running",
         }
     }
@@ -191,21 +212,25 @@ async fn keep_looking(members: Weak<[Arc<Member>]>) {
 }
 
 /// What one task of this pipeline may hold: an eighth of `memory_max` is for records, in equal parts for all `tasks`
-/// of the process; the rest is for what client libraries and open objects hold themselves.
+/// of the process, and three quarters for what sinks write to, such as open files with their compressors; the rest is for
+/// client libraries.
 pub(crate) fn limits(pipeline: &Pipeline, memory_max_bytes: u64, tasks: usize) -> Limits {
     let share = usize::try_from(memory_max_bytes / 8).unwrap_or(usize::MAX) / tasks.max(1);
     let bytes_in_flight_max = share.clamp(TASK_BYTES_MIN, TASK_BYTES_MAX);
-    let mut limits = Limits { bytes_in_flight_max, stop_timeout: pipeline.stop_timeout, ..Limits::default() };
+    let buffer_max_bytes = share.saturating_mul(6).max(TASK_BUFFER_BYTES_MIN);
+    let stop_timeout = pipeline.stop_timeout;
+    let mut limits = Limits { bytes_in_flight_max, buffer_max_bytes, stop_timeout, ..Limits::default() };
     // A batch may overshoot the budget, so it must be small beside it.
     limits.batch_bytes_max = limits.batch_bytes_max.min(bytes_in_flight_max / 4);
     limits
 }
 
-/// Runs one pipeline until it ends, is stopped, or cannot work. True when it ended in good order.
+/// Runs one pipeline until it ends, is stopped, cannot work, or fails in the same way again and again. True when it ended in good order.
 async fn supervise(member: Arc<Member>, catalog: Catalog, mut stop: Stop) -> bool {
     let pipeline = Arc::clone(&member.pipeline.name);
     let mut pause = PAUSE_MIN;
     let mut store = None;
+    let mut recurrences = Recurrences::default();
     loop {
         let begun = Instant::now();
         let error = match attempt(&member, &catalog, &mut store, &stop).await {
@@ -225,9 +250,11 @@ async fn supervise(member: Arc<Member>, catalog: Catalog, mut stop: Stop) -> boo
         member.status.errors.fetch_add(1, Ordering::Relaxed);
         // Stop means stop: the same record would come again, and so would the same configuration.
         let hopeless = matches!(error.kind(), ErrorKind::Config | ErrorKind::BadRecord);
-        if stop.requested() || hopeless {
-            error!(%pipeline, %error, "pipeline failed");
-            member.status.set_phase(Phase::Failed { error: error.to_string() });
+        let stuck = recurrences.is_stuck(&error, member.status.commits.load(Ordering::Relaxed));
+        if stop.requested() || hopeless || stuck {
+            let again = if stuck { recurrence::SAYS } else { "" };
+            error!(%pipeline, %error, "pipeline failed{again}");
+            member.status.set_phase(Phase::Failed { error: format!("{error}{again}") });
             return false;
         }
         if begun.elapsed() >= STEADY_AFTER {
@@ -273,8 +300,8 @@ async fn attempt(
     run.spawn(async move { aqueduct_engine::run(&member.pipeline, &setting).await });
     match run.join_next().await {
         Some(Ok(ended)) => ended,
-        Some(Err(panic)) => Err(Error::fatal("the pipeline panicked").caused_by(panic)),
-        None => Err(Error::fatal("the pipeline did not start")),
+        Some(Err(panic)) => Err(aqueduct_engine::panicked("the pipeline panicked", panic)),
+        None => Err(Error::bug("the pipeline did not start")),
     }
 }
 
@@ -296,3 +323,6 @@ fn jittered(pause: Duration) -> Duration {
     let chance = RandomState::new().hash_one(()) as u32;
     pause - pause.mul_f64(f64::from(chance) / f64::from(u32::MAX) / 4.0)
 }
+
+#[cfg(test)]
+mod tests;

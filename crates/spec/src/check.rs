@@ -329,13 +329,14 @@ impl Check<'_> {
         }
         let options =
             || map["properties"].as_object().into_iter().flat_map(|map| map.keys().map(String::as_str));
-        let free = || options().filter(|name| node.get(name).is_none());
+        let all: Vec<&str> = options().collect();
+        let free: Vec<&str> = options().filter(|name| node.get(name).is_none()).collect();
         let mut meant = Vec::new();
         for entry in unknown {
-            meant.extend(names::nearest(&entry.key, free()));
+            let near = names::nearest(&entry.key, free.iter().copied());
+            meant.extend(near);
             let says = format!("{} has no option `{}`", spot.label, entry.key);
-            let all: Vec<&str> = options().collect();
-            let remedy = names::suggest(names::nearest(&entry.key, free()), "options", &all);
+            let remedy = names::suggest(near, "options", &all);
             self.report.say(entry.at, &spot.field(&entry.key, entry.at).path, says).remedy(remedy);
         }
         for name in shape::required(map) {

@@ -3,6 +3,9 @@
 use std::fmt::{self, Write};
 use std::path::PathBuf;
 
+/// A sentence that quotes a longer text is cut in its middle.
+const SAID_CHARS_MAX: usize = 1_000;
+
 /// A problem with its place in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
@@ -62,7 +65,7 @@ impl Diagnostic {
         let style = |code: &'static str| if color { code } else { "" };
         let (red, blue, bold, off) =
             (style("\x1b[1;31m"), style("\x1b[1;34m"), style("\x1b[1m"), style("\x1b[0m"));
-        write!(out, "{red}error{off}{bold}: {}{off}", self.says)?;
+        write!(out, "{red}error{off}{bold}: {}{off}", plain(&self.says))?;
         let margin = self.line.to_string().len();
         write!(out, "\n{:margin$}{blue}-->{off} {}", "", self.file.display())?;
         if self.line > 0 {
@@ -70,18 +73,52 @@ impl Diagnostic {
         }
         let bar = format!("\n{:margin$} {blue}|{off}", "");
         if let Some(quoted) = &self.quoted {
-            let shown: String = quoted.text.chars().map(|c| if c == '\t' { ' ' } else { c }).collect();
+            let shown: String = quoted.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
             write!(out, "{bar}\n{blue}{} |{off} {}", self.line, shown.trim_end())?;
-            let caret = "^".repeat(quoted.length.max(1));
-            write!(out, "{bar} {:1$}{red}{caret}{off}", "", quoted.column.saturating_sub(1))?;
+            // A terminal gives some characters two columns, and some none.
+            let columns = |chars: usize| shown.chars().take(chars).map(columns_of).sum::<usize>();
+            let before = quoted.column.saturating_sub(1);
+            let beyond = before.saturating_sub(shown.chars().count());
+            let (indent, under) = (columns(before), columns(before + quoted.length) - columns(before));
+            let (indent, caret) = (" ".repeat(indent + beyond), "^".repeat(under.max(1)));
+            write!(out, "{bar} {indent}{red}{caret}{off}")?;
         }
         if !self.path.is_empty() {
-            write!(out, "\n{:margin$} {blue}={off} at: {}", "", self.path)?;
+            write!(out, "\n{:margin$} {blue}={off} at: {}", "", plain(&self.path))?;
         }
         if let Some(remedy) = &self.remedy {
-            write!(out, "\n{:margin$} {blue}={off} help: {remedy}", "")?;
+            write!(out, "\n{:margin$} {blue}={off} help: {}", "", plain(remedy))?;
         }
         Ok(())
+    }
+}
+
+/// What a file says goes to a terminal: bounded, and without what would move the cursor.
+fn plain(text: &str) -> String {
+    let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    if text.chars().count() <= SAID_CHARS_MAX {
+        return shown.collect();
+    }
+    let half = SAID_CHARS_MAX / 2;
+    let end: String = shown.clone().skip(text.chars().count() - half).collect();
+    shown.take(half).chain(['…']).collect::<String>() + &end
+}
+
+/// How many columns of a terminal a character takes, as near as carets need it: East Asian wide characters and emoji take
+/// two, what stands above another one takes none.
+fn columns_of(c: char) -> usize {
+    match u32::from(c) {
+        0x300..=0x36f | 0x200b..=0x200f | 0xfe00..=0xfe0f => 0,
+        0x1100..=0x115f
+        | 0x2e80..=0xa4cf
+        | 0xac00..=0xd7a3
+        | 0xf900..=0xfaff
+        | 0xfe30..=0xfe6f
+        | 0xff00..=0xff60
+        | 0xffe0..=0xffe6
+        | 0x1f300..=0x1faff
+        | 0x20000..=0x3fffd => 2,
+        _ => 1,
     }
 }
 

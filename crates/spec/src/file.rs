@@ -16,10 +16,11 @@ use crate::{dead_letter, delivery, dev, interpolate, mask};
 
 const NAME_CHARS_MAX: usize = 100;
 
-/// A document's name and where it stands, for the check that names are unique, and the pipeline if all of it is sound.
+/// A document's name and where it stands, for the check that names are unique, and the pipeline if all of it is sound, with
+/// the tree that it was read from.
 pub(crate) struct Read {
     pub(crate) name: Option<(String, Place)>,
-    pub(crate) pipeline: Option<Pipeline>,
+    pub(crate) pipeline: Option<(Pipeline, Node)>,
 }
 
 impl Reading<'_> {
@@ -87,7 +88,7 @@ impl Reading<'_> {
             source_raw,
             sink_raw: sink.raw,
         };
-        Read { name, pipeline: Some(pipeline) }
+        Read { name, pipeline: Some((pipeline, root)) }
     }
 
     /// Parts of the language that are not built yet are refused by name, never ignored.

@@ -58,6 +58,7 @@ impl Reading<'_> {
             }
         }
         self.fit(&read, &write, source);
+        self.rows(root, &read[1], source);
         let [of_source, of_sink] = registries;
         let mut sink_formats = together(write, of_sink);
         let source_formats = together(read, of_source);
@@ -120,6 +121,27 @@ impl Reading<'_> {
             let says = format!("`{}` cannot be written from a {part} whose format nobody names", format.kind);
             let remedy = format!("name the format that the source has: `{part}: ...` beside the source");
             self.report.say(spot.key, &spot.path, says).remedy(remedy);
+        }
+    }
+
+    /// Rows, and names for them in a first line, are what some sources can read.
+    fn rows(&mut self, root: &Node, value: &Option<Written>, source: Option<&SourceBlock>) {
+        let (Some(source), Some(entry)) = (source, root.entry("source")) else { return };
+        let rows = value.as_ref().and_then(|(format, _)| format.configured.rows());
+        let spot = Spot::new(entry.at, "source", "`source`");
+        let connector = entry.value.entry(source.connector.kind);
+        for problem in source.connector.configured.check_rows(rows.as_ref()) {
+            let (place, path) = match (value, connector) {
+                // What has no place in the connector's block is about the format.
+                (Some((_, spot)), _) if problem.path.is_empty() => (spot.key, spot.path.clone()),
+                (_, Some(connector)) => {
+                    let spot = spot.field(&connector.key, connector.at);
+                    let (place, path, _) = mismatch::locate(&connector.value, &spot, &problem.path);
+                    (place, path)
+                }
+                (_, None) => (entry.at, spot.path.clone()),
+            };
+            self.report.say(place, &path, problem.says).remedy_if(problem.remedy);
         }
     }
 

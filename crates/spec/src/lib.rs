@@ -13,6 +13,7 @@ mod formats;
 mod head;
 mod interpolate;
 mod load;
+pub mod loops;
 mod mask;
 mod mismatch;
 mod names;

@@ -10,6 +10,7 @@ use crate::dev::DevEnds;
 use crate::diagnostic::Diagnostic;
 use crate::ends::Reading;
 use crate::interpolate::Environment;
+use crate::loops;
 use crate::pipeline::{Pipeline, Runtime};
 use crate::report::{Files, Place, Report};
 use crate::settings::{FILE_NAME, Settings};
@@ -76,7 +77,7 @@ pub fn load_with(
         documents.push((file, beside));
     }
     let runtime = one_runtime(settings.values().flatten(), &files, &mut report);
-    let mut pipelines = Vec::new();
+    let mut sound = Vec::new();
     let mut names = HashMap::new();
     for (file, beside) in documents {
         let mut nodes = tree::parse(file, &files, &mut report);
@@ -93,10 +94,13 @@ pub fn load_with(
                 Reading { catalog, environment, files, file, settings, dev, registry_url, report };
             let read = reading.document(node);
             if unique(&mut names, read.name, files, report) {
-                pipelines.extend(read.pipeline);
+                sound.extend(read.pipeline);
             }
         }
     }
+    let wrong = loops::report(&sound, &mut report);
+    let sound = sound.into_iter().enumerate().filter(|(index, _)| !wrong.contains(index));
+    let pipelines = sound.map(|(_, (pipeline, _))| pipeline).collect();
     whole_files.extend(report.diagnostics(&files));
     Loaded { pipelines, runtime, diagnostics: whole_files }
 }

@@ -2,8 +2,14 @@
 
 use strsim::damerau_levenshtein;
 
+/// Nobody misspells a name into a longer text, and comparing one takes memory.
+const MISSPELT_BYTES_MAX: usize = 200;
+
 /// The known name that was most likely meant, if one is near enough.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > MISSPELT_BYTES_MAX {
+        return None;
+    }
     let plain = |text: &str| text.to_lowercase().replace(['-', '_', '.', ' '], "");
     let wanted = plain(name);
     known

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::Diagnostic;
-use crate::mask;
+use crate::mask::Line;
+
+/// More problems than these are counted and not told: a file that is wrong so often is wrong in one way.
+const TOLD_MAX: usize = 500;
 
 /// A stretch of one line of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -21,25 +24,34 @@ pub(crate) struct Place {
 
 /// The files that were read.
 #[derive(Default)]
-pub(crate) struct Files(Vec<(PathBuf, String)>);
+pub(crate) struct Files(Vec<File>);
+
+struct File {
+    path: PathBuf,
+    text: String,
+    /// Where each line begins, in bytes.
+    lines: Vec<usize>,
+}
 
 impl Files {
     pub(crate) fn add(&mut self, path: &Path, text: String) -> usize {
-        self.0.push((path.to_owned(), text));
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        self.0.push(File { path: path.to_owned(), text, lines });
         self.0.len() - 1
     }
 
     pub(crate) fn path(&self, file: usize) -> &Path {
-        &self.0[file].0
+        &self.0[file].path
     }
 
     pub(crate) fn text(&self, file: usize) -> &str {
-        &self.0[file].1
+        &self.0[file].text
     }
 
     /// A line by its number from 1.
     pub(crate) fn line(&self, file: usize, number: usize) -> &str {
-        self.text(file).lines().nth(number.wrapping_sub(1)).unwrap_or("")
+        let Some(start) = self.0[file].lines.get(number.wrapping_sub(1)) else { return "" };
+        self.text(file)[*start..].lines().next().unwrap_or("")
     }
 
     /// `orders.yaml:3:14`
@@ -103,14 +115,24 @@ impl Report {
         let mut list: Vec<Diagnostic> = Vec::new();
         let mut findings = self.findings;
         findings.sort_by_key(|finding| (finding.at.file, finding.at.line, finding.at.column));
+        let more = findings.len().saturating_sub(TOLD_MAX);
+        let rest = findings.get(TOLD_MAX).map(|first| files.path(first.at.file).to_owned());
+        findings.truncate(TOLD_MAX);
+        // Many may be on one line, and a line may be long.
+        let mut line: Option<Line> = None;
         for Finding { at, path, says, remedy } in findings {
-            let quoted = (at.line > 0).then(|| mask::quote(files, at, &self.masks));
+            line = line.filter(|line| line.is_of(at)).or_else(|| Some(Line::read(files, at, &self.masks)));
+            let quoted = line.as_ref().filter(|_| at.line > 0).map(|line| line.quote(at));
             let file = files.path(at.file).to_owned();
             let (column, length) = (at.column, at.length);
             let found = Diagnostic { file, line: at.line, column, length, path, says, remedy, quoted };
             if !list.contains(&found) {
                 list.push(found);
             }
+        }
+        if let Some(file) = rest {
+            let says = format!("{more} more problems, here and in the files behind it");
+            list.push(Diagnostic::of_file(file, says, "mend those above first"));
         }
         list
     }

@@ -160,7 +160,12 @@ struct Open {
 
 enum Body {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, key: Option<(String, Place)> },
+    Map {
+        entries: Vec<Entry>,
+        key: Option<(String, Place)>,
+        /// The line of each key so far.
+        lines: HashMap<String, usize>,
+    },
 }
 
 impl<'a> Builder<'a> {
@@ -202,7 +207,12 @@ impl<'a> Builder<'a> {
                     self.begin(span, anchor, tag.is_some(), Body::List(Vec::new()))?;
                 }
                 Event::MappingStart(anchor, tag) => {
-                    self.begin(span, anchor, tag.is_some(), Body::Map { entries: Vec::new(), key: None })?;
+                    self.begin(
+                        span,
+                        anchor,
+                        tag.is_some(),
+                        Body::Map { entries: Vec::new(), key: None, lines: HashMap::new() },
+                    )?;
                 }
                 Event::SequenceEnd | Event::MappingEnd => self.close(span)?,
                 _ => {}
@@ -252,14 +262,17 @@ impl<'a> Builder<'a> {
         match self.open.last_mut().map(|open| &mut open.body) {
             None => self.documents.push(node),
             Some(Body::List(items)) => items.push(node),
-            Some(Body::Map { entries, key }) => match key.take() {
+            Some(Body::Map { entries, key, lines }) => match key.take() {
                 None => *key = Some((key_text(&node, raw)?, node.at)),
-                Some((name, at)) => match entries.iter().find(|entry| entry.key == name) {
+                Some((name, at)) => match lines.get(&name) {
                     Some(first) => {
-                        let says = format!("`{name}` stands twice; the first is in line {}", first.at.line);
+                        let says = format!("`{name}` stands twice; the first is in line {first}");
                         self.duplicates.say(at, "", says).remedy("keep one of them");
                     }
-                    None => entries.push(Entry { key: name, at, value: node }),
+                    None => {
+                        lines.insert(name.clone(), at.line);
+                        entries.push(Entry { key: name, at, value: node });
+                    }
                 },
             },
         }

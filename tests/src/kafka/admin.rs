@@ -72,6 +72,14 @@ impl Kafka {
         assert!(done.elements().iter().all(|element| element.error().is_ok()), "{topic}: {done:?}");
     }
 
+    /// The ids of a group's members, under the classic protocol.
+    pub fn members(&self, group: &str) -> Vec<String> {
+        let consumer: BaseConsumer = self.client(&[]);
+        let list = consumer.client().fetch_group_list(Some(group), TIMEOUT).expect("an answer");
+        let members = list.groups().iter().flat_map(|group| group.members());
+        members.map(|member| member.id().to_owned()).collect()
+    }
+
     /// Deletes a group with its offsets. It must have no members.
     pub fn delete_group(&self, group: &str) {
         let done = answer(self.admin().delete_groups(&[group], &options())).expect("an answer");

@@ -11,7 +11,8 @@ use super::kinds::{
 use super::{ProbeContext, SinkContext, SinkTraits, SourceContext, SourceTraits};
 use crate::error::Result;
 use crate::finding::Finding;
-use crate::format::{Decoder, Encoder, FormatContext, FormatTraits, Side, Translator};
+use crate::flow::{Reads, System, Writes};
+use crate::format::{Decoder, Encoder, FormatContext, FormatTraits, Rows, Side, Translator};
 use crate::offsets::OffsetStore;
 use crate::placement::Placement;
 use crate::problem::Problem;
@@ -23,10 +24,16 @@ use crate::transform::Transform;
 /// A source whose configuration was read and checked.
 #[async_trait]
 pub trait ConfiguredSource: Send + Sync {
+    /// See [`SourceConnector::check_rows`].
+    fn check_rows(&self, rows: Option<&Rows>) -> Vec<Problem>;
     /// See [`SourceConnector::traits`].
     fn traits(&self) -> SourceTraits;
     /// See [`SourceConnector::describe`].
     fn describe(&self, pipeline: &str) -> String;
+    /// See [`SourceConnector::reads`].
+    fn reads(&self, pipeline: &str) -> Option<Reads>;
+    /// See [`SourceConnector::system`].
+    async fn system(&self, context: ProbeContext) -> Result<Option<System>>;
     /// See [`SourceConnector::open`].
     async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>>;
     /// See [`SourceConnector::probe`].
@@ -44,6 +51,10 @@ pub trait ConfiguredSink: Send + Sync {
     fn describe(&self) -> String;
     /// See [`SinkConnector::topic`].
     fn topic(&self) -> Option<Topic>;
+    /// See [`SinkConnector::writes`].
+    fn writes(&self) -> Option<Writes>;
+    /// See [`SourceConnector::system`].
+    async fn system(&self, context: ProbeContext) -> Result<Option<System>>;
     /// See [`SinkConnector::open`].
     async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>>;
     /// See [`SourceConnector::probe`].
@@ -63,6 +74,8 @@ pub trait ConfiguredFormat: Send + Sync {
     fn check(&self, side: Side) -> Vec<Problem>;
     /// See [`FormatKind::traits`].
     fn traits(&self) -> FormatTraits;
+    /// See [`FormatKind::rows`].
+    fn rows(&self) -> Option<Rows>;
     /// See [`FormatKind::describe`].
     fn describe(&self, side: Side) -> String;
     /// See [`FormatKind::decoder`].
@@ -105,11 +118,20 @@ impl<K, C> Configured<K, C> {
 
 #[async_trait]
 impl<K: SourceConnector> ConfiguredSource for Configured<K, K::Config> {
+    fn check_rows(&self, rows: Option<&Rows>) -> Vec<Problem> {
+        K::check_rows(&self.config, rows)
+    }
     fn traits(&self) -> SourceTraits {
         K::traits(&self.config)
     }
     fn describe(&self, pipeline: &str) -> String {
         K::describe(&self.config, pipeline)
+    }
+    fn reads(&self, pipeline: &str) -> Option<Reads> {
+        K::reads(&self.config, pipeline)
+    }
+    async fn system(&self, context: ProbeContext) -> Result<Option<System>> {
+        K::system(Arc::clone(&self.config), context).await
     }
     async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>> {
         K::open(Arc::clone(&self.config), context).await
@@ -133,6 +155,12 @@ impl<K: SinkConnector> ConfiguredSink for Configured<K, K::Config> {
     fn topic(&self) -> Option<Topic> {
         K::topic(&self.config)
     }
+    fn writes(&self) -> Option<Writes> {
+        K::writes(&self.config)
+    }
+    async fn system(&self, context: ProbeContext) -> Result<Option<System>> {
+        K::system(Arc::clone(&self.config), context).await
+    }
     async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>> {
         K::open(Arc::clone(&self.config), context).await
     }
@@ -154,6 +182,9 @@ impl<K: FormatKind> ConfiguredFormat for Configured<K, K::Config> {
     }
     fn traits(&self) -> FormatTraits {
         K::traits(&self.config)
+    }
+    fn rows(&self) -> Option<Rows> {
+        K::rows(&self.config)
     }
     fn describe(&self, side: Side) -> String {
         K::describe(&self.config, side)

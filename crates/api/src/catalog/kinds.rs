@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use super::{ProbeContext, SinkContext, SinkTraits, SourceContext, SourceTraits};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
-use crate::format::{Decoder, Encoder, FormatContext, FormatTraits, Side, Translator};
+use crate::flow::{Reads, System, Writes};
+use crate::format::{Decoder, Encoder, FormatContext, FormatTraits, Rows, Side, Translator};
 use crate::offsets::OffsetStore;
 use crate::placement::Placement;
 use crate::problem::Problem;
@@ -35,11 +36,33 @@ pub trait SourceConnector: Send + Sync + 'static {
     /// What parsing alone cannot see, without network or disk.
     fn check(config: &Self::Config) -> Vec<Problem>;
 
+    /// What does not go together with values that stand in rows, or do not. Whoever is given its values one by one finds no
+    /// first row that names their cells.
+    fn check_rows(config: &Self::Config, rows: Option<&Rows>) -> Vec<Problem> {
+        let _ = config;
+        let says = format!("`{}` has no first line that names the fields", Self::NAME);
+        let problem = Problem::new("", says).remedy("write `fields: [id: long, name, placed_at: timestamp]`");
+        rows.filter(|rows| rows.first.is_some()).map(|_| problem).into_iter().collect()
+    }
+
     /// What the planner has to know.
     fn traits(config: &Self::Config) -> SourceTraits;
 
     /// A few words for `aqueduct plan`: `kafka shop.orders, group orders-to-lake`.
     fn describe(config: &Self::Config, pipeline: &str) -> String;
+
+    /// What it reads by name, where somebody else may write the same.
+    fn reads(config: &Self::Config, pipeline: &str) -> Option<Reads> {
+        let _ = (config, pipeline);
+        None
+    }
+
+    /// What the system that it reads from calls itself, and its topics: an identity that does not hang on addresses. `None`
+    /// where there is none.
+    async fn system(config: Arc<Self::Config>, context: ProbeContext) -> Result<Option<System>> {
+        let _ = (config, context);
+        Ok(None)
+    }
 
     /// Opens it. Waits for a server that is away no longer than a connection takes; then `Transient`.
     async fn open(config: Arc<Self::Config>, context: SourceContext) -> Result<Box<dyn Source>>;
@@ -82,6 +105,18 @@ pub trait SinkConnector: Send + Sync + 'static {
     fn topic(config: &Self::Config) -> Option<Topic> {
         let _ = config;
         None
+    }
+
+    /// What it writes by name, where somebody else may read the same.
+    fn writes(config: &Self::Config) -> Option<Writes> {
+        let _ = config;
+        None
+    }
+
+    /// See [`SourceConnector::system`].
+    async fn system(config: Arc<Self::Config>, context: ProbeContext) -> Result<Option<System>> {
+        let _ = (config, context);
+        Ok(None)
     }
 
     /// Opens it; called once per task and lane.
@@ -130,6 +165,12 @@ pub trait FormatKind: Send + Sync + 'static {
     fn traits(config: &Self::Config) -> FormatTraits {
         let _ = config;
         FormatTraits::default()
+    }
+
+    /// How its values stand in a text file, where each is not simply a line.
+    fn rows(config: &Self::Config) -> Option<Rows> {
+        let _ = config;
+        None
     }
 
     /// A few words for `aqueduct plan`: `avro, subjects by record`.

@@ -6,8 +6,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::condition::Condition;
+use crate::format::Rows;
 use crate::incarnation::Incarnations;
 use crate::offsets::Offsets;
+use crate::unfinished::Unfinished;
 
 /// What a source is told when it is opened.
 #[derive(Clone, Debug)]
@@ -32,10 +34,14 @@ pub struct SourceContext {
     pub drain_timeout: Duration,
     /// Values are wanted with their structure; only ever asked of a source that has said it can.
     pub typed: bool,
+    /// How its values stand in a text file, where the format of the pipeline has more to say than that they are lines.
+    pub rows: Option<Rows>,
     /// Where to say that it is waiting: for a broker, a table, a file.
     pub condition: Condition,
     /// Where to say what the positions of a partition belong to, before its first record is given.
     pub incarnations: Incarnations,
+    /// Kept by what the source still does after it was dropped.
+    pub unfinished: Unfinished,
 }
 
 impl SourceContext {
@@ -52,8 +58,10 @@ impl SourceContext {
             batch_bytes_max: 1 << 20,
             drain_timeout: Duration::from_secs(20),
             typed: false,
+            rows: None,
             condition: Condition::default(),
             incarnations: Incarnations::default(),
+            unfinished: Unfinished::default(),
         }
     }
 }
@@ -76,6 +84,9 @@ pub struct SinkContext {
     pub news: Arc<Notify>,
     /// What the source vouches for, of the partitions whose records the sink is given.
     pub incarnations: Incarnations,
+    /// Bytes that it may hold in what it writes to over many batches, such as open files, with all that belongs to them.
+    /// Records in flight are not counted here.
+    pub buffer_max_bytes: usize,
 }
 
 impl SinkContext {
@@ -89,6 +100,7 @@ impl SinkContext {
             condition: Condition::default(),
             news: Arc::default(),
             incarnations: Incarnations::default(),
+            buffer_max_bytes: 48 << 20,
         }
     }
 }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_api::catalog::{SinkContext, SourceContext};
-use aqueduct_api::{Batch, BatchId, Catalog, Headers, Offsets, Origin, Polled, Record, Result, Sink, Source};
+use aqueduct_api::{
+    Batch, BatchId, Catalog, Headers, Offsets, Origin, Polled, Record, Result, Rows, Sink, Source,
+};
 use aqueduct_connector_file::Lines;
 use serde_json::Value;
 
@@ -20,7 +22,17 @@ pub(crate) async fn source_of(
     resume: Offsets,
     batch_records_max: usize,
 ) -> Result<Box<dyn Source>> {
+    source_with(config, resume, batch_records_max, None).await
+}
+
+pub(crate) async fn source_with(
+    config: Value,
+    resume: Offsets,
+    batch_records_max: usize,
+    rows: Option<Rows>,
+) -> Result<Box<dyn Source>> {
     let context = SourceContext {
+        rows,
         has_store: true,
         resume,
         batch_records_max,

@@ -43,6 +43,8 @@ pub(crate) enum Trouble {
     Advertised,
     /// The group cannot be asked, or an offset cannot be committed.
     Group,
+    /// The group gave no partitions yet.
+    Assignment,
     /// Nothing was heard yet of what is to be read.
     Beginning,
     /// Some partitions cannot be read.
@@ -300,11 +302,24 @@ impl Troubles {
         }
     }
 
-    /// What every client waits for in the beginning: it is shown, and no news for the log.
-    pub(crate) fn begin(&self, trouble: Trouble, says: String) {
+    /// The same, without a word in the log: as a rule it is over in a moment.
+    pub(crate) fn set_quietly(&self, trouble: Trouble, says: String) {
         let mut now = lock(&self.now);
         now.insert(trouble, says);
         self.show(&now);
+    }
+
+    /// Its end, which is told by what comes.
+    pub(crate) fn clear_quietly(&self, trouble: Trouble) {
+        let mut now = lock(&self.now);
+        if now.remove(&trouble).is_some() {
+            self.show(&now);
+        }
+    }
+
+    /// There is nothing to do, or there is again.
+    pub(crate) fn standing_by(&self, reason: Option<String>) {
+        self.condition.standing_by(reason);
     }
 
     /// Visits these brokers, or all, where the cluster says they are.

@@ -4,7 +4,7 @@ mod sasl;
 mod tls;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use aqueduct_api::Problem;
@@ -175,6 +175,11 @@ impl Brokers {
     /// One by one.
     pub(crate) fn each(&self) -> impl Iterator<Item = &str> {
         self.0.split(',').map(str::trim)
+    }
+
+    /// Where the cluster can be met.
+    pub(crate) fn addresses(&self) -> BTreeSet<String> {
+        self.each().map(str::to_ascii_lowercase).collect()
     }
 
     /// The cluster, the same for every order in which its brokers are named.

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
-use aqueduct_api::Problem;
 use aqueduct_api::config::Duration;
+use aqueduct_api::{Problem, Reads, TakesTopic};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -211,6 +212,24 @@ impl SourceConfig {
         }
     }
 
+    /// What it reads by name.
+    pub(crate) fn reads(&self, pipeline: &str) -> Reads {
+        let partitions = self.partitions.iter();
+        let partitions = partitions.flat_map(|(topic, of)| of.iter().map(|of| (topic.clone(), *of)));
+        let (named, pattern) = match &self.topics {
+            _ if self.is_assigned() => (self.partitions.keys().cloned().collect(), None),
+            TopicSelection::Named(names) => (names.clone(), None),
+            TopicSelection::Matching(pattern) => (Vec::new(), pattern.matcher()),
+        };
+        Reads {
+            system: self.connection.brokers.addresses(),
+            named,
+            pattern,
+            group: Some(self.group.as_deref().unwrap_or(pipeline).to_owned()),
+            partitions: partitions.collect(),
+        }
+    }
+
     /// No group is joined: the partitions are named one by one.
     pub(crate) fn is_assigned(&self) -> bool {
         !self.partitions.is_empty()
@@ -306,12 +325,20 @@ impl Pattern {
         regex::Regex::new(&format!("^(?:{})$", self.pattern))
     }
 
+    /// The same question, compiled once.
+    fn matcher(&self) -> Option<TakesTopic> {
+        let (expression, except) = (self.compile().ok()?, self.except.clone());
+        Some(Arc::new(move |name: &str| {
+            expression.is_match(name)
+                && !name.starts_with("__")
+                && !except.iter().any(|except| except == name)
+        }))
+    }
+
     /// Whether a topic of this name is read.
     pub(crate) fn takes(&self, name: &str) -> bool {
         // A pattern that is no expression does not pass `check`.
-        self.compile().is_ok_and(|expression| expression.is_match(name))
-            && !name.starts_with("__")
-            && !self.except.iter().any(|except| except == name)
+        self.matcher().is_some_and(|takes| takes(name))
     }
 }
 

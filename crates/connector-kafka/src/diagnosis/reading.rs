@@ -76,3 +76,12 @@ pub(crate) const GROUP_HAS_MEMBERS: Diagnosis = Diagnosis {
     remedy: "give this pipeline a `group` of its own, or stop the other",
     reaction: Reaction::Waits,
 };
+
+/// No assignment yet.
+pub(crate) const GROUP_GIVES_NOTHING: Diagnosis = Diagnosis {
+    id: "group-gives-nothing",
+    says: "the group gave no partitions yet: this member waits for the next rebalance of `{group}`{found}",
+    why: "Members that have partitions may take 20 seconds to finish what they have read of them. A member that was killed, or whose machine is gone, keeps its partitions until its session is over (`session_timeout`, 45 seconds), unless its process ran on this machine, where it is found dead and taken out of the group.",
+    remedy: "it goes on by itself; `kafka-consumer-groups.sh --describe --group {group} --members` names the members: stop one that hangs",
+    reaction: Reaction::Waits,
+};

@@ -25,6 +25,12 @@ impl GroupMetadata {
         (!metadata.is_null()).then_some(Self(metadata))
     }
 
+    /// The generation of the group, or the epoch of the member, that the consumer has come to.
+    pub(crate) fn generation(&self) -> i32 {
+        // SAFETY: alive.
+        unsafe { rd::rd_kafka_consumer_group_metadata_generation_id(self.0) }
+    }
+
     /// Whether the group has taken the consumer in.
     pub(crate) fn is_member(&self) -> bool {
         // SAFETY: alive, and the name of the member lives as long.

@@ -98,7 +98,7 @@ impl TransactionSink {
                 .remedy("the pipeline starts again from its committed offsets; please report it")
         })?;
         let step =
-            step.map_err(|error| Error::fatal("a call of the Kafka client panicked").caused_by(error))?;
+            step.map_err(|error| Error::bug("a call of the Kafka client panicked").caused_by(error))?;
         if let Step::Again(_) = &step {
             // Somebody has to ask whether any broker answers.
             self.inner.outbox.reporting.troubles.suspect();
@@ -356,7 +356,7 @@ impl Transactional for TransactionSink {
 
     async fn commit(&mut self, offsets: &Offsets, proof: Option<Proof>) -> Result<()> {
         let proof = proof.and_then(|proof| proof.downcast::<GroupMetadata>().ok());
-        let metadata = proof.ok_or_else(|| Error::fatal("the source shows no membership of a group"))?;
+        let metadata = proof.ok_or_else(|| Error::bug("the source shows no membership of a group"))?;
         let list = list_of(offsets, &self.inner.context.incarnations)?;
         match self.phase {
             Phase::Idle => self.begin().await?,
@@ -383,7 +383,7 @@ fn list_of(offsets: &Offsets, incarnations: &Incarnations) -> Result<TopicPartit
             let (topic, partition) = name.rsplit_once('/')?;
             Some((topic, partition.parse::<i32>().ok()?, Offset::Offset(position.parse().ok()?)))
         };
-        let wrong = || Error::fatal("a position is not that of a Kafka partition").with("partition", name);
+        let wrong = || Error::bug("a position is not that of a Kafka partition").with("partition", name);
         let (topic, partition, offset) = parsed().ok_or_else(wrong)?;
         let mut element = list.add_partition(topic, partition);
         element.set_offset(offset).map_err(|error| wrong().caused_by(error))?;

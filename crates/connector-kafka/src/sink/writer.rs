@@ -94,7 +94,7 @@ struct Guard(Arc<Shared>);
 impl Drop for Guard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let error = Error::fatal("a task of the Kafka sink panicked");
+            let error = Error::bug("a task of the Kafka sink panicked");
             self.0
                 .deliveries
                 .fail(error.remedy("the pipeline starts again from its stored offsets; please report it"));

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::halts::{Halts, Why};
 use super::handoff::{Commit, Ending, Handoff, name_of};
 use super::lives;
+use super::presence::Awaited;
 use super::start::{Known, Placed, place};
 use crate::client::{Deed, Trouble, Troubles, code_of};
 use crate::config::{OnLostOffsets, Start};
@@ -26,7 +27,7 @@ use crate::native::batch_queue::{self, BatchQueue};
 /// How long the last commit of what is given up may take.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one look at the group's events may take while something else is waited for.
-const GLANCE: Duration = Duration::from_millis(20);
+pub(crate) const GLANCE: Duration = Duration::from_millis(20);
 
 /// The consumer with this member as its context.
 pub(crate) type GroupConsumer = BaseConsumer<Member>;
@@ -56,6 +57,8 @@ pub(crate) struct Member {
     pub(crate) begun: AtomicBool,
     /// Topics that the cluster does not know, as the library tells it.
     pub(crate) unknown: Mutex<bool>,
+    /// What the group has not given yet.
+    pub(crate) awaited: Awaited,
 }
 
 /// Where the offsets of a source are kept.
@@ -220,6 +223,7 @@ impl Member {
                 Error::fatal("cannot take over partitions").with("group", &self.group).caused_by(error),
             );
         }
+        self.assignment_came();
         tracing::info!(group = self.group, partitions = positions.count(), "partitions assigned");
         self.commit(consumer);
     }
@@ -232,6 +236,7 @@ impl Member {
         if lost {
             // The group was not heard of for a whole session: somebody has to ask whether any broker answers.
             self.troubles.suspect();
+            self.await_assignment();
         }
         if !names.is_empty() {
             for element in &elements {

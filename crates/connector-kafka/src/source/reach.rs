@@ -8,7 +8,7 @@ use rdkafka::metadata::Metadata;
 use tokio::time::Instant;
 
 use super::handoff::Owned;
-use super::member::{GroupConsumer, Member};
+use super::member::{GroupConsumer, Keeping, Member};
 use crate::client::Trouble;
 use crate::native::batch_queue::watermarks;
 
@@ -64,13 +64,16 @@ impl Reach {
 }
 
 impl Member {
-    /// Whether the leaders of all that was assigned have answered. The first time the source is no longer waiting for it.
+    /// Whether the leaders of all that was assigned have answered; one that stands by has nothing to hear. The first time the
+    /// source is no longer waiting for it.
     pub(crate) fn has_heard(&self, consumer: &GroupConsumer) -> bool {
         let owned = self.handoff.owned();
         let heard = |it: &Owned| watermarks(consumer, &it.topic, it.partition).is_some();
-        let all = !owned.is_empty() && owned.iter().all(|(_, it)| heard(it));
+        let joins = matches!(self.keeping, Keeping::Joined | Keeping::InTransactions);
+        let stands_by = joins && owned.is_empty() && !self.is_awaiting();
+        let all = stands_by || !owned.is_empty() && owned.iter().all(|(_, it)| heard(it));
         if all && !self.begun.swap(true, Ordering::AcqRel) {
-            self.troubles.clear(Trouble::Beginning);
+            self.troubles.clear_quietly(Trouble::Beginning);
         }
         all
     }

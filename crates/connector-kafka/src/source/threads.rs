@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use aqueduct_api::{Error, ErrorKind};
+use aqueduct_api::{Error, ErrorKind, Unfinished};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
@@ -14,8 +14,9 @@ use tokio::time::Instant;
 
 use super::handoff::Ending;
 use super::leaders::Leaders;
-use super::member::GroupConsumer;
+use super::member::{GLANCE, GroupConsumer};
 use super::pile::Bounds;
+use super::presence::Presence;
 use super::reach::Reach;
 use super::reading::read;
 use super::recover::Moved;
@@ -37,6 +38,7 @@ pub(crate) fn start(
     reading: Reading,
     refresh: Duration,
     bounds: Bounds,
+    (presence, unfinished): (Presence, Unfinished),
 ) -> Result<oneshot::Receiver<()>, std::io::Error> {
     let (ended, end) = oneshot::channel();
     let queue = Arc::new(BatchQueue::new(consumer.clone()));
@@ -60,9 +62,10 @@ pub(crate) fn start(
             reach,
             lives_at: now + LIVES_AGAIN,
             commit_at: now,
+            presence,
         }
         .run(data);
-        drop(ended);
+        drop((ended, unfinished));
     })?;
     Ok(end)
 }
@@ -82,12 +85,14 @@ struct Events {
     lives_at: Instant,
     /// When all offsets are committed once more, where no group is joined.
     commit_at: Instant,
+    presence: Presence,
 }
 
 impl Events {
     fn run(mut self, data: JoinHandle<()>) {
         let consumer = self.consumer.clone();
         let member = consumer.context();
+        self.presence.begin();
         match &self.reading {
             Reading::Shared(TopicSelection::Named(names)) => self.subscribe(names.clone()),
             Reading::Shared(TopicSelection::Matching(_)) => {}
@@ -99,7 +104,8 @@ impl Events {
         }
         while member.handoff.ending().is_none() {
             self.learn();
-            member.serve(&consumer, EVENT_WAIT);
+            member.serve(&consumer, if self.presence.is_new() { GLANCE } else { EVENT_WAIT });
+            self.presence.keep(&consumer);
             if member.recover(&consumer) == Moved::Rejoin {
                 self.rejoin();
             }
@@ -121,8 +127,10 @@ impl Events {
             member.commit_last(&consumer, true);
         }
         // The last handle: the group is left here, which may take a moment.
-        drop(self);
-        drop(consumer);
+        let begun = Instant::now();
+        let Self { presence, consumer: also, .. } = self;
+        drop((also, consumer));
+        presence.end(begun);
     }
 
     /// Remembers what there is before anything is assigned, where it makes a difference.

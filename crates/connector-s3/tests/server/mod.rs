@@ -66,6 +66,16 @@ impl Server {
         objects
     }
 
+    /// Gives up all uploads of this name.
+    pub(crate) async fn abort(&self, key: &str) {
+        let client = self.client();
+        let listed = client.list_multipart_uploads().bucket("lake").prefix(key).send().await.unwrap();
+        for upload in listed.uploads().iter().filter(|upload| upload.key() == Some(key)) {
+            let request = client.abort_multipart_upload().bucket("lake").key(key);
+            request.set_upload_id(upload.upload_id.clone()).send().await.unwrap();
+        }
+    }
+
     /// The names under which uploads are half-way.
     pub(crate) async fn uploads(&self) -> Vec<String> {
         let listed = self.client().list_multipart_uploads().bucket("lake").send().await.unwrap();

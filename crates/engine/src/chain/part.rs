@@ -128,7 +128,7 @@ impl PartFormats {
             (Writing::Encode(_), Payload::Raw(_)) => return Ok(Left::Untouched),
             // A sink would take it for a tombstone.
             (Writing::Pass | Writing::Translate(_), Payload::Typed(_)) => {
-                return Err(Error::fatal(format!(
+                return Err(Error::config(format!(
                     "the {} has structure, and nothing says how it is written",
                     self.part
                 ))
@@ -185,7 +185,7 @@ impl PartFormats {
                     out.clear();
                     if encoder.encode(&record.topic, &typed, &mut out).map_err(named)? == Encoded::Unprepared
                     {
-                        return Err(named(Error::fatal("the format of a header wants to be prepared")));
+                        return Err(named(Error::bug("the format of a header wants to be prepared")));
                     }
                     header.value = Some(Bytes::copy_from_slice(&out));
                 }

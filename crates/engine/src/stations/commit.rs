@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aqueduct_api::{Error, ErrorKind, OffsetStore, Offsets, Partition, Result};
+use aqueduct_api::{Condition, Error, ErrorKind, OffsetStore, Offsets, Partition, Result};
 use aqueduct_ledger::planted::{Bug, planted};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::budget::Limits;
 use crate::receipt::Book;
@@ -24,6 +24,8 @@ pub(crate) struct Commit {
     pub(crate) releases: mpsc::Sender<Offsets>,
     /// Closed by the poll station when it reads no more.
     pub(crate) drains: mpsc::Receiver<Drain>,
+    /// What is said while offsets cannot be stored.
+    pub(crate) condition: Condition,
 }
 
 /// The wish to give partitions up, answered when nothing of them is open any more, or when the wait is over.
@@ -107,11 +109,18 @@ impl Commit {
         loop {
             match store.save(&self.pipeline, moved).await {
                 Err(error) if error.kind() == ErrorKind::Transient => {
-                    warn!(pipeline = %self.pipeline, %error, "cannot store offsets, trying again");
+                    if self.condition.waiting(error.to_string()) {
+                        warn!(pipeline = %self.pipeline, %error, "cannot store offsets, trying again");
+                    }
                     self.status.retries.fetch_add(1, Ordering::Relaxed);
                     tokio::time::sleep(backoff.pause()).await;
                 }
-                other => return other,
+                other => {
+                    if self.condition.clear() {
+                        info!(pipeline = %self.pipeline, "offsets are stored again");
+                    }
+                    return other;
+                }
             }
         }
     }
@@ -123,6 +132,5 @@ impl Commit {
 
 /// A receipt was dropped unsettled (invariant 3).
 pub(super) fn lost() -> Error {
-    Error::fatal("a batch was lost inside the pipeline; it starts again from its stored offsets")
-        .remedy("this is a bug: please report it with the log")
+    Error::bug("a batch was lost inside the pipeline; it starts again from its stored offsets")
 }

@@ -37,17 +37,17 @@ pub(crate) struct Poll {
     pub(crate) drains: mpsc::Sender<Drain>,
     /// True while a flush is on its way, so that at most one is.
     pub(crate) flushing: Arc<AtomicBool>,
-    /// Of this station alone: the source has one of its own, and says more there.
+    /// What this station says of the source; what the source says itself is not ours to take back.
     pub(crate) condition: aqueduct_api::Condition,
 }
 
 impl Poll {
-    /// Reads until the source ends or a stop is asked for, then serves releases until the commit station is done.
+    /// Reads until the source ends, a stop is asked for, or a record has stopped the process station; then serves releases until the commit station is done.
     pub(crate) async fn run(mut self) -> Result<()> {
         let mut next_batch = 0;
         let mut lag_due = Instant::now();
         let mut trouble: Option<Backoff> = None;
-        while !self.stop.requested() {
+        while !self.stop.requested() && !self.out.is_closed() {
             if Instant::now() >= lag_due {
                 self.status.lag(self.source.lag());
                 self.source.stored().inspect(|stored| self.status.stored(stored));
@@ -87,6 +87,7 @@ impl Poll {
         tokio::select! {
             biased;
             () = self.stop.wait() => {}
+            () = self.out.closed() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }
@@ -111,12 +112,13 @@ impl Poll {
             false => self.book.open(batch, &records, resume_at)?,
         };
         if records.is_empty() {
-            return self.send(Read::Passed { receipt }).await;
+            self.send(Read::Passed { receipt }).await;
+            return Ok(());
         }
         let payload = records.payload_bytes() as u64;
         self.status.read(resume_at, records.len() as u64, payload, records.last_timestamp_us());
         let permit = self.budget.take(records.memory_bytes());
-        self.send(Read::Batch { records, receipt, permit }).await?;
+        self.send(Read::Batch { records, receipt, permit }).await;
         if sent_first {
             tokio::task::yield_now().await;
             self.book.ledger().open(batch, &Records::default(), resume_at)?;
@@ -124,8 +126,13 @@ impl Poll {
         Ok(())
     }
 
-    async fn send(&mut self, read: Read) -> Result<()> {
-        self.out.send(read).await.map_err(|_| gone())
+    /// What the process station does not take any more is left for the next start.
+    async fn send(&mut self, read: Read) {
+        if let Err(mpsc::error::SendError(Read::Batch { receipt, .. } | Read::Passed { receipt })) =
+            self.out.send(read).await
+        {
+            receipt.leave();
+        }
     }
 
     /// True when another batch may be read. While there is no room, releases go on, and the sinks are asked to make
@@ -138,6 +145,7 @@ impl Poll {
         tokio::select! {
             biased;
             () = self.stop.wait() => return Ok(false),
+            () = self.out.closed() => return Ok(false),
             offsets = self.releases.recv() => {
                 let Some(offsets) = offsets else { return Err(gone()) };
                 release(self.source.as_mut(), &offsets, &self.status).await?;
@@ -148,7 +156,7 @@ impl Poll {
             () = tokio::time::sleep(ROOM_PATIENCE) => {}
         }
         if !self.flushing.swap(true, Ordering::AcqRel) {
-            self.send(Read::Flush).await?;
+            self.send(Read::Flush).await;
         }
         Ok(false)
     }
@@ -160,7 +168,7 @@ impl Poll {
             self.book.ledger().forget(&partitions);
             return Ok(());
         }
-        self.send(Read::Flush).await?;
+        self.send(Read::Flush).await;
         let (done, mut drained) = oneshot::channel();
         let request = Drain { partitions: partitions.clone(), done };
         self.drains.send(request).await.map_err(|_| gone())?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use aqueduct_api::murmur2::murmur2;
-use aqueduct_api::{Batch, Error, Payload, Record, Records, Result};
+use aqueduct_api::{Batch, Error, ErrorKind, Payload, Record, Records, Result};
 use aqueduct_ledger::planted::{Bug, planted};
 use tokio::sync::mpsc;
 
@@ -26,11 +26,18 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Runs until the poll station closes its channel; the lanes' channels close behind it.
-    pub(crate) async fn run(mut self) -> Result<()> {
+    /// Runs until the poll station closes its channel; the lanes' channels close behind it. A record that stops the pipeline
+    /// stops it in good order: what stood before its batch is written and committed first, so that it is not written again
+    /// by every start, and the record's error is what this returns.
+    pub(crate) async fn run(mut self) -> Result<Option<Error>> {
         while let Some(read) = self.input.recv().await {
             match read {
-                Read::Batch { records, receipt, permit } => self.process(records, receipt, permit).await?,
+                Read::Batch { records, receipt, permit } => {
+                    if let Err(error) = self.process(records, receipt, permit).await? {
+                        self.leave().await;
+                        return Ok(Some(error));
+                    }
+                }
                 Read::Passed { receipt } => self.settle(receipt).await?,
                 Read::Flush => {
                     for lane in &self.lanes {
@@ -39,26 +46,48 @@ impl Process {
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
-    async fn process(&mut self, records: Records, receipt: Receipt, permit: Permit) -> Result<()> {
+    /// The poll station reads no more, and what it has read is left for the next start.
+    async fn leave(&mut self) {
+        self.input.close();
+        while let Some(read) = self.input.recv().await {
+            if let Read::Batch { receipt, .. } | Read::Passed { receipt } = read {
+                receipt.leave();
+            }
+        }
+    }
+
+    /// The inner error is that of a record with which the pipeline stops.
+    async fn process(
+        &mut self,
+        records: Records,
+        receipt: Receipt,
+        permit: Permit,
+    ) -> Result<Result<(), Error>> {
         let passed = self.chain.apply(records).await?;
         self.status.records_dropped.fetch_add(passed.dropped as u64, Ordering::Relaxed);
         // Set aside durably before the batch can settle (invariant 1).
-        self.set_aside.put(passed.bad).await?;
+        match self.set_aside.put(passed.bad).await {
+            Err(error) if error.kind() == ErrorKind::BadRecord => {
+                receipt.leave();
+                return Ok(Err(error));
+            }
+            other => other?,
+        }
         if passed.kept.is_empty() {
             if passed.dropped > 0 && planted(Bug::DroppedRecordLeaksReceipt) {
                 std::mem::forget(receipt);
-                return Ok(());
+                return Ok(Ok(()));
             }
-            return self.settle(receipt).await;
+            return self.settle(receipt).await.map(Ok);
         }
         if let [lane] = self.lanes.as_slice() {
             let batch = Batch::new(receipt.batch(), passed.kept, Some(Arc::new(permit)));
-            return lane.send(Work::Batch { batch, receipt }).await.map_err(|_| gone());
+            return lane.send(Work::Batch { batch, receipt }).await.map_err(|_| gone()).map(Ok);
         }
-        self.share_out(passed.kept.into_vec(), receipt, permit).await
+        self.share_out(passed.kept.into_vec(), receipt, permit).await.map(Ok)
     }
 
     /// Nothing is left of the batch. A sink that keeps the offsets takes its positions into the next transaction

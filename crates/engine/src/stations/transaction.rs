@@ -83,7 +83,7 @@ impl Transaction {
         if planted(Bug::CommittedWithoutOffsets) {
             offsets.clear();
         }
-        let sink = sink.transactional().ok_or_else(|| Error::fatal("the sink keeps no offsets any more"))?;
+        let sink = sink.transactional().ok_or_else(|| Error::bug("the sink keeps no offsets any more"))?;
         sink.commit(&offsets, proof).await?;
         let open_ms = self.since.map_or(0, |since| since.elapsed().as_millis() as u64);
         tracing::debug!(batches = self.ready.len(), bytes = self.held.1, open_ms, "committed a transaction");

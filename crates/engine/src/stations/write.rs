@@ -30,6 +30,8 @@ pub(crate) struct Write {
     pub(crate) open: VecDeque<Taken>,
     pub(crate) set_aside: Arc<SetAside>,
     pub(crate) status: Arc<Status>,
+    /// What this lane says of its sink: that a call failed and is tried again. What the sink says of itself is not ours to
+    /// take back.
     pub(crate) condition: Condition,
     pub(crate) flushing: Arc<AtomicBool>,
     /// Where the sink keeps the offsets: what it has and has not committed.
@@ -112,7 +114,10 @@ impl Write {
 
     async fn tick(&mut self) -> Result<()> {
         match self.sink.tick().await {
-            Ok(written) => self.report(written).await,
+            Ok(written) => {
+                self.recovered();
+                self.report(written).await
+            }
             Err(error) if error.kind() == ErrorKind::Transient => {
                 self.waiting(&error);
                 Ok(())

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aqueduct_api::Result;
+use aqueduct_api::{Record, Result};
+use aqueduct_objects::config::Compression;
 use aqueduct_objects::{Finished, Footprint, Found, Leftovers, Store, Upload};
 use async_trait::async_trait;
+use bytes::Bytes;
 
 /// A small generator: a seed replays.
 #[derive(Debug)]
@@ -83,12 +85,45 @@ impl MemoryStore {
         self.with(|state| state.lines.contains_key(line))
     }
 
+    /// An object that another run or another program has left at a name that is needed: empty, cut off, without a footer,
+    /// or with other records.
+    pub(crate) fn put_foreign(&self, name: String, compression: Compression, records: &[Record]) {
+        self.with(|state| {
+            let mut bytes: Vec<u8> = Vec::new();
+            for value in records.iter().filter_map(|record| record.value.bytes()) {
+                bytes.extend(value.iter().rev());
+                bytes.push(b'\n');
+            }
+            match state.rng.below(4) {
+                0 => bytes.clear(),
+                1 => bytes.push(b'x'),
+                _ if compression == Compression::Zstd => bytes = zstd::encode_all(&bytes[..], 1).unwrap(),
+                _ => {}
+            }
+            state.objects.insert(name, bytes);
+        });
+    }
+
+    /// What a user does who is told to.
+    pub(crate) fn move_away(&self, name: &str) {
+        self.with(|state| {
+            let bytes = state.objects.remove(name).expect("it names an object that stands there");
+            // What is not ours has no lines.
+            for line in plain(name, &bytes).unwrap_or_default().lines() {
+                if let Some(times) = state.lines.get_mut(line) {
+                    *times -= 1;
+                }
+            }
+            state.lines.retain(|_, times| *times > 0);
+        });
+    }
+
     /// Offsets grow within each object, from the one in its name on.
     pub(crate) fn check_order(&self) {
         self.with(|state| {
             for (name, bytes) in &state.objects {
                 let start: i64 = name.rsplit_once('-').unwrap().1[..20].parse().unwrap();
-                let text = plain(name, bytes);
+                let text = plain(name, bytes).unwrap();
                 let offsets =
                     text.lines().map(|line| line.split(':').nth(1).unwrap().parse::<i64>().unwrap());
                 let offsets: Vec<i64> = offsets.collect();
@@ -99,16 +134,16 @@ impl MemoryStore {
     }
 }
 
-fn plain(name: &str, bytes: &[u8]) -> String {
-    let mut text = String::new();
+fn plain(name: &str, bytes: &[u8]) -> Option<String> {
+    let mut text = Vec::new();
     if name.ends_with(".zst") {
-        text = String::from_utf8(zstd::decode_all(bytes).unwrap()).unwrap();
+        text = zstd::decode_all(bytes).ok()?;
     } else if name.ends_with(".gz") {
-        flate2::read::MultiGzDecoder::new(bytes).read_to_string(&mut text).unwrap();
+        flate2::read::MultiGzDecoder::new(bytes).read_to_end(&mut text).ok()?;
     } else {
-        text = String::from_utf8(bytes.to_vec()).unwrap();
+        text.extend(bytes);
     }
-    text
+    String::from_utf8(text).ok()
 }
 
 async fn pause(state: &Mutex<State>) {
@@ -133,6 +168,17 @@ impl Store for MemoryStore {
         });
         pause(&self.0).await;
         Ok(found)
+    }
+
+    async fn read(&self, name: &str, from: u64) -> Result<Bytes> {
+        pause(&self.0).await;
+        Ok(self.with(|state| {
+            let bytes = state.objects.get(name).map_or(&[][..], Vec::as_slice);
+            let from = bytes.len().min(from as usize);
+            // Pieces end anywhere.
+            let piece = 1 + state.rng.below(700) as usize;
+            bytes[from..bytes.len().min(from + piece)].to_vec().into()
+        }))
     }
 
     async fn sweep(&self, _: &Leftovers<'_>) -> Result<()> {
@@ -168,7 +214,7 @@ impl Upload for MemoryUpload {
             if state.objects.contains_key(&self.name) {
                 Finished::Refused
             } else {
-                for line in plain(&self.name, &self.bytes).lines() {
+                for line in plain(&self.name, &self.bytes).unwrap().lines() {
                     *state.lines.entry(line.to_owned()).or_default() += 1;
                 }
                 state.objects.insert(self.name.clone(), self.bytes);

@@ -11,7 +11,7 @@ use aqueduct_engine::route::context;
 use aqueduct_spec::{OnBadRecord, Pipeline};
 use tokio::task::JoinSet;
 
-use crate::{Exit, catalog};
+use crate::{Exit, catalog, loops};
 
 /// A look at one end asks several questions; the whole of it takes no longer than this many of them.
 const QUESTIONS_MAX: u32 = 6;
@@ -46,6 +46,11 @@ pub(crate) async fn run(arguments: Arguments) -> Exit {
             bad += usize::from(finding.verdict == Verdict::Bad);
             print(&end, &finding);
         }
+    }
+    for found in loops::ask(&loaded.pipelines, arguments.patience.0).await {
+        bad += 1;
+        let place = loops::place(&loaded.pipelines[found.flow], found.end);
+        print(&place, &Finding::bad(found.says, found.remedy));
     }
     match bad {
         0 => {}

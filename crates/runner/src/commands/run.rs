@@ -2,23 +2,28 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::live::{self, Screen};
 use crate::supervise::Fleet;
-use crate::{Exit, admin, catalog, logging};
+use crate::{Exit, admin, catalog, logging, loops, process};
 
 /// Exit code after a second signal: 128 and the number of SIGINT, as shells have it.
 const AT_ONCE: i32 = 130;
+/// A shell and its parent, or a terminal that is closed, send several signals for one wish; none comes later than this.
+const SAME_WISH: Duration = Duration::from_secs(1);
 
 /// Run pipelines until they end or are stopped
 ///
 /// Every pipeline found runs in this one process. One that fails is started again from its stored offsets, after 1 s
 /// at first and 60 s at most; one whose configuration cannot work, or that met a bad record under `on_bad_record:
-/// stop`, is not. SIGINT or SIGTERM: no more is read, what was read is written, offsets are stored. A second one ends
-/// the process at once.
+/// stop`, is not. SIGINT, SIGTERM or SIGHUP: no more is read, what was read is written, offsets are stored. A second one,
+/// a second later or more, ends the process at once.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Pipeline files, or folders of them
@@ -59,6 +64,10 @@ pub(crate) async fn run(arguments: Arguments) -> Exit {
             Err(says) => return wrong(&says),
         },
     };
+    let wrong_ends = loops::before_start(&loaded.pipelines).await;
+    if !wrong_ends.is_empty() {
+        return wrong(&wrong_ends.join("\nerror: "));
+    }
     let mut fleet = Fleet::start(loaded.pipelines, &runtime, &catalog);
     info!(pipelines = fleet.members().len(), "started");
     if let Some(listener) = listener {
@@ -95,25 +104,52 @@ pub(crate) async fn until_ended(fleet: &mut Fleet, mut signals: Signals) -> bool
     }
 }
 
-/// SIGINT and SIGTERM.
-pub(crate) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
+/// SIGINT, SIGTERM and SIGHUP, each of which asks for a stop.
+pub(crate) struct Signals(mpsc::Receiver<&'static str>);
 
 impl Signals {
     /// From now on they are ours.
     pub(crate) fn new() -> std::io::Result<Self> {
-        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        Ok(Self { interrupt, terminate })
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        // Whoever started us under nohup wants us to outlive the terminal.
+        let mut hangup = if process::ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
+        let (wishes, heard) = mpsc::channel(1);
+        // Apart from those who wait for a wish, so that it counts when a signal came and not when somebody looked.
+        tokio::spawn(async move {
+            let mut first: Option<Instant> = None;
+            loop {
+                let name = tokio::select! {
+                    biased;
+                    _ = interrupt.recv() => "SIGINT",
+                    _ = terminate.recv() => "SIGTERM",
+                    () = next(&mut hangup) => "SIGHUP",
+                };
+                if first.is_some_and(|first| first.elapsed() < SAME_WISH) {
+                    info!(signal = name, "came right behind the first signal and is taken for the same wish");
+                    continue;
+                }
+                first.get_or_insert_with(Instant::now);
+                if wishes.send(name).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self(heard))
     }
 
-    /// The name of the next one.
+    /// The name of the next one that is a wish of its own.
     pub(crate) async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            biased;
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+        match self.0.recv().await {
+            Some(name) => name,
+            None => std::future::pending().await,
         }
+    }
+}
+
+async fn next(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }

@@ -117,6 +117,16 @@ fn a_wrong_command_line_is_2() {
 }
 
 #[test]
+fn an_unknown_log_level_is_refused_and_the_levels_are_named() {
+    let folder = Folder::new().with("good.yaml", GOOD);
+    for level in ["inof", "warning", "info,aqueduct_engine=debgu"] {
+        let ended = folder.aqueduct(&["run", "--log-level", level, "good.yaml"]);
+        assert_eq!((ended.code, ended.out.as_str()), (2, ""), "{level}: {ended:?}");
+        assert!(ended.err.contains("error, warn, info, debug or trace"), "{}", ended.err);
+    }
+}
+
+#[test]
 fn an_address_that_is_taken_is_2_and_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();

@@ -10,4 +10,5 @@ mod pages;
 mod process;
 mod running;
 mod secrets;
+mod source_files;
 mod test_command;

@@ -47,6 +47,16 @@ impl Folder {
     }
 }
 
+impl Folder {
+    /// As `nohup` starts it.
+    pub(crate) fn start_ignoring_hangup(&self, arguments: &[&str]) -> Running {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_aqueduct")]).args(arguments);
+        shell.current_dir(&self.0).stdin(Stdio::null()).env_remove("AQUEDUCT_LOG");
+        Running(Some(shell.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()))
+    }
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.0).ok();

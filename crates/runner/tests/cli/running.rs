@@ -99,11 +99,45 @@ stop_timeout: 1h
     let running = folder.start(&["run", "a.yaml"]);
     std::thread::sleep(std::time::Duration::from_millis(700));
     running.signal(Signal::TERM);
-    std::thread::sleep(std::time::Duration::from_millis(700));
-    running.signal(Signal::TERM);
+    std::thread::sleep(std::time::Duration::from_millis(1_300));
+    running.signal(Signal::HUP);
     let ended = running.ended();
     assert_eq!(ended.code, 130, "{}", ended.err);
-    assert!(ended.err.contains("second signal"), "{}", ended.err);
+    assert!(ended.err.contains("second signal, ending at once"), "{}", ended.err);
+}
+
+#[test]
+fn signals_that_come_together_are_one_wish() {
+    let folder = Folder::new().with("a.yaml", ENDLESS);
+    let running = folder.start(&["run", "a.yaml"]);
+    eventually(|| (lines(&folder) > 0).then_some(())).expect("records are written");
+    // A terminal that is closed, a shell and a supervisor, each in its own words.
+    for signal in [Signal::HUP, Signal::TERM, Signal::INT, Signal::TERM] {
+        running.signal(signal);
+    }
+    let ended = running.ended();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.err.contains("pipeline ended") && !ended.err.contains("ending at once"), "{}", ended.err);
+}
+
+#[test]
+fn a_hangup_drains_unless_the_process_was_told_to_outlive_it() {
+    let folder = Folder::new().with("a.yaml", ENDLESS);
+    let running = folder.start(&["run", "a.yaml"]);
+    eventually(|| (lines(&folder) > 0).then_some(())).expect("records are written");
+    running.signal(Signal::HUP);
+    let ended = running.ended();
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.err.contains("pipeline ended"), "{}", ended.err);
+    let before = lines(&folder);
+    // What `nohup` does: the signal is ignored when the program starts.
+    let running = folder.start_ignoring_hangup(&["run", "a.yaml"]);
+    eventually(|| (lines(&folder) > before).then_some(())).expect("records are written");
+    running.signal(Signal::HUP);
+    let then = lines(&folder);
+    eventually(|| (lines(&folder) > then + 1_000).then_some(())).expect("it runs on");
+    running.signal(Signal::TERM);
+    assert_eq!(running.ended().code, 0);
 }
 
 #[test]

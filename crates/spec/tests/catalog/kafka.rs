@@ -1,11 +1,11 @@
 //! What looks like Kafka in a file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use aqueduct_api::catalog::{KeepsOffsets, SourceConnector, SourceContext, SourceTraits};
 use aqueduct_api::config::{Duration, Template};
-use aqueduct_api::{Error, Problem, Result, Source};
+use aqueduct_api::{Error, Problem, Reads, Result, Source};
 use async_trait::async_trait;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -38,6 +38,10 @@ impl Cluster {
             problems.push(Problem::new("connection.client.bootstrap.servers", says).remedy("write it there"));
         }
         problems
+    }
+
+    pub fn addresses(&self) -> BTreeSet<String> {
+        self.brokers.0.split(',').map(str::to_owned).collect()
     }
 
     pub fn transactions(&self) -> Result<String, &'static str> {
@@ -117,7 +121,7 @@ fn session_timeout() -> Duration {
 
 pub enum Topics {
     Named(Vec<String>),
-    Matching(#[allow(dead_code)] Pattern),
+    Matching(Pattern),
 }
 
 /// Topics by regular expression.
@@ -187,7 +191,7 @@ pub struct KafkaSink {
     /// The cluster to write to.
     pub connection: Cluster,
     /// The topic of each record, as a template: `orders`, `{topic}`, `tenant.{header.tenant}`.
-    topic: Template,
+    pub topic: Template,
     /// How batches are compressed.
     #[serde(default)]
     compression: Compression,
@@ -231,6 +235,26 @@ impl SourceConnector for Kafka {
             typed: false,
             transactions: config.connection.transactions(),
         }
+    }
+    fn reads(config: &KafkaSource, pipeline: &str) -> Option<Reads> {
+        let (named, pattern) = match &config.topics {
+            Topics::Named(names) => (names.clone(), None),
+            Topics::Matching(pattern) => {
+                let expression = regex::Regex::new(&format!("^(?:{})$", pattern.pattern)).ok()?;
+                let except = pattern.except.clone();
+                let takes =
+                    move |name: &str| expression.is_match(name) && !except.iter().any(|it| it == name);
+                (Vec::new(), Some(Arc::new(takes) as _))
+            }
+        };
+        let group = Some(config.group.clone().unwrap_or_else(|| pipeline.to_owned()));
+        Some(Reads {
+            system: config.connection.addresses(),
+            named,
+            pattern,
+            group,
+            partitions: BTreeSet::new(),
+        })
     }
     fn describe(_: &KafkaSource, pipeline: &str) -> String {
         format!("kafka for {pipeline}")

@@ -14,6 +14,7 @@ use aqueduct_api::catalog::{
 use aqueduct_api::config::{Duration, Secret, Size, Template};
 use aqueduct_api::{
     Catalog, Decoder, Encoder, Error, FormatContext, OffsetStore, Problem, Result, Sink, Source, Transform,
+    Writes,
 };
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -57,6 +58,9 @@ fn absorbs<C>(_: &C) -> Once {
 /// A sink that is never opened.
 macro_rules! sink {
     ($kind:ident, $name:literal, $about:literal, $config:ty, $check:expr, $once:expr) => {
+        sink!($kind, $name, $about, $config, $check, $once, |_| None);
+    };
+    ($kind:ident, $name:literal, $about:literal, $config:ty, $check:expr, $once:expr, $writes:expr) => {
         #[async_trait]
         impl SinkConnector for $kind {
             const NAME: &'static str = $name;
@@ -71,6 +75,10 @@ macro_rules! sink {
                 let (repeats, transactions) = once(config);
                 SinkTraits { lanes: 1, batch_records_max: None, repeats, transactions, value_format: None }
             }
+            fn writes(config: &$config) -> Option<Writes> {
+                let writes: fn(&$config) -> Option<Writes> = $writes;
+                writes(config)
+            }
             fn describe(_: &$config) -> String {
                 $name.into()
             }
@@ -81,10 +89,18 @@ macro_rules! sink {
     };
 }
 
-sink!(Kafka, "kafka", "topics of a Kafka cluster", KafkaSink, |config| config.connection.check(), |config| (
-    Repeats::Visible,
-    config.connection.transactions()
-));
+sink!(
+    Kafka,
+    "kafka",
+    "topics of a Kafka cluster",
+    KafkaSink,
+    |config| config.connection.check(),
+    |config| (Repeats::Visible, config.connection.transactions()),
+    |config| {
+        let (system, topic) = (config.connection.addresses(), config.topic.clone());
+        Some(Writes { system, topic, option: "topic" })
+    }
+);
 
 /// A bucket.
 #[derive(Deserialize, JsonSchema)]

@@ -1,0 +1,297 @@
+//! The members of groups that live on this machine, one file for each, locked while its process lives. The lock of a process
+//! that was killed is free, whatever killed it, so who finds a file that is not locked knows for certain that its member is
+//! dead, and need not wait for the end of its session. See docs/decisions/2026-11-30-dead-members.md.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What their names end in.
+const EXTENSION: &str = "member";
+/// No file is longer.
+const BYTES_MAX: usize = 64 << 10;
+/// No session lasts so long: `group.max.session.timeout.ms` is half an hour.
+const SESSION_MAX: Duration = Duration::from_secs(3_600);
+/// Whoever deletes a file that was just made is done with it soon.
+const TRIES_MAX: usize = 10;
+
+/// Where the files are.
+#[derive(Clone, Debug)]
+pub(crate) struct MemberFiles(PathBuf);
+
+/// Who a file is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// The cluster, as the pipeline names it.
+    pub(crate) brokers: String,
+    /// The group.
+    pub(crate) group: String,
+    /// Its id in the group.
+    pub(crate) member: String,
+    /// It joined by the protocol of KIP-848.
+    pub(crate) consumer_protocol: bool,
+    /// Where it lives, see [`kernel`]. A folder may be on a disk that machines share, and the locks of one are not always seen
+    /// by another.
+    pub(crate) kernel: String,
+}
+
+/// The file of a member of this process. Its lock is free when it is dropped.
+#[derive(Debug)]
+pub(crate) struct MemberFile {
+    path: PathBuf,
+    file: File,
+}
+
+/// The file of a member whose process is dead. Nobody else can have it meanwhile.
+#[derive(Debug)]
+pub(crate) struct Dead {
+    /// Who it was.
+    pub(crate) entry: Entry,
+    file: MemberFile,
+}
+
+impl MemberFiles {
+    /// In `$XDG_RUNTIME_DIR/aqueduct`, or else in `aqueduct-UID` in the folder for temporary files.
+    ///
+    /// # Errors
+    /// When nothing can be written there, or others could.
+    pub(crate) fn find() -> io::Result<Self> {
+        let uid = rustix::process::geteuid().as_raw();
+        let of_session = std::env::var_os("XDG_RUNTIME_DIR").map(|path| PathBuf::from(path).join("aqueduct"));
+        let in_session = of_session.filter(|path| path.is_absolute()).map(|path| Self::at(&path, uid));
+        match in_session {
+            Some(Ok(files)) => Ok(files),
+            _ => Self::at(&std::env::temp_dir().join(format!("aqueduct-{uid}")), uid),
+        }
+    }
+
+    /// In this folder, which is made. It has to be this user's, and nobody else's.
+    fn at(path: &Path, uid: u32) -> io::Result<Self> {
+        match DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        // Not through a link, which somebody else may have put there.
+        let found = path.symlink_metadata()?;
+        if !found.is_dir() || found.uid() != uid || found.mode() & 0o077 != 0 {
+            let says = format!("{} is not a folder of this user alone", path.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, says));
+        }
+        Ok(Self(path.to_owned()))
+    }
+
+    /// A file for one more member of this process, empty until its id is known.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(crate) fn begin(&self) -> io::Result<MemberFile> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        for _ in 0..TRIES_MAX {
+            let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            // In a container every process has the same number.
+            let begun = jiff::Timestamp::now().as_nanosecond();
+            let path = self.0.join(format!("{process}-{begun}-{number}.{EXTENSION}"));
+            let made = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+            let file = match made {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(error),
+            };
+            // Between the two somebody may have taken it for the file of a dead one, and have deleted it.
+            if file.try_lock().is_ok() && is_at(&file, &path) {
+                return Ok(MemberFile { path, file });
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// The members of this group whose process is dead. What is of no use to anybody is deleted.
+    pub(crate) fn dead(&self, brokers: &str, group: &str) -> Vec<Dead> {
+        let Ok(folder) = self.0.read_dir() else { return Vec::new() };
+        let paths = folder.filter_map(|entry| Some(entry.ok()?.path()));
+        let files = paths.filter(|path| path.extension().is_some_and(|found| found == EXTENSION));
+        files.filter_map(|path| dead(path, brokers, group)).collect()
+    }
+}
+
+/// What tells this kernel from every other, and from itself before it was started anew.
+pub(crate) fn kernel() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
+
+/// What a file says, if its process is dead and it is about this group.
+fn dead(path: PathBuf, brokers: &str, group: &str) -> Option<Dead> {
+    let file = OpenOptions::new().read(true).write(true).open(&path).ok()?;
+    file.try_lock().ok()?;
+    if !is_at(&file, &path) {
+        return None;
+    }
+    let file = MemberFile { path, file };
+    match file.read() {
+        Some(entry) if entry.brokers == brokers && entry.group == group && entry.kernel == kernel() => {
+            Some(Dead { entry, file })
+        }
+        // Another group's, or another machine's: it is looked for there, as long as its session can last.
+        Some(_) if file.age().is_none_or(|age| age < SESSION_MAX) => None,
+        _ => {
+            file.delete();
+            None
+        }
+    }
+}
+
+/// Whether the name still leads to this file.
+fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(open), Ok(named)) = (file.metadata(), path.symlink_metadata()) else { return false };
+    (open.dev(), open.ino()) == (named.dev(), named.ino())
+}
+
+impl MemberFile {
+    /// Says who this is.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn write(&self, entry: &Entry) -> io::Result<()> {
+        let mut line = serde_json::to_vec(entry)?;
+        line.push(b'\n');
+        // In this order a death in between leaves a line that is whole.
+        self.file.write_all_at(&line, 0)?;
+        self.file.set_len(line.len() as u64)
+    }
+
+    fn read(&self) -> Option<Entry> {
+        let mut bytes = vec![0; usize::try_from(self.file.metadata().ok()?.len()).ok()?.min(BYTES_MAX)];
+        self.file.read_exact_at(&mut bytes, 0).ok()?;
+        serde_json::from_slice(bytes.split(|byte| *byte == b'\n').next()?).ok()
+    }
+
+    fn age(&self) -> Option<Duration> {
+        self.file.metadata().ok()?.modified().ok()?.elapsed().ok()
+    }
+
+    /// The member has left.
+    pub(crate) fn delete(self) {
+        // Before the lock is free.
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(%error, path = %self.path.display(), "the file of a member is not deleted");
+        }
+    }
+}
+
+impl Dead {
+    /// How long ago it was given its id.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        self.file.age()
+    }
+
+    /// It is no member any more.
+    pub(crate) fn forget(self) {
+        self.file.delete();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(group: &str) -> Entry {
+        let (brokers, member) = ("a:9092".to_owned(), "m-1".to_owned());
+        Entry { brokers, group: group.to_owned(), member, consumer_protocol: false, kernel: kernel() }
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("member-files-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        path
+    }
+
+    fn files(name: &str) -> MemberFiles {
+        MemberFiles::at(&folder(name), rustix::process::geteuid().as_raw()).unwrap()
+    }
+
+    fn count(files: &MemberFiles) -> usize {
+        files.0.read_dir().unwrap().count()
+    }
+
+    #[test]
+    fn the_lock_tells_the_living_from_the_dead() {
+        let files = files("lock");
+        let (living, dying) = (files.begin().unwrap(), files.begin().unwrap());
+        living.write(&entry("g")).unwrap();
+        dying.write(&entry("a name that is longer")).unwrap();
+        dying.write(&entry("g")).unwrap();
+        assert!(files.dead("a:9092", "g").is_empty(), "both live");
+        drop(dying);
+        assert!(files.dead("a:9092", "other").is_empty() && files.dead("b:9092", "g").is_empty());
+        let elsewhere = files.begin().unwrap();
+        elsewhere.write(&Entry { kernel: "another".to_owned(), ..entry("g") }).unwrap();
+        drop(elsewhere);
+        let mut dead = files.dead("a:9092", "g");
+        assert!(files.dead("a:9092", "g").is_empty(), "it is taken by one only");
+        assert_eq!(dead.len(), 1);
+        let one = dead.pop().unwrap();
+        assert_eq!(one.entry, entry("g"));
+        drop(one);
+        // Not removed from the group: it is there to be tried again.
+        files.dead("a:9092", "g").pop().unwrap().forget();
+        assert_eq!(count(&files), 2);
+        living.delete();
+        assert_eq!(count(&files), 1, "of the machine that shares the folder");
+    }
+
+    #[test]
+    fn what_says_nothing_is_deleted_and_what_is_not_ours_is_left() {
+        let files = files("damaged");
+        for (name, text) in [("1-1.member", ""), ("1-2.member", "{\"brokers\":\"a:90"), ("note", "x")] {
+            std::fs::write(files.0.join(name), text).unwrap();
+        }
+        std::fs::write(files.0.join("1-3.member"), vec![0xff; BYTES_MAX * 2]).unwrap();
+        std::fs::create_dir(files.0.join("1-4.member")).unwrap();
+        assert!(files.dead("a:9092", "g").is_empty());
+        assert_eq!(count(&files), 2, "the folder and the note");
+        // The rest of a longer line behind a death.
+        let text = format!("{}\n\"trailing\"}}\n", serde_json::to_string(&entry("g")).unwrap());
+        std::fs::write(files.0.join("1-5.member"), text).unwrap();
+        assert_eq!(files.dead("a:9092", "g").len(), 1);
+    }
+
+    #[test]
+    fn the_file_of_another_group_is_kept_for_as_long_as_a_session_can_last() {
+        let files = files("old");
+        let file = files.begin().unwrap();
+        file.write(&entry("g")).unwrap();
+        let old = std::time::SystemTime::now() - SESSION_MAX * 2;
+        file.file.set_modified(old).unwrap();
+        let (path, living) = (file.path.clone(), files.begin().unwrap());
+        living.write(&entry("h")).unwrap();
+        living.file.set_modified(old).unwrap();
+        drop(file);
+        assert!(files.dead("a:9092", "other").is_empty());
+        assert!(!path.exists(), "nobody will ask for it");
+        assert!(living.path.exists(), "its process lives");
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_is_not_used() {
+        use std::os::unix::fs::PermissionsExt;
+        let (path, uid) = (folder("open"), rustix::process::geteuid().as_raw());
+        std::fs::create_dir(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(MemberFiles::at(&path, uid).is_err());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(MemberFiles::at(&path, uid).is_ok());
+        assert!(MemberFiles::at(&path, uid + 1).is_err(), "another's");
+        let link = folder("link");
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(MemberFiles::at(&link, uid).is_err(), "a link");
+        assert!(MemberFiles::at(&path.join("no/such"), uid).is_err());
+        std::fs::remove_file(&link).unwrap();
+    }
+}
