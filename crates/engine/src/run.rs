@@ -152,24 +152,15 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize, unfinished: U
         // Sinks first: nothing is read before there is a place for it.
         let mut sinks = Vec::new();
         for lane in 0..traits.lanes {
-            let incarnations = incarnations.clone();
-            let context = SinkContext {
-                transactional,
-                incarnations,
-                buffer_max_bytes: limits.buffer_max_bytes / traits.lanes.max(1),
-                ..sink_context(pipeline, task, lane, &sink_condition)
-            };
+            let mut context = sink_context(pipeline, task, lane, &sink_condition);
+            context.transactional = transactional;
+            context.incarnations = incarnations.clone();
+            context.buffer_max_bytes = limits.buffer_max_bytes / traits.lanes.max(1);
             let news = Arc::clone(&context.news);
             sinks.push((pipeline.sink.connector.configured.open(context).await?, news));
         }
-        let policy = match &pipeline.errors.on_bad_record {
-            OnBadRecord::Stop => Policy::Stop,
-            OnBadRecord::Skip => Policy::Skip,
-            OnBadRecord::DeadLetter(letter) => {
-                let context = sink_context(pipeline, task, traits.lanes, &sink_condition);
-                Policy::DeadLetter(letter.sink.configured.open(context).await?)
-            }
-        };
+        let aside = sink_context(pipeline, task, traits.lanes, &sink_condition);
+        let policy = open_policy(&pipeline.errors.on_bad_record, aside).await?;
         let source = open_source(&mut sinks, transactional, |kept| {
             context.resume = kept.unwrap_or(context.resume);
             pipeline.source.connector.configured.open(context)
@@ -183,6 +174,15 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize, unfinished: U
         () = stop.wait() => return Err(Error::transient("stopped while opening")),
     };
     Ok(Ends { source, source_condition, chain, sinks, sink_condition, policy })
+}
+
+/// Opens what bad records are written to, if anything.
+async fn open_policy(on_bad_record: &OnBadRecord, context: SinkContext) -> Result<Policy> {
+    Ok(match on_bad_record {
+        OnBadRecord::Stop => Policy::Stop,
+        OnBadRecord::Skip => Policy::Skip,
+        OnBadRecord::DeadLetter(letter) => Policy::DeadLetter(letter.sink.configured.open(context).await?),
+    })
 }
 
 /// Opens the source behind sinks that are open already. A sink that keeps the offsets takes its epoch before: whoever wrote
@@ -290,14 +290,16 @@ pub async fn run_task(
         drains,
         condition: storing,
     };
-    let stations = async {
-        let writes = try_join_all(writes.into_iter().map(|lane| Box::pin(lane.run())));
-        let (poll, process) = (Box::pin(poll.run()), Box::pin(process.run()));
-        let ended = tokio::try_join!(biased; poll, process, writes, Box::pin(commit.run()));
-        // All that stood before a record that stops the pipeline is delivered and committed by now.
-        ended.and_then(|(_, refused, ..)| refused.map_or(Ok(()), Err))
-    };
-    within_deadline(stations, stop.clone(), limits.stop_timeout).await
+    within_deadline(join(poll, process, writes, commit), stop.clone(), limits.stop_timeout).await
+}
+
+/// Until all stations have ended, or one has failed.
+async fn join(poll: Poll, process: Process, writes: Vec<Write>, commit: Commit) -> Result<()> {
+    let writes = try_join_all(writes.into_iter().map(|lane| Box::pin(lane.run())));
+    let (poll, process) = (Box::pin(poll.run()), Box::pin(process.run()));
+    let ended = tokio::try_join!(biased; poll, process, writes, Box::pin(commit.run()));
+    // All that stood before a record that stops the pipeline is delivered and committed by now.
+    ended.and_then(|(_, refused, ..)| refused.map_or(Ok(()), Err))
 }
 
 /// A transaction is that of one writer.

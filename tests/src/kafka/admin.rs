@@ -75,7 +75,10 @@ impl Kafka {
     /// The ids of a group's members, under the classic protocol.
     pub fn members(&self, group: &str) -> Vec<String> {
         let consumer: BaseConsumer = self.client(&[]);
-        let list = consumer.client().fetch_group_list(Some(group), TIMEOUT).expect("an answer");
+        // The coordinator may be loading its groups.
+        let list = server::until("the broker tells a group's members", TIMEOUT, || {
+            consumer.client().fetch_group_list(Some(group), TIMEOUT).ok()
+        });
         let members = list.groups().iter().flat_map(|group| group.members());
         members.map(|member| member.id().to_owned()).collect()
     }

@@ -185,7 +185,7 @@ impl MemberFile {
 }
 
 impl Dead {
-    /// How long ago it was given its id.
+    /// How long ago it was given its id or its partitions.
     pub(crate) fn age(&self) -> Option<Duration> {
         self.file.age()
     }

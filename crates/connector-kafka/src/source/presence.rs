@@ -154,6 +154,8 @@ impl Presence {
                 member.troubles.standing_by(Some(self.stands_by(consumer)));
             }
         } else if self.since.take().is_some() {
+            // The time of the file is that of the last assignment.
+            self.write();
             member.troubles.standing_by(None);
         }
     }
@@ -172,6 +174,10 @@ impl Presence {
     fn say_who(&mut self, consumer: &GroupConsumer) {
         let Some(member) = member_id(consumer).filter(|member| *member != self.entry.member) else { return };
         self.entry.member = member;
+        self.write();
+    }
+
+    fn write(&self) {
         if let Some(Err(error)) = self.file.as_ref().map(|file| file.write(&self.entry)) {
             tracing::debug!(%error, "the file of a member is not written");
         }
@@ -234,7 +240,7 @@ impl Presence {
     }
 
     /// Those whose process is dead would keep their partitions until their session is over. Says how long ago the last of
-    /// those that were removed had joined.
+    /// those that were removed had joined or was given partitions.
     fn remove_dead(&mut self) -> Option<Duration> {
         self.remove_at = Instant::now() + REMOVE_AGAIN;
         let mut joined = None;
