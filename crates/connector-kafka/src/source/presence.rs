@@ -36,6 +36,10 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
 /// How often one that stands by asks who has the partitions.
 const STANDBY_AGAIN: Duration = Duration::from_secs(30);
+/// A group that answers at all names a member sooner than this.
+const NAMED_WITHIN: Duration = Duration::from_millis(1_500);
+/// How often it is looked whether it has.
+pub(super) const NAMED: Duration = Duration::from_millis(2);
 /// How often the member id is looked at once there is one.
 const LOOK: Duration = Duration::from_millis(100);
 /// A member that leaves is answered sooner than this, unless the group holds an earlier request of its connection back.
@@ -81,6 +85,7 @@ pub(crate) struct Presence {
     entry: Entry,
     /// Since when it has no partitions, and whether the group still owes them.
     since: Option<(bool, Instant)>,
+    begun: Instant,
     look_at: Instant,
     remove_at: Instant,
     ask_at: Instant,
@@ -106,6 +111,7 @@ impl Presence {
                 kernel: kernel(),
             },
             since: None,
+            begun: now,
             look_at: now,
             remove_at: now,
             ask_at: now,
@@ -118,6 +124,7 @@ impl Presence {
         if let Some(joined) = joined.filter(|joined| self.consumer_protocol && *joined < SHARED_OUT_EVERY) {
             std::thread::sleep(SHARED_OUT_EVERY - joined);
         }
+        self.begun = Instant::now();
         self.file = self.files.as_ref().and_then(|files| match files.begin() {
             Ok(file) => Some(file),
             Err(error) => {
@@ -127,9 +134,10 @@ impl Presence {
         });
     }
 
-    /// Whether it is worth a short wait: there is something to come soon.
+    /// Whether nothing else is to be done now: the group is about to name this member, and its file has to say so before it is
+    /// killed.
     pub(crate) fn is_new(&self) -> bool {
-        self.file.is_some() && self.entry.member.is_empty()
+        self.file.is_some() && self.entry.member.is_empty() && self.begun.elapsed() < NAMED_WITHIN
     }
 
     /// Now and then.
