@@ -9,7 +9,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 ///
 /// A source that cannot vouch says nothing; who recognises repeats by their offsets has to compare the records then.
 #[derive(Clone, Debug, Default)]
-pub struct Incarnations(Arc<RwLock<HashMap<(Arc<str>, i32), Arc<str>>>>);
+pub struct Incarnations(Arc<RwLock<Known>>);
+
+/// By topic and partition.
+type Known = HashMap<(Arc<str>, i32), Arc<str>>;
 
 impl Incarnations {
     /// The offsets of this partition belong to that incarnation from now on. To be said before a record of it is given.

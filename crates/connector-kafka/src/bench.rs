@@ -15,10 +15,9 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
-use crate::native::batch_queue::{BatchQueue, Message, Room};
+use crate::native::batch_queue::{BatchQueue, Message};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const RECORDS_PER_CALL: usize = 256;
 
 /// What a loop read.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -87,25 +86,26 @@ fn read(
         assignment.add_partition_offset(topic, partition.id(), Offset::Beginning).map_err(failed)?;
     }
     consumer.assign(&assignment).map_err(failed)?;
-    let mut room = Room::default();
     let mut counted = Counted::default();
     let (mut begin, deadline) = (None, Instant::now() + 5 * PATIENCE);
     while counted.records < left {
         if Instant::now() > deadline {
             return Err(Error::transient("the topic was not read to its end in time").with("topic", topic));
         }
-        let messages = queue.take(&mut room, RECORDS_PER_CALL, 100);
-        if messages.len() > 0 {
+        let mut failed = None;
+        queue.serve(100, |message| {
             begin.get_or_insert_with(Instant::now);
-        }
-        for message in messages.iter() {
-            if let Some((_, says)) = message.error() {
-                return Err(Error::fatal(says).with("topic", topic));
-            }
             counted.bytes += message.key().map_or(0, <[u8]>::len) as u64;
             counted.bytes += message.value().map_or(0, <[u8]>::len) as u64;
             counted.records += 1;
-            each(message)?;
+            failed = match message.error() {
+                Some((_, says)) => Some(Error::fatal(says).with("topic", topic)),
+                None => each(message).err(),
+            };
+            failed.is_none()
+        });
+        if let Some(error) = failed {
+            return Err(error);
         }
     }
     counted.seconds = begin.map_or(0.0, |begin| begin.elapsed().as_secs_f64());

@@ -1,6 +1,8 @@
-//! Records by the hundred from a queue of librdkafka, and the four calls beside it that the wrapper does not have.
+//! Records by the hundred from a queue of librdkafka, and the calls beside it that the wrapper does not have.
 
+use std::any::Any;
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::sync::Arc;
 
@@ -39,63 +41,55 @@ impl<C: ConsumerContext> BatchQueue<C> {
         forward(&self.consumer, topic, partition, self.queue);
     }
 
-    /// Waits up to `wait_ms` for a record and takes it with all that are there already, `records_max` at
-    /// most.
-    pub(crate) fn take<'a>(&self, room: &'a mut Room, records_max: usize, wait_ms: i32) -> Messages<'a> {
-        room.0.clear();
-        room.0.reserve(records_max);
-        // A call returns when the room is full or the time is over, so the wait is for the first record only.
-        for (count_max, wait_ms) in [(1, wait_ms), (records_max.saturating_sub(1), 0)] {
-            let taken = room.0.len();
-            // SAFETY: the room has capacity for `records_max` pointers, of which `taken` are set; the call
-            // writes at most `count_max` behind them and says how many.
-            let count = unsafe {
-                let room = room.0.as_mut_ptr().add(taken);
-                rd::rd_kafka_consume_batch_queue(self.queue, wait_ms, room, count_max)
-            };
-            // SAFETY: that many were set.
-            unsafe { room.0.set_len(taken + usize::try_from(count).unwrap_or(0)) };
-            if count < 1 {
-                break;
-            }
+    /// Waits up to `wait_ms` for a record and hands it to `visit` with all that are there already, in order, until `visit`
+    /// says no. Says whether that was all there was.
+    ///
+    /// Each is given back to the library when it was visited. The call that fills an array with records is not used: it
+    /// counts the end of a partition, and an error, as a record at that offset, and when the library pauses the
+    /// partition (in every rebalance) the next record is skipped (librdkafka 2.12, `rd_kafka_q_serve_rkmessages`).
+    pub(crate) fn serve<F: FnMut(Message<'_>) -> bool>(&self, wait_ms: i32, visit: F) -> bool {
+        let client = self.consumer.client().native_ptr();
+        let mut visits = Visits { visit, client, stopped: false, panic: None };
+        let opaque = ptr::from_mut(&mut visits).cast();
+        // SAFETY: the queue is alive; `opaque` is what `each` takes it for, and is used during the call only.
+        unsafe { rd::rd_kafka_consume_callback_queue(self.queue, wait_ms, Some(each::<F>), opaque) };
+        if let Some(panic) = visits.panic {
+            resume_unwind(panic);
         }
-        Messages(&mut room.0)
+        !visits.stopped
     }
+}
+
+/// What is to be done with each record of one call.
+struct Visits<F> {
+    visit: F,
+    client: *mut rd::rd_kafka_t,
+    stopped: bool,
+    panic: Option<Box<dyn Any + Send>>,
+}
+
+/// # Safety
+/// To be called by the library, with a message of its own and with the address of a `Visits<F>` that nobody else uses.
+unsafe extern "C" fn each<F: FnMut(Message<'_>) -> bool>(
+    message: *mut rd::rd_kafka_message_t,
+    opaque: *mut c_void,
+) {
+    // SAFETY: by contract; the message is valid until this returns.
+    let (message, visits) = unsafe { (Message(&*message), &mut *opaque.cast::<Visits<F>>()) };
+    let visited = catch_unwind(AssertUnwindSafe(|| (visits.visit)(message)));
+    if !matches!(visited, Ok(true)) {
+        visits.stopped = true;
+        // SAFETY: the client is alive. What was not visited stays in the queue, at its head.
+        unsafe { rd::rd_kafka_yield(visits.client) };
+    }
+    // A panic must not go through the library.
+    visits.panic = visited.err();
 }
 
 impl<C: ConsumerContext> Drop for BatchQueue<C> {
     fn drop(&mut self) {
         // SAFETY: made in `new`, destroyed once, before the consumer.
         unsafe { rd::rd_kafka_queue_destroy(self.queue) };
-    }
-}
-
-/// Room for the pointers of one call, used again by the next.
-#[derive(Default)]
-pub(crate) struct Room(Vec<*mut rd::rd_kafka_message_t>);
-
-/// The records of one call; given back to the library when dropped.
-pub(crate) struct Messages<'a>(&'a mut Vec<*mut rd::rd_kafka_message_t>);
-
-impl Messages<'_> {
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// All of them, in the order in which they arrived.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Message<'_>> {
-        // SAFETY: the pointers are the library's and valid until `drop`.
-        self.0.iter().map(|message| unsafe { Message(&**message) })
-    }
-}
-
-impl Drop for Messages<'_> {
-    fn drop(&mut self) {
-        for message in self.0.drain(..) {
-            // SAFETY: ours since the call that gave it, destroyed once.
-            unsafe { rd::rd_kafka_message_destroy(message) };
-        }
     }
 }
 
@@ -117,7 +111,7 @@ impl<'a> Message<'a> {
         Some((self.0.err.into(), text))
     }
 
-    /// Equal for records of one topic, as long as the messages of a call are held.
+    /// Equal for records of one topic, as long as one of its partitions is assigned: the library keeps the topic for that.
     pub(crate) fn topic_id(self) -> usize {
         self.0.rkt as usize
     }

@@ -10,16 +10,14 @@ use super::handoff::{Batch, Handoff, name_of};
 use super::member::Member;
 use super::pile::{Bounds, Pile};
 use crate::client::is_passing;
-use crate::native::batch_queue::{BatchQueue, Message, Room};
+use crate::native::batch_queue::{BatchQueue, Message};
 
 /// How long the data thread waits for a record; a rebalance waits as long at most.
 const DATA_WAIT_MS: i32 = 100;
-/// Records that are taken at once: few enough to be still in the cache when they are given back.
-const CALL_RECORDS_MAX: usize = 128;
 
 /// Runs until the source ends.
 pub(super) fn read(queue: &BatchQueue<Member>, handoff: &Handoff, bounds: Bounds) {
-    let mut take = Take { queue, handoff, bounds, room: Room::default(), usual: (0, 0), record_bytes: 1 };
+    let mut take = Take { queue, handoff, bounds, usual: (0, 0) };
     // Batches that the poll has not been told of: until it is, there is no waiting.
     let mut untold = false;
     while handoff.begin_read() {
@@ -46,45 +44,26 @@ struct Take<'a> {
     queue: &'a BatchQueue<Member>,
     handoff: &'a Handoff,
     bounds: Bounds,
-    room: Room,
     /// Records and bytes of a batch of the last call, on average: those of the next are given room for as much.
     usual: (usize, usize),
-    /// Bytes of a record of the last call, on average.
-    record_bytes: usize,
 }
 
 impl Take<'_> {
     /// Waits for a record, and takes it with what is there already, as much as one batch may hold. Says whether that was
     /// all there is.
-    fn some(&mut self, mut wait_ms: i32) -> (Vec<Pile>, bool) {
+    fn some(&mut self, wait_ms: i32) -> (Vec<Pile>, bool) {
         let mut piles: Vec<Pile> = Vec::new();
-        let (mut records, mut bytes, mut emptied) = (0, 0, false);
-        while !emptied && records < self.bounds.records_max && bytes < self.bounds.bytes_max {
-            let fitting = (self.bounds.bytes_max - bytes) / self.record_bytes;
-            let asked = (self.bounds.records_max - records).min(CALL_RECORDS_MAX).min(fitting.max(1));
-            let messages = self.queue.take(&mut self.room, asked, wait_ms);
-            let (count, before) = (messages.len(), bytes);
-            for message in messages.iter() {
-                bytes += sort(
-                    self.queue.consumer().context(),
-                    self.handoff,
-                    &mut piles,
-                    message,
-                    self.bounds,
-                    self.usual,
-                );
-            }
-            records += count;
-            if count > 0 {
-                self.record_bytes = ((bytes - before) / count).max(1);
-            }
-            emptied = count < asked;
-            wait_ms = 0;
-        }
+        let (mut records, mut bytes) = (0, 0);
+        let member = self.queue.consumer().context();
+        let emptied = self.queue.serve(wait_ms, |message| {
+            bytes += sort(member, self.handoff, &mut piles, message, self.bounds, self.usual);
+            records += 1;
+            records < self.bounds.records_max && bytes < self.bounds.bytes_max
+        });
         let full = piles.iter().filter(|pile| pile.size().0 > 0).count();
-        if full > 0 {
-            let sum = piles.iter().map(Pile::size).fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
-            self.usual = (sum.0 / full, sum.1 / full);
+        let sum = piles.iter().map(Pile::size).fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
+        if let (Some(records), Some(bytes)) = (sum.0.checked_div(full), sum.1.checked_div(full)) {
+            self.usual = (records, bytes);
         }
         (piles, emptied)
     }
