@@ -1,12 +1,13 @@
-//! What a source still has to do after it was dropped.
+//! What a source or a sink still has to do after it was dropped.
 
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-/// Kept by whatever works on behind a source that was dropped: a thread that leaves a consumer group, which takes a request
-/// to a broker. The engine waits for it, bounded, before it says that the run is over: else the process would end in
-/// between, and the next run would find the source half closed.
+/// Kept by whatever works on behind a source or a sink that was dropped: a thread that leaves a consumer group, which takes a
+/// request to a broker; a producer that may be sending still. The engine waits for it, bounded, before it says that the run
+/// is over: else the process would end in between, or the next run would find the source half closed, and its records
+/// before those of the last one (invariant 7).
 #[derive(Clone, Debug, Default)]
 pub struct Unfinished {
     // Only ever dropped.

@@ -1,15 +1,17 @@
-//! A source that is dropped, as that of a pipeline that failed is, leaves its group and commits nothing.
+//! A source that is dropped, as that of a pipeline that failed is, leaves its group and commits nothing. A sink writes nothing
+//! any more.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod ends;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_api::catalog::SourceContext;
-use aqueduct_api::{Catalog, Finishing, Unfinished};
+use aqueduct_api::catalog::{SinkContext, SourceContext};
+use aqueduct_api::{Batch, BatchId, Catalog, Finishing, Unfinished};
 use aqueduct_connector_kafka::Topics;
 use aqueduct_tests::Kafka;
-use ends::{DRAIN, Reader, broker, committed, create, fill, open_source, until_member, with};
+use ends::{DRAIN, Reader, broker, committed, create, fill, fresh, open_source, until_member, values, with};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::{Value, json};
@@ -101,4 +103,46 @@ async fn one_that_was_closed_is_finished() {
     reader.source.close().await.unwrap();
     assert!(finishing.within(Duration::from_secs(1)).await);
     assert_eq!(members(&kafka, "closed"), Vec::<String>::new());
+}
+
+/// A broker that hangs takes what is on its way to it, and the library has far more in its queue.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_is_dropped_writes_nothing_of_its_queue() {
+    const RECORDS: usize = 20_000;
+    let kafka = Kafka::start();
+    create(&kafka, "queued", 1, &[]).await;
+    let (unfinished, finishing) = Unfinished::new();
+    // Requests of a few records, one at a time.
+    let small = json!({ "batch.size": 4096, "max.in.flight.requests.per.connection": 1 });
+    let config = json!({
+        "connection": { "brokers": kafka.brokers() },
+        "topic": "queued",
+        "producer": "librdkafka",
+        "compression": "none",
+        "client": small,
+    });
+    let configured = Catalog::default().sink::<Topics>().sinks["kafka"].configure(config).unwrap();
+    let context = SinkContext { unfinished, ..SinkContext::new("queued") };
+    let mut sink = configured.open(context).await.unwrap();
+    let batch = |id, numbers: std::ops::Range<usize>| {
+        let text = |number| format!("{number:01000}");
+        let records: Vec<_> = numbers.map(|number| fresh("t", None, &text(number))).collect();
+        Batch::new(BatchId(id), records.into(), None)
+    };
+    let first: Arc<Batch> = batch(0, 0..1);
+    sink.write(&first).await.unwrap();
+    sink.flush().await.unwrap();
+    tokio::task::block_in_place(|| kafka.freeze_broker(0));
+    sink.write(&batch(1, 1..RECORDS)).await.unwrap();
+    // The cluster is being asked why it acknowledges nothing.
+    tokio::time::sleep(Duration::from_millis(3_600)).await;
+    drop(sink);
+    kafka.thaw_broker(0);
+    assert!(finishing.within(SOON).await);
+    let at_the_end = tokio::task::block_in_place(|| values(&kafka, "queued", 1)).len();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let later = tokio::task::block_in_place(|| values(&kafka, "queued", 1)).len();
+    println!("{at_the_end} of {RECORDS} records were written");
+    assert_eq!(at_the_end, later, "it was over");
+    assert!(later < 1_000, "{later} records");
 }

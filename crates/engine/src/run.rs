@@ -29,7 +29,7 @@ use crate::stop::Stop;
 
 /// Batches between two stations: enough to keep both busy, few enough to stop quickly.
 const STATION_QUEUE_MAX: usize = 4;
-/// How long a source that was dropped may take to finish: to leave its group, when its server does not answer.
+/// How long a source or a sink that was dropped may take to finish: to leave its group, when its server does not answer.
 const FINISH_MAX: Duration = Duration::from_secs(10);
 
 /// What a run needs besides the pipeline.
@@ -98,7 +98,7 @@ pub async fn run(pipeline: &Pipeline, setting: &Setting) -> Result<()> {
     // Nothing of this run may be at work any more when the next one begins, or when the process ends.
     tasks.shutdown().await;
     if !finishing.within(FINISH_MAX).await {
-        tracing::warn!(pipeline = %pipeline.name, "the source is not closed in time");
+        tracing::warn!(pipeline = %pipeline.name, "the source or the sink is not closed in time");
     }
     result
 }
@@ -138,7 +138,7 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize, unfinished: U
         incarnations: Incarnations::default(),
         unfinished,
     };
-    let incarnations = context.incarnations.clone();
+    let (incarnations, unfinished) = (context.incarnations.clone(), context.unfinished.clone());
     let sink_condition = Condition::default();
     let chain = Chain::build(pipeline)?;
     let counts = TaskCounts {
@@ -154,12 +154,12 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize, unfinished: U
         for lane in 0..traits.lanes {
             let mut context = sink_context(pipeline, task, lane, &sink_condition);
             context.transactional = transactional;
-            context.incarnations = incarnations.clone();
+            (context.incarnations, context.unfinished) = (incarnations.clone(), unfinished.clone());
             context.buffer_max_bytes = limits.buffer_max_bytes / traits.lanes.max(1);
             let news = Arc::clone(&context.news);
             sinks.push((pipeline.sink.connector.configured.open(context).await?, news));
         }
-        let aside = sink_context(pipeline, task, traits.lanes, &sink_condition);
+        let aside = SinkContext { unfinished, ..sink_context(pipeline, task, traits.lanes, &sink_condition) };
         let policy = open_policy(&pipeline.errors.on_bad_record, aside).await?;
         let source = open_source(&mut sinks, transactional, |kept| {
             context.resume = kept.unwrap_or(context.resume);

@@ -87,6 +87,8 @@ pub struct SinkContext {
     /// Bytes that it may hold in what it writes to over many batches, such as open files, with all that belongs to them.
     /// Records in flight are not counted here.
     pub buffer_max_bytes: usize,
+    /// Kept by what the sink still does after it was dropped.
+    pub unfinished: Unfinished,
 }
 
 impl SinkContext {
@@ -101,6 +103,7 @@ impl SinkContext {
             news: Arc::default(),
             incarnations: Incarnations::default(),
             buffer_max_bytes: 48 << 20,
+            unfinished: Unfinished::default(),
         }
     }
 }

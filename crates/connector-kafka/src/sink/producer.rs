@@ -7,17 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aqueduct_api::catalog::SinkContext;
-use aqueduct_api::{Error, ErrorKind, Result};
+use aqueduct_api::{Error, ErrorKind, Result, Unfinished};
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, DeliveryResult, Headers, Message};
-use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext, PurgeConfig};
 use tokio::time::Instant;
 
 use super::deliveries::{Answer, Deliveries};
 use super::topics::not_writable;
 use super::watch::{Throttled, Watch};
+use super::writer::Writer;
 use crate::client::{self, Deed, LOOK_AGAIN, Troubles, code_of, fatal_denial};
 use crate::config::SinkConfig;
 use crate::diagnosis::{
@@ -76,13 +77,16 @@ impl Outbox {
             judge: judge.clone(),
             throttled: Arc::clone(&throttled),
             topic: config.topic.constant().map(str::to_owned),
+            // Where our own producer writes, this one never has anything to send.
+            _unfinished: (transactional_id.is_some() || !Writer::suits(config))
+                .then(|| context.unfinished.clone()),
         };
         let producer: BaseProducer<Reports> = client
             .create_with_context(reports)
             .map_err(|error| Error::config("the Kafka client refuses its settings").caused_by(error))?;
         let reporting = Reporting { producer: Arc::new(producer), troubles, throttled };
         let ending = Arc::new(AtomicBool::new(false));
-        let watch = Watch::new(config.clone(), reporting.clone(), deliveries);
+        let watch = Watch::new(config.clone(), reporting.troubles.clone(), deliveries);
         let outdated = Arc::new(AtomicBool::new(false));
         let (of_thread, end, old) = (reporting.clone(), ending.clone(), outdated.clone());
         std::thread::Builder::new()
@@ -96,9 +100,11 @@ impl Outbox {
 }
 
 impl Drop for Outbox {
-    /// The thread drops the producer, which may take half a second; what is queued then is thrown away.
+    /// What is queued is thrown away now, also what waits to be sent again: who reads these records next may write them before
+    /// the thread is here again. It drops the producer, which may take half a second.
     fn drop(&mut self) {
         self.ending.store(true, Ordering::Release);
+        self.reporting.producer.purge(PurgeConfig::default().queue().inflight().non_blocking());
     }
 }
 
@@ -128,6 +134,8 @@ pub(crate) struct Reports {
     throttled: Arc<Throttled>,
     /// Where the file names it.
     topic: Option<String>,
+    /// The producer drops this when it is gone, whoever has held it last.
+    _unfinished: Option<Unfinished>,
 }
 
 impl ClientContext for Reports {

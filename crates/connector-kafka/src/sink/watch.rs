@@ -14,9 +14,8 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::deliveries::Deliveries;
-use super::producer::Reporting;
 use super::topic_of;
-use crate::client::{self, ASK_TIMEOUT, Caller, Trouble};
+use crate::client::{self, ASK_TIMEOUT, Caller, Trouble, Troubles};
 use crate::config::SinkConfig;
 use crate::diagnosis::{NOT_ACKNOWLEDGED, NOT_ENOUGH_REPLICAS, PARTITION_WITHOUT_LEADER, THROTTLED};
 
@@ -36,17 +35,17 @@ pub(crate) struct Watch {
     ask_at: Instant,
 }
 
-/// Why is nothing acknowledged?
+/// Why is nothing acknowledged? It does not hold the producer, which has to be gone soon after the sink.
 struct Question {
     config: Arc<SinkConfig>,
-    reporting: Reporting,
+    troubles: Arc<Troubles>,
     deliveries: Arc<Deliveries>,
     under_way: AtomicBool,
 }
 
 impl Watch {
-    pub(crate) fn new(config: Arc<SinkConfig>, reporting: Reporting, deliveries: Arc<Deliveries>) -> Self {
-        let question = Question { config, reporting, deliveries, under_way: AtomicBool::new(false) };
+    pub(crate) fn new(config: Arc<SinkConfig>, troubles: Arc<Troubles>, deliveries: Arc<Deliveries>) -> Self {
+        let question = Question { config, troubles, deliveries, under_way: AtomicBool::new(false) };
         Self { question: Arc::new(question), runtime: Handle::current(), ask_at: Instant::now() }
     }
 
@@ -55,7 +54,7 @@ impl Watch {
     pub(crate) fn look(&mut self) {
         let question = &self.question;
         if question.silence().is_none() {
-            question.reporting.troubles.clear(Trouble::Acknowledgements);
+            question.troubles.clear(Trouble::Acknowledgements);
         } else if Instant::now() >= self.ask_at && !question.under_way.swap(true, Ordering::AcqRel) {
             self.ask_at = Instant::now() + ASK_AGAIN;
             let (question, runtime) = (question.clone(), self.runtime.clone());
@@ -87,7 +86,7 @@ impl Question {
         if let Some(says) = reason.or_else(long)
             && self.silence().is_some()
         {
-            self.reporting.troubles.set(Trouble::Acknowledgements, says);
+            self.troubles.set(Trouble::Acknowledgements, says);
         }
     }
 

@@ -27,7 +27,7 @@ use crate::native::batch_queue::{self, BatchQueue};
 /// How long the last commit of what is given up may take.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one look at the group's events may take while something else is waited for.
-pub(crate) const GLANCE: Duration = Duration::from_millis(20);
+const GLANCE: Duration = Duration::from_millis(20);
 
 /// The consumer with this member as its context.
 pub(crate) type GroupConsumer = BaseConsumer<Member>;

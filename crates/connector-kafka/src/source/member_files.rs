@@ -11,18 +11,36 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// Where Linux says which of its starts this is.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// What their names end in.
 const EXTENSION: &str = "member";
 /// No file is longer.
 const BYTES_MAX: usize = 64 << 10;
 /// No session lasts so long: `group.max.session.timeout.ms` is half an hour.
 const SESSION_MAX: Duration = Duration::from_secs(3_600);
+/// How often the living write their file anew: one that is older than a session can last is that of a member that has been
+/// dead for as long.
+pub(crate) const WRITE_AGAIN: Duration = Duration::from_secs(600);
 /// Whoever deletes a file that was just made is done with it soon.
 const TRIES_MAX: usize = 10;
 
 /// Where the files are.
 #[derive(Clone, Debug)]
-pub(crate) struct MemberFiles(PathBuf);
+pub(crate) struct MemberFiles {
+    folder: PathBuf,
+    place: Place,
+}
+
+/// Where the lock of a file is seen. A folder may be on a disk that machines share, or that one machine has mounted twice, and
+/// a lock that was taken there is not always seen here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// See [`kernel`].
+    kernel: String,
+    /// The number of the device that the folder is on.
+    device: u64,
+}
 
 /// Who a file is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,9 +53,8 @@ pub(crate) struct Entry {
     pub(crate) member: String,
     /// It joined by the protocol of KIP-848.
     pub(crate) consumer_protocol: bool,
-    /// Where it lives, see [`kernel`]. A folder may be on a disk that machines share, and the locks of one are not always seen
-    /// by another.
-    pub(crate) kernel: String,
+    /// Where it lives.
+    pub(crate) place: Place,
 }
 
 /// The file of a member of this process. Its lock is free when it is dropped.
@@ -59,19 +76,20 @@ impl MemberFiles {
     /// In `$XDG_RUNTIME_DIR/aqueduct`, or else in `aqueduct-UID` in the folder for temporary files.
     ///
     /// # Errors
-    /// When nothing can be written there, or others could.
+    /// When nothing can be written there, or others could, or nothing tells this kernel from another.
     pub(crate) fn find() -> io::Result<Self> {
-        let uid = rustix::process::geteuid().as_raw();
+        let (uid, kernel) = (rustix::process::geteuid().as_raw(), kernel(BOOT_ID)?);
         let of_session = std::env::var_os("XDG_RUNTIME_DIR").map(|path| PathBuf::from(path).join("aqueduct"));
-        let in_session = of_session.filter(|path| path.is_absolute()).map(|path| Self::at(&path, uid));
+        let in_session =
+            of_session.filter(|path| path.is_absolute()).map(|path| Self::at(&path, uid, &kernel));
         match in_session {
             Some(Ok(files)) => Ok(files),
-            _ => Self::at(&std::env::temp_dir().join(format!("aqueduct-{uid}")), uid),
+            _ => Self::at(&std::env::temp_dir().join(format!("aqueduct-{uid}")), uid, &kernel),
         }
     }
 
     /// In this folder, which is made. It has to be this user's, and nobody else's.
-    fn at(path: &Path, uid: u32) -> io::Result<Self> {
+    fn at(path: &Path, uid: u32, kernel: &str) -> io::Result<Self> {
         match DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
@@ -82,7 +100,13 @@ impl MemberFiles {
             let says = format!("{} is not a folder of this user alone", path.display());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, says));
         }
-        Ok(Self(path.to_owned()))
+        let place = Place { kernel: kernel.to_owned(), device: found.dev() };
+        Ok(Self { folder: path.to_owned(), place })
+    }
+
+    /// Where they are locked.
+    pub(crate) fn place(&self) -> Place {
+        self.place.clone()
     }
 
     /// A file for one more member of this process, empty until its id is known.
@@ -95,7 +119,7 @@ impl MemberFiles {
             let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
             // In a container every process has the same number.
             let begun = jiff::Timestamp::now().as_nanosecond();
-            let path = self.0.join(format!("{process}-{begun}-{number}.{EXTENSION}"));
+            let path = self.folder.join(format!("{process}-{begun}-{number}.{EXTENSION}"));
             let made = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
             let file = match made {
                 Ok(file) => file,
@@ -112,37 +136,44 @@ impl MemberFiles {
 
     /// The members of this group whose process is dead. What is of no use to anybody is deleted.
     pub(crate) fn dead(&self, brokers: &str, group: &str) -> Vec<Dead> {
-        let Ok(folder) = self.0.read_dir() else { return Vec::new() };
+        let Ok(folder) = self.folder.read_dir() else { return Vec::new() };
         let paths = folder.filter_map(|entry| Some(entry.ok()?.path()));
         let files = paths.filter(|path| path.extension().is_some_and(|found| found == EXTENSION));
-        files.filter_map(|path| dead(path, brokers, group)).collect()
+        files.filter_map(|path| self.dead_at(path, brokers, group)).collect()
+    }
+
+    /// What a file says, if its process is dead and it is about this group.
+    fn dead_at(&self, path: PathBuf, brokers: &str, group: &str) -> Option<Dead> {
+        let file = OpenOptions::new().read(true).write(true).open(&path).ok()?;
+        file.try_lock().ok()?;
+        if !is_at(&file, &path) {
+            return None;
+        }
+        let file = MemberFile { path, file };
+        let session_over = file.age().is_some_and(|age| age >= SESSION_MAX);
+        match file.read().filter(|_| !session_over) {
+            Some(entry) if entry.brokers == brokers && entry.group == group && entry.place == self.place => {
+                Some(Dead { entry, file })
+            }
+            // Another group's, or another machine's: it is looked for there.
+            Some(_) => None,
+            None => {
+                file.delete();
+                None
+            }
+        }
     }
 }
 
 /// What tells this kernel from every other, and from itself before it was started anew.
-pub(crate) fn kernel() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
-}
-
-/// What a file says, if its process is dead and it is about this group.
-fn dead(path: PathBuf, brokers: &str, group: &str) -> Option<Dead> {
-    let file = OpenOptions::new().read(true).write(true).open(&path).ok()?;
-    file.try_lock().ok()?;
-    if !is_at(&file, &path) {
-        return None;
-    }
-    let file = MemberFile { path, file };
-    match file.read() {
-        Some(entry) if entry.brokers == brokers && entry.group == group && entry.kernel == kernel() => {
-            Some(Dead { entry, file })
-        }
-        // Another group's, or another machine's: it is looked for there, as long as its session can last.
-        Some(_) if file.age().is_none_or(|age| age < SESSION_MAX) => None,
-        _ => {
-            file.delete();
-            None
-        }
+///
+/// # Errors
+/// When it cannot be read: who cannot tell takes nobody for dead.
+fn kernel(boot_id: &str) -> io::Result<String> {
+    let id = std::fs::read_to_string(boot_id)?;
+    match id.trim() {
+        "" => Err(io::Error::new(io::ErrorKind::InvalidData, format!("{boot_id} is empty"))),
+        id => Ok(id.to_owned()),
     }
 }
 
@@ -185,7 +216,7 @@ impl MemberFile {
 }
 
 impl Dead {
-    /// How long ago it was given its id or its partitions.
+    /// How long ago it was given its id or its partitions, or wrote its file anew.
     pub(crate) fn age(&self) -> Option<Duration> {
         self.file.age()
     }
@@ -202,7 +233,12 @@ mod tests {
 
     fn entry(group: &str) -> Entry {
         let (brokers, member) = ("a:9092".to_owned(), "m-1".to_owned());
-        Entry { brokers, group: group.to_owned(), member, consumer_protocol: false, kernel: kernel() }
+        let group = group.to_owned();
+        Entry { brokers, group, member, consumer_protocol: false, place: Place::default() }
+    }
+
+    fn of(files: &MemberFiles, group: &str) -> Entry {
+        Entry { place: files.place(), ..entry(group) }
     }
 
     fn folder(name: &str) -> PathBuf {
@@ -212,69 +248,87 @@ mod tests {
     }
 
     fn files(name: &str) -> MemberFiles {
-        MemberFiles::at(&folder(name), rustix::process::geteuid().as_raw()).unwrap()
+        MemberFiles::at(&folder(name), rustix::process::geteuid().as_raw(), "k").unwrap()
     }
 
     fn count(files: &MemberFiles) -> usize {
-        files.0.read_dir().unwrap().count()
+        files.folder.read_dir().unwrap().count()
     }
 
     #[test]
     fn the_lock_tells_the_living_from_the_dead() {
         let files = files("lock");
         let (living, dying) = (files.begin().unwrap(), files.begin().unwrap());
-        living.write(&entry("g")).unwrap();
+        living.write(&of(&files, "g")).unwrap();
         dying.write(&entry("a name that is longer")).unwrap();
-        dying.write(&entry("g")).unwrap();
+        dying.write(&of(&files, "g")).unwrap();
         assert!(files.dead("a:9092", "g").is_empty(), "both live");
         drop(dying);
         assert!(files.dead("a:9092", "other").is_empty() && files.dead("b:9092", "g").is_empty());
-        let elsewhere = files.begin().unwrap();
-        elsewhere.write(&Entry { kernel: "another".to_owned(), ..entry("g") }).unwrap();
-        drop(elsewhere);
+        let Place { kernel, device } = files.place();
+        for place in [Place { kernel: "another".to_owned(), device }, Place { kernel, device: device + 1 }] {
+            files.begin().unwrap().write(&Entry { place, ..entry("g") }).unwrap();
+        }
         let mut dead = files.dead("a:9092", "g");
         assert!(files.dead("a:9092", "g").is_empty(), "it is taken by one only");
         assert_eq!(dead.len(), 1);
         let one = dead.pop().unwrap();
-        assert_eq!(one.entry, entry("g"));
+        assert_eq!(one.entry, of(&files, "g"));
         drop(one);
         // Not removed from the group: it is there to be tried again.
         files.dead("a:9092", "g").pop().unwrap().forget();
-        assert_eq!(count(&files), 2);
+        assert_eq!(count(&files), 3);
         living.delete();
-        assert_eq!(count(&files), 1, "of the machine that shares the folder");
+        assert_eq!(count(&files), 2, "of the machine that shares the folder, and of the other mount");
     }
 
     #[test]
     fn what_says_nothing_is_deleted_and_what_is_not_ours_is_left() {
         let files = files("damaged");
         for (name, text) in [("1-1.member", ""), ("1-2.member", "{\"brokers\":\"a:90"), ("note", "x")] {
-            std::fs::write(files.0.join(name), text).unwrap();
+            std::fs::write(files.folder.join(name), text).unwrap();
         }
-        std::fs::write(files.0.join("1-3.member"), vec![0xff; BYTES_MAX * 2]).unwrap();
-        std::fs::create_dir(files.0.join("1-4.member")).unwrap();
+        std::fs::write(files.folder.join("1-3.member"), vec![0xff; BYTES_MAX * 2]).unwrap();
+        std::fs::create_dir(files.folder.join("1-4.member")).unwrap();
         assert!(files.dead("a:9092", "g").is_empty());
         assert_eq!(count(&files), 2, "the folder and the note");
         // The rest of a longer line behind a death.
-        let text = format!("{}\n\"trailing\"}}\n", serde_json::to_string(&entry("g")).unwrap());
-        std::fs::write(files.0.join("1-5.member"), text).unwrap();
+        let text = format!("{}\n\"trailing\"}}\n", serde_json::to_string(&of(&files, "g")).unwrap());
+        std::fs::write(files.folder.join("1-5.member"), text).unwrap();
         assert_eq!(files.dead("a:9092", "g").len(), 1);
     }
 
     #[test]
-    fn the_file_of_another_group_is_kept_for_as_long_as_a_session_can_last() {
+    fn a_file_is_kept_for_as_long_as_a_session_can_last() {
         let files = files("old");
-        let file = files.begin().unwrap();
-        file.write(&entry("g")).unwrap();
         let old = std::time::SystemTime::now() - SESSION_MAX * 2;
-        file.file.set_modified(old).unwrap();
-        let (path, living) = (file.path.clone(), files.begin().unwrap());
-        living.write(&entry("h")).unwrap();
-        living.file.set_modified(old).unwrap();
-        drop(file);
-        assert!(files.dead("a:9092", "other").is_empty());
-        assert!(!path.exists(), "nobody will ask for it");
-        assert!(living.path.exists(), "its process lives");
+        for asks_for in ["other", "g"] {
+            let file = files.begin().unwrap();
+            file.write(&of(&files, "g")).unwrap();
+            file.file.set_modified(old).unwrap();
+            let (path, living) = (file.path.clone(), files.begin().unwrap());
+            living.write(&of(&files, "h")).unwrap();
+            living.file.set_modified(old).unwrap();
+            drop(file);
+            assert!(files.dead("a:9092", asks_for).is_empty(), "the group has forgotten it by itself");
+            assert!(!path.exists(), "nobody has to ask for it");
+            assert!(living.path.exists(), "its process lives");
+            living.write(&of(&files, "h")).unwrap();
+            drop(living);
+            assert!(files.dead("a:9092", "other").is_empty());
+            assert_eq!(files.dead("a:9092", "h").len(), 1, "it lived for long, and has just died");
+            files.dead("a:9092", "h").pop().unwrap().forget();
+        }
+    }
+
+    #[test]
+    fn who_cannot_tell_its_kernel_has_no_files() {
+        let path = folder("boot-id");
+        assert!(kernel(path.to_str().unwrap()).is_err());
+        std::fs::write(&path, "\n").unwrap();
+        assert!(kernel(path.to_str().unwrap()).is_err(), "empty equals empty");
+        std::fs::remove_file(&path).unwrap();
+        assert!(!kernel(BOOT_ID).unwrap().is_empty());
     }
 
     #[test]
@@ -283,15 +337,15 @@ mod tests {
         let (path, uid) = (folder("open"), rustix::process::geteuid().as_raw());
         std::fs::create_dir(&path).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(MemberFiles::at(&path, uid).is_err());
+        assert!(MemberFiles::at(&path, uid, "k").is_err());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
-        assert!(MemberFiles::at(&path, uid).is_ok());
-        assert!(MemberFiles::at(&path, uid + 1).is_err(), "another's");
+        assert!(MemberFiles::at(&path, uid, "k").is_ok());
+        assert!(MemberFiles::at(&path, uid + 1, "k").is_err(), "another's");
         let link = folder("link");
         let _ = std::fs::remove_file(&link);
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert!(MemberFiles::at(&link, uid).is_err(), "a link");
-        assert!(MemberFiles::at(&path.join("no/such"), uid).is_err());
+        assert!(MemberFiles::at(&link, uid, "k").is_err(), "a link");
+        assert!(MemberFiles::at(&path.join("no/such"), uid, "k").is_err());
         std::fs::remove_file(&link).unwrap();
     }
 }

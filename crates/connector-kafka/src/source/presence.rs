@@ -12,9 +12,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
 use super::member::{GroupConsumer, Member};
-use super::member_files::{Entry, MemberFile, MemberFiles, kernel};
+use super::member_files::{Entry, MemberFile, MemberFiles, WRITE_AGAIN};
 use crate::client::{LOOK_AGAIN, Trouble};
-use crate::config::SourceConfig;
+use crate::config::{Sasl, SourceConfig};
 use crate::diagnosis::GROUP_GIVES_NOTHING;
 use crate::native::member_id::member_id;
 use crate::native::transactions::GroupMetadata;
@@ -36,8 +36,13 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
 /// How often one that stands by asks who has the partitions.
 const STANDBY_AGAIN: Duration = Duration::from_secs(30);
+/// A group that answers at all names a member sooner than this.
+const NAMED_WITHIN: Duration = Duration::from_millis(1_500);
+/// How often it is looked whether it has.
+pub(super) const NAMED: Duration = Duration::from_millis(2);
 /// How often the member id is looked at once there is one.
 const LOOK: Duration = Duration::from_millis(100);
+const NOT_TAKEN_OUT: &str = "a member whose process is dead is not taken out of its group";
 /// A member that leaves is answered sooner than this, unless the group holds an earlier request of its connection back.
 const LEAVES_WITHIN: Duration = Duration::from_secs(3);
 
@@ -75,13 +80,16 @@ pub(crate) struct Presence {
     dialer: Dialer,
     consumer_protocol: bool,
     tasks: usize,
-    /// Nowhere, for one whose membership is to outlive its process, or that joins no group.
+    /// Nowhere, for one whose membership is to outlive its process, or that joins no group, or where only the library speaks
+    /// to the brokers.
     files: Option<MemberFiles>,
     file: Option<MemberFile>,
     entry: Entry,
     /// Since when it has no partitions, and whether the group still owes them.
     since: Option<(bool, Instant)>,
+    begun: Instant,
     look_at: Instant,
+    write_at: Instant,
     remove_at: Instant,
     ask_at: Instant,
 }
@@ -91,22 +99,27 @@ impl Presence {
     pub(crate) fn new(config: &SourceConfig, client: &ClientConfig, context: &SourceContext) -> Self {
         let consumer_protocol = client.get("group.protocol") == Some("consumer");
         let joins = !config.is_assigned() && client.get("group.instance.id").is_none();
+        let speaks = !matches!(config.connection.sasl, Some(Sasl::Kerberos(_)));
+        let files = (joins && speaks).then(find).flatten();
+        let place = files.as_ref().map(MemberFiles::place).unwrap_or_default();
         let now = Instant::now();
         Self {
             dialer: Dialer::new(&config.connection, client.get("client.id").unwrap_or("aqueduct")),
             consumer_protocol,
             tasks: context.tasks,
-            files: joins.then(find).flatten(),
+            files,
             file: None,
             entry: Entry {
                 brokers: config.connection.brokers.0.clone(),
                 group: client.get("group.id").unwrap_or_default().to_owned(),
                 member: String::new(),
                 consumer_protocol,
-                kernel: kernel(),
+                place,
             },
             since: None,
+            begun: now,
             look_at: now,
+            write_at: now + WRITE_AGAIN,
             remove_at: now,
             ask_at: now,
         }
@@ -118,6 +131,7 @@ impl Presence {
         if let Some(joined) = joined.filter(|joined| self.consumer_protocol && *joined < SHARED_OUT_EVERY) {
             std::thread::sleep(SHARED_OUT_EVERY - joined);
         }
+        self.begun = Instant::now();
         self.file = self.files.as_ref().and_then(|files| match files.begin() {
             Ok(file) => Some(file),
             Err(error) => {
@@ -127,19 +141,23 @@ impl Presence {
         });
     }
 
-    /// Whether it is worth a short wait: there is something to come soon.
+    /// Whether nothing else is to be done now: the group is about to name this member, and its file has to say so before it is
+    /// killed.
     pub(crate) fn is_new(&self) -> bool {
-        self.file.is_some() && self.entry.member.is_empty()
+        self.file.is_some() && self.entry.member.is_empty() && self.begun.elapsed() < NAMED_WITHIN
     }
 
     /// Now and then.
     pub(crate) fn keep(&mut self, consumer: &GroupConsumer) {
         let now = Instant::now();
-        if now < self.look_at && !self.is_new() {
+        if now < self.look_at && self.since.is_none() && !self.is_new() {
             return;
         }
         self.look_at = now + LOOK;
         self.say_who(consumer);
+        if now >= self.write_at && !self.entry.member.is_empty() {
+            self.write();
+        }
         let member = consumer.context();
         if member.is_awaiting() {
             let since = self.since(true);
@@ -177,7 +195,8 @@ impl Presence {
         self.write();
     }
 
-    fn write(&self) {
+    fn write(&mut self) {
+        self.write_at = Instant::now() + WRITE_AGAIN;
         if let Some(Err(error)) = self.file.as_ref().map(|file| file.write(&self.entry)) {
             tracing::debug!(%error, "the file of a member is not written");
         }
@@ -258,8 +277,12 @@ impl Presence {
                     joined = joined.into_iter().chain(dead.age()).min();
                     dead.forget();
                 }
+                Err(error) if is_final(&error) => {
+                    tracing::info!(group = self.entry.group, member, %error, "{NOT_TAKEN_OUT}: its session has to end");
+                    dead.forget();
+                }
                 Err(error) => {
-                    tracing::debug!(%error, member, "a member whose process is dead is not taken out of its group");
+                    tracing::debug!(%error, member, "{NOT_TAKEN_OUT}");
                 }
             }
         }
@@ -271,7 +294,8 @@ impl Presence {
         let Some(file) = &self.file else { return };
         // It cannot leave while the group holds its request to join back: they go over one connection.
         let left = begun.elapsed() < LEAVES_WITHIN || self.entry.member.is_empty();
-        match left || self.within(group::leave(&self.dialer, &identity(&self.entry))).is_ok() {
+        let leave = || self.within(group::leave(&self.dialer, &identity(&self.entry)));
+        match left || leave().map_or_else(|error| is_final(&error), |()| true) {
             true => self.file.map(MemberFile::delete).unwrap_or_default(),
             // Whoever comes next tries it.
             false => tracing::debug!(path = ?file, "the group does not answer a member that leaves"),
@@ -303,6 +327,11 @@ fn find() -> Option<MemberFiles> {
             None
         }
     }
+}
+
+/// Whether whoever tries it next is told the same.
+fn is_final(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::Unsupported
 }
 
 fn identity(entry: &Entry) -> Identity<'_> {

@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use super::handoff::Ending;
 use super::leaders::Leaders;
-use super::member::{GLANCE, GroupConsumer};
+use super::member::GroupConsumer;
 use super::pile::Bounds;
-use super::presence::Presence;
+use super::presence::{NAMED, Presence};
 use super::reach::Reach;
 use super::reading::read;
 use super::recover::Moved;
@@ -104,7 +104,12 @@ impl Events {
         }
         while member.handoff.ending().is_none() {
             self.learn();
-            member.serve(&consumer, if self.presence.is_new() { GLANCE } else { EVENT_WAIT });
+            if self.presence.is_new() {
+                member.serve(&consumer, NAMED);
+                self.presence.keep(&consumer);
+                continue;
+            }
+            member.serve(&consumer, EVENT_WAIT);
             self.presence.keep(&consumer);
             if member.recover(&consumer) == Moved::Rejoin {
                 self.rejoin();

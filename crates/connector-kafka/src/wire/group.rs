@@ -38,7 +38,7 @@ pub(crate) struct Identity<'a> {
 /// Says for the member that it leaves. One that the group does not know any more has left.
 ///
 /// # Errors
-/// What failed, in words for the log.
+/// What failed, in words for the log; of the kind `Unsupported` where it is of no use to try again.
 pub(crate) async fn leave(dialer: &Dialer, who: &Identity<'_>) -> io::Result<()> {
     loop {
         let answer = match ask(dialer, who).await? {
@@ -46,7 +46,8 @@ pub(crate) async fn leave(dialer: &Dialer, who: &Identity<'_>) -> io::Result<()>
             Some(error) => error,
         };
         if !answer.is_retriable() {
-            return Err(other(format!("the coordinator of the group says: {answer}")));
+            let says = format!("the coordinator of the group says: {answer}");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, says));
         }
         tokio::time::sleep(AGAIN).await;
     }

@@ -72,7 +72,8 @@ impl Link {
         newest
             .filter(|newest| ours.contains(newest) && theirs.is_some_and(|theirs| theirs.contains(newest)))
             .ok_or_else(|| {
-                other(format!("the broker does not speak versions {ours:?} of request {}", R::KEY))
+                let says = format!("the broker does not speak versions {ours:?} of request {}", R::KEY);
+                io::Error::new(io::ErrorKind::Unsupported, says)
             })
     }
 
