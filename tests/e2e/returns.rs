@@ -85,11 +85,12 @@ fn what_feeds_itself_is_found_before_anything_is_read() {
     kafka.create_topic("orders", 1);
     kafka.produce_uniform(&Load { topic: "orders".into(), ids: 0..10, keys: 1, rate: 0 });
     let (here, there) = (kafka.brokers(), kafka.brokers().replace("127.0.0.1", "localhost"));
-    assert_ne!(here, there, "one cluster under two addresses");
+    assert_ne!(here, there, "one cluster under two addresses, and under those of another listener below");
     for (topics, to, topic, says) in [
         ("[orders]", &there, "{topic}", "to `orders`, which the source reads"),
         ("{ pattern: \".*\" }", &here, "copy.{topic}", "to `copy.orders`, which the source reads"),
         ("{ pattern: \"o.*\" }", &there, "{topic}", "to `orders`, which the source reads"),
+        ("[orders]", &kafka.proxied_brokers(), "{topic}", "to `orders`, which the source reads"),
     ] {
         let folder = Folder::new("loop");
         folder.write("a.yaml", &pipeline(&here, topics, to, topic));

@@ -45,8 +45,11 @@ impl fmt::Debug for Reads {
 /// A system as it calls itself.
 #[derive(Clone, Debug)]
 pub struct System {
-    /// The same wherever it is reached.
+    /// The same wherever it is reached. Other systems may have the same one: many are made from an image with one id in it.
     pub id: String,
+    /// What only this system has, such as the addresses that its servers advertise: two ends that have the id and one of
+    /// these in common are at the same system.
+    pub signs: Vec<String>,
     /// The topics that it has.
     pub topics: Vec<String>,
 }

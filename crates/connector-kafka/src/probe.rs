@@ -23,6 +23,7 @@ use crate::config::{Connection, OnMissingTopic, SinkConfig, SourceConfig, TopicS
 use crate::diagnosis::{NO_BROKER, TRANSACTION_TOO_LONG};
 use crate::native::transactions::{self, Step};
 use crate::questions::rights::{self, Described, Topic};
+use crate::questions::topic_ids;
 
 /// So many topics of a pattern are looked at one by one.
 const TOPICS_MAX: usize = 200;
@@ -47,7 +48,8 @@ pub(crate) fn client_id(pipeline: &str) -> String {
     format!("aqueduct-check-{pipeline}")
 }
 
-/// What the cluster calls itself, and its topics.
+/// What the cluster calls itself, and its topics. Each of them has an id of its own, which is the same behind all listeners;
+/// where a broker does not tell them, the addresses that it advertises are left.
 pub(crate) fn system(
     connection: &Connection,
     client: Result<ClientConfig, aqueduct_api::Error>,
@@ -60,8 +62,13 @@ pub(crate) fn system(
     let metadata = consumer
         .fetch_metadata(None, patience)
         .map_err(|error| away(format!("the cluster does not name its topics: {error}")))?;
-    let topics = metadata.topics().iter().map(|topic| topic.name().to_owned()).collect();
-    Ok(System { id, topics })
+    let names: Vec<&str> = metadata.topics().iter().map(|topic| topic.name()).collect();
+    let ids = topic_ids(consumer.client(), &names, patience).unwrap_or_default();
+    let ids = ids.into_values().map(|id| format!("topic {id}"));
+    let brokers = metadata.brokers().iter().map(|it| format!("broker {}:{}", it.host(), it.port()));
+    let signs = brokers.chain(ids).collect();
+    let topics = names.into_iter().map(str::to_owned).collect();
+    Ok(System { id, signs, topics })
 }
 
 /// Asks for a source. Takes a few times `patience` at most.

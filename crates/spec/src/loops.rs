@@ -12,8 +12,10 @@ use crate::pipeline::{OnBadRecord, Pipeline};
 use crate::report::{Place, Report};
 use crate::tree::Node;
 
-/// So many topics behind each other are followed; names that grow with each of them never end.
-const STEPS_MAX: usize = 32;
+/// No topic has a longer name: names that grow with each step and are read at this length are read at each.
+const NAME_BYTES_MAX: usize = 249;
+/// So many topics are followed: pipelines may be written so that they branch without end.
+const TOPICS_MAX: usize = 100_000;
 /// Where dead letters are configured.
 const LETTERS: &str = "errors.on_bad_record.dead_letter";
 
@@ -69,14 +71,26 @@ impl Flow {
         }
     }
 
-    /// The first of the topics that come back at once, and as what.
+    /// The first of the topics that come back for ever, and as what. One that is read again a few times and then leaves for a
+    /// topic that is not read is none of them.
     fn comes_back(&self, writes: Option<&Writes>) -> Option<(String, String)> {
         let (reads, writes) = (self.reads.as_ref()?, writes?);
         if reads.system.is_disjoint(&writes.system) {
             return None;
         }
-        let back =
-            |topic: &String| Some((topic.clone(), writes.topic_of(topic).filter(|to| reads.takes(to))?));
+        let back = |topic: &String| {
+            let first = writes.topic_of(topic)?;
+            let mut to = first.clone();
+            while reads.takes(&to) {
+                let next = writes.topic_of(&to)?;
+                // A name that contains the one before it stays the same, or grows.
+                if next == to || next.len() > NAME_BYTES_MAX {
+                    return Some((topic.clone(), first));
+                }
+                to = next;
+            }
+            None
+        };
         let constant = || {
             let to = writes.topic.constant().filter(|to| reads.takes(to))?;
             Some(("its records".to_owned(), to.to_owned()))
@@ -106,11 +120,12 @@ pub fn find(flows: &[Flow]) -> Vec<Loop> {
         found.iter().filter(|found| found.end == End::Sink).map(|found| found.flow).collect();
     found.extend(Rounds::new(flows, &alone).find());
     for (flow, it) in flows.iter().enumerate() {
-        let other = flows[..flow].iter().find(|other| share_a_group(other, it));
-        if let (Some(other), Some(group)) = (other, it.reads.as_ref().and_then(|reads| reads.group.as_ref()))
+        let shared = flows[..flow].iter().find_map(|other| Some((other, share_a_group(other, it)?)));
+        if let (Some((other, why)), Some(group)) =
+            (shared, it.reads.as_ref().and_then(|it| it.group.as_ref()))
         {
             let says = format!(
-                "pipelines `{}` and `{}` read as one group, `{group}`: of what both read, each gets a part",
+                "pipelines `{}` and `{}` read as one group, `{group}`: {why}",
                 other.pipeline, it.pipeline
             );
             let remedy = "give each a group of its own; left out, it is the pipeline's name".to_owned();
@@ -163,14 +178,27 @@ fn apart(flow: &Flow) -> String {
     }
 }
 
-fn share_a_group(one: &Flow, other: &Flow) -> bool {
-    let (Some(one), Some(other)) = (&one.reads, &other.reads) else { return false };
-    let same = one.group.is_some() && one.group == other.group && !one.system.is_disjoint(&other.system);
-    // Offsets of partitions that are named one by one do not get in each other's way.
-    let apart = !one.partitions.is_empty()
-        && !other.partitions.is_empty()
-        && one.partitions.is_disjoint(&other.partitions);
-    same && !apart
+/// Why two pipelines may not read as one group, if they do and may not.
+fn share_a_group(one: &Flow, other: &Flow) -> Option<&'static str> {
+    let (one, other) = (one.reads.as_ref()?, other.reads.as_ref()?);
+    if one.group.is_none() || one.group != other.group || one.system.is_disjoint(&other.system) {
+        return None;
+    }
+    let (wrong, why) = match (one.partitions.is_empty(), other.partitions.is_empty()) {
+        (true, true) => (share_a_topic(one, other), "of what both read, each gets a part"),
+        // Offsets of partitions that are named one by one do not get in each other's way.
+        (false, false) => {
+            (!one.partitions.is_disjoint(&other.partitions), "both store offsets of the same partitions")
+        }
+        _ => (true, "a group with members takes no offsets from one that names its partitions"),
+    };
+    wrong.then_some(why)
+}
+
+/// Members of one group with topics of their own get all of them. Of two patterns nobody knows what they both match.
+fn share_a_topic(one: &Reads, other: &Reads) -> bool {
+    let takes = |one: &Reads, other: &Reads| other.named.iter().any(|topic| one.takes(topic));
+    takes(one, other) || takes(other, one) || (one.pattern.is_some() && other.pattern.is_some())
 }
 
 /// A topic of a system.
@@ -187,6 +215,8 @@ struct Rounds<'a> {
     /// The way so far: which pipeline brought a record to which topic.
     way: Vec<(Option<usize>, Stop)>,
     told: HashSet<BTreeSet<usize>>,
+    /// Those in a round in which names grow; they are told once, since no two names in it are the same.
+    growing: HashSet<usize>,
     found: Vec<Loop>,
 }
 
@@ -202,8 +232,8 @@ impl<'a> Rounds<'a> {
             systems = apart;
             systems.push(same.into_iter().flatten().collect());
         }
-        let (sound, way, told, found) = Default::default();
-        Self { flows, alone, systems, sound, way, told, found }
+        let (sound, way, told, growing, found) = Default::default();
+        Self { flows, alone, systems, sound, way, told, growing, found }
     }
 
     fn system(&self, addresses: &BTreeSet<String>) -> usize {
@@ -228,14 +258,14 @@ impl<'a> Rounds<'a> {
     }
 
     fn follow(&mut self, by: Option<usize>, stop: Stop) {
-        if self.sound.contains(&stop) {
+        if self.sound.contains(&stop) || self.sound.len() >= TOPICS_MAX {
             return;
         }
         let again = self.way.iter().position(|(_, before)| *before == stop);
         self.way.push((by, stop.clone()));
         match again {
             Some(at) => self.tell(at + 1),
-            None if self.way.len() > STEPS_MAX => self.tell(1),
+            None if stop.1.len() > NAME_BYTES_MAX => self.tell_growth(),
             None => {
                 for (flow, next) in self.onward(&stop) {
                     self.follow(Some(flow), next);
@@ -251,10 +281,23 @@ impl<'a> Rounds<'a> {
         let step = |(index, flow): (usize, &Flow)| {
             let (reads, writes) = (flow.reads.as_ref()?, flow.writes.as_ref()?);
             let here = self.system(&reads.system) == *system && reads.takes(topic);
-            let to = writes.topic_of(topic).filter(|_| here && !self.alone.contains(&index))?;
+            let over = self.alone.contains(&index) || self.growing.contains(&index);
+            let to = writes.topic_of(topic).filter(|_| here && !over)?;
             Some((index, (self.system(&writes.system), to)))
         };
         self.flows.iter().enumerate().filter_map(step).collect()
+    }
+
+    /// The way has come to a name that no topic has. It went round if its last pipeline is on it before; a chain of others
+    /// is as long as somebody wrote it.
+    fn tell_growth(&mut self) {
+        let Some(((last, _), before)) = self.way.split_last() else { return };
+        let Some(at) = before.iter().rposition(|(by, _)| by == last) else { return };
+        let round: HashSet<usize> = self.way[at..].iter().filter_map(|(by, _)| *by).collect();
+        let outside = |by: &Option<usize>| by.is_none_or(|by| !round.contains(&by));
+        let from = self.way.iter().rposition(|(by, _)| outside(by)).map_or(0, |at| at + 1);
+        self.growing.extend(round);
+        self.tell(from);
     }
 
     /// The way from there on is a round.
@@ -314,75 +357,4 @@ fn place(pipeline: &Pipeline, flow: &Flow, root: &Node, end: End) -> (Place, Str
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(brokers: &str) -> BTreeSet<String> {
-        brokers.split(',').map(str::to_owned).collect()
-    }
-
-    /// From these topics of a cluster to a topic of another one.
-    fn flow(name: &str, (from, topics): (&str, &[&str]), (to, topic): (&str, &str)) -> Flow {
-        let named = topics.iter().map(ToString::to_string).collect();
-        let (group, partitions) = (Some(name.to_owned()), BTreeSet::new());
-        Flow {
-            pipeline: name.into(),
-            reads: Some(Reads { system: at(from), named, pattern: None, group, partitions }),
-            writes: topic.parse().ok().map(|topic| Writes { system: at(to), topic, option: "topic" }),
-            letters: None,
-        }
-    }
-
-    fn told(flows: &[Flow]) -> Vec<(usize, End)> {
-        find(flows).into_iter().map(|found| (found.flow, found.end)).collect()
-    }
-
-    #[test]
-    fn what_ends_is_no_loop() {
-        let chain = [
-            flow("a", ("x", &["orders"]), ("x", "orders.2")),
-            flow("b", ("x", &["orders.2", "other"]), ("x", "{topic}.3")),
-            flow("c", ("x", &["orders.2.3"]), ("x", "done")),
-            // The other way, for other topics.
-            flow("d", ("x", &["done"]), ("x", "other")),
-        ];
-        assert_eq!(told(&chain), []);
-        assert_eq!(told(&[flow("mirror", ("x", &["orders"]), ("y", "{topic}"))]), []);
-        assert_eq!(told(&[flow("by-key", ("x", &["orders"]), ("x", "{key}"))]), []);
-    }
-
-    #[test]
-    fn clusters_are_one_when_they_share_an_address() {
-        assert_eq!(told(&[flow("a", ("x,y", &["orders"]), ("y,z", "{topic}"))]), [(0, End::Sink)]);
-        // One by way of another: x and z are never named together.
-        let both = [
-            flow("a", ("x,y", &["orders"]), ("far", "{topic}")),
-            flow("b", ("far", &["orders"]), ("z", "orders")),
-            flow("c", ("y,z", &["unrelated"]), ("far", "unrelated")),
-        ];
-        assert_eq!(told(&both), [(1, End::Sink)]);
-        assert_eq!(told(&both[..2]), []);
-    }
-
-    #[test]
-    fn a_group_is_that_of_one_pipeline_unless_its_partitions_are_named_apart() {
-        let pair = |brokers: &str, one: &[i32], other: &[i32]| {
-            let mut flows = [
-                flow("a", ("x", &["orders"]), ("far", "a")),
-                flow("b", (brokers, &["orders"]), ("far", "b")),
-            ];
-            for (flow, partitions) in flows.iter_mut().zip([one, other]) {
-                let Some(reads) = &mut flow.reads else { continue };
-                reads.group = Some("shared".to_owned());
-                reads.partitions =
-                    partitions.iter().map(|partition| ("orders".to_owned(), *partition)).collect();
-            }
-            told(&flows)
-        };
-        assert_eq!(pair("x", &[], &[]), [(1, End::Group)]);
-        assert_eq!(pair("y", &[], &[]), [], "on another cluster");
-        assert_eq!(pair("x", &[0, 1], &[2]), []);
-        assert_eq!(pair("x", &[0, 1], &[1]), [(1, End::Group)]);
-        assert_eq!(pair("x", &[0], &[]), [(1, End::Group)], "one that joins keeps the other from committing");
-    }
-}
+mod tests;

@@ -47,10 +47,13 @@ pub(crate) async fn run(arguments: Arguments) -> Exit {
             print(&end, &finding);
         }
     }
-    for found in loops::ask(&loaded.pipelines, arguments.patience.0).await {
-        bad += 1;
-        let place = loops::place(&loaded.pipelines[found.flow], found.end);
-        print(&place, &Finding::bad(found.says, found.remedy));
+    let found = loops::ask(&loaded.pipelines, arguments.patience.0).await;
+    bad += found.sure.len();
+    let sure = found.sure.into_iter().map(|it| (it.flow, it.end, Finding::bad(it.says, it.remedy)));
+    let doubtful =
+        found.doubtful.into_iter().map(|it| (it.flow, it.end, Finding::warning(it.says, it.remedy)));
+    for (flow, end, finding) in sure.chain(doubtful) {
+        print(&loops::place(&loaded.pipelines[flow], end), &finding);
     }
     match bad {
         0 => {}
