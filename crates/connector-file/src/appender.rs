@@ -1,7 +1,7 @@
 //! A file that grows by whole lines, by one pipeline alone: its tasks share it, everyone else is kept out.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirEntry, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,8 @@ pub(crate) struct Appender {
 
 struct State {
     file: File,
+    /// Its file system counts names: some say 0 of each file.
+    counts_names: bool,
     /// What is in the file is not known any more: it has to be opened anew.
     failed: bool,
 }
@@ -70,7 +72,8 @@ impl Appender {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
         mend(&mut file, &path)?;
-        let state = Mutex::new(State { file, failed: false });
+        let counts_names = file.metadata().map_err(failed)?.nlink() > 0;
+        let state = Mutex::new(State { file, counts_names, failed: false });
         let appender = Arc::new(Self { path: path.clone(), pipeline: Arc::clone(pipeline), state });
         open.retain(|_, appender| appender.strong_count() > 0);
         open.insert(path, Arc::downgrade(&appender));
@@ -100,7 +103,7 @@ impl Appender {
             Error::fatal("cannot sync the file").with("path", self.path.display()).caused_by(error)
         })?;
         // Nobody will ever read a file without a name. What was not reported yet is written again, into a new one.
-        if state.file.metadata().is_ok_and(|about| about.nlink() == 0) {
+        if is_deleted(&state.file, state.counts_names, &self.path) {
             state.failed = true;
             return Err(
                 Error::fatal("the file was deleted while it was written").with("path", self.path.display())
@@ -108,6 +111,24 @@ impl Appender {
         }
         Ok(())
     }
+}
+
+/// Whether the file has no name any more that somebody could read it by. One that was renamed is still there.
+fn is_deleted(file: &File, counts_names: bool, path: &Path) -> bool {
+    let Ok(about) = file.metadata() else { return false };
+    let is_it = |other: &Metadata| (other.dev(), other.ino()) == (about.dev(), about.ino());
+    match fs::metadata(path) {
+        Ok(there) if is_it(&there) => return false,
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return counts_names && about.nlink() == 0,
+        _ => {}
+    }
+    // NFS keeps a file that is open under such a name, until it is closed.
+    let kept = |entry: DirEntry| {
+        entry.file_name().as_encoded_bytes().starts_with(b".nfs")
+            && entry.metadata().is_ok_and(|of| is_it(&of))
+    };
+    let folder = path.parent().and_then(|folder| fs::read_dir(folder).ok());
+    !counts_names || about.nlink() == 0 || folder.into_iter().flatten().flatten().any(kept)
 }
 
 /// Makes the folder. The name of each new one is durable when the folder it stands in is.
@@ -194,4 +215,29 @@ fn failed(says: &str, path: &Path, error: io::Error) -> Error {
         _ => Error::fatal(says),
     };
     failed.with("path", path.display()).caused_by(error)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says where it failed by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_deleted_when_it_has_no_name_to_read_it_by() {
+        let folder = std::env::temp_dir().join(format!("aqueduct-deleted-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (path, other) = (folder.join("out.jsonl"), folder.join("out.jsonl.1"));
+        let deleted = |file: &File| (is_deleted(file, true, &path), is_deleted(file, false, &path));
+        let file = File::create(&path).unwrap();
+        assert_eq!(deleted(&file), (false, false), "its path says so, where names are not counted");
+        fs::rename(&path, &other).unwrap();
+        assert_eq!(deleted(&file), (false, true), "renamed, unless nobody can tell");
+        File::create(&path).unwrap();
+        assert_eq!(deleted(&file), (false, true), "also when another one has its name");
+        fs::rename(&other, folder.join(".nfs0001")).unwrap();
+        assert_eq!(deleted(&file), (true, true), "as NFS keeps what was deleted");
+        fs::remove_file(folder.join(".nfs0001")).unwrap();
+        assert_eq!(deleted(&file), (true, true));
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

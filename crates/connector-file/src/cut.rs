@@ -50,7 +50,7 @@ impl Cutter {
         };
         self.searched = end.unwrap_or(bytes.len());
         let too_long = content(&bytes[..self.searched]) > self.line_max;
-        let in_quotes = ended && end.is_none() && self.separator.is_some() && self.row.in_quotes();
+        let in_quotes = ended && end.is_none() && self.in_quotes();
         let cut = match end {
             // A quote that takes half of the file along is more likely forgotten than meant.
             _ if too_long || in_quotes => match self.first_line(bytes) {
@@ -63,6 +63,11 @@ impl Cutter {
         };
         self.reset();
         cut
+    }
+
+    /// What was looked at last is a row that is not complete because a quote is open.
+    pub(crate) fn in_quotes(&self) -> bool {
+        self.separator.is_some() && self.row.in_quotes()
     }
 
     /// The same bytes will come again, from the start of a line.

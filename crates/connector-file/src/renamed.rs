@@ -6,25 +6,31 @@ use std::path::{Path, PathBuf};
 
 use crate::place::{Place, Trail};
 
-/// The file that was read up to that place, beside its old name and under one that begins with it: `app.log.1`,
-/// `app.log-20261130`. Nothing where two may be meant, or where others were written after it and would be left out.
+/// The file that was read up to that place, beside its old name and under one that a rotation gives: `app.log.1`,
+/// `app.log-20261130`, `app.log.old`. Nothing where two may be meant, or where others were written after it and would be left
+/// out.
 pub(crate) fn find(path: &Path, place: &Place) -> io::Result<Option<(PathBuf, File)>> {
     let Some(name) = path.file_name().filter(|_| place.fingerprint.is_some()) else { return Ok(None) };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (mut found, mut others) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let (other, about) = (entry.file_name(), entry.metadata()?);
-        let belongs = other.as_encoded_bytes().starts_with(name.as_encoded_bytes()) && other != name;
-        if !belongs || !about.is_file() {
+        let other = entry.file_name();
+        let added = other.as_encoded_bytes().strip_prefix(name.as_encoded_bytes());
+        if !added.is_some_and(is_of_rotation) {
             continue;
         }
-        let file = File::open(entry.path())?;
-        match Trail::of(&file, place.byte) {
-            Ok(trail) if trail.fingerprint() == place.fingerprint => {
-                found.push((about.modified()?, entry.path(), file));
+        // It may have gone since the folder was read.
+        let Ok(about) = entry.metadata() else { continue };
+        let Some(modified) = about.modified().ok().filter(|_| about.is_file()) else { continue };
+        let file = File::open(entry.path());
+        let trail = file.and_then(|file| Ok((Trail::of(&file, place.byte)?, file)));
+        match trail {
+            Ok((trail, file)) if trail.fingerprint() == place.fingerprint => {
+                found.push((modified, entry.path(), file));
             }
-            _ => others.push(about.modified()?),
+            // Another one, or one that nobody may read: its time says whether it can be what comes next.
+            _ => others.push(modified),
         }
     }
     match found.pop() {
@@ -32,5 +38,14 @@ pub(crate) fn find(path: &Path, place: &Place) -> io::Result<Option<(PathBuf, Fi
             Ok(Some((path, file)))
         }
         _ => Ok(None),
+    }
+}
+
+/// Whether a file with this behind its name is an earlier one of that name: `app-errors.log` is no earlier `app`.
+fn is_of_rotation(added: &[u8]) -> bool {
+    match added {
+        [b'.' | b'-' | b'_', next, ..] if next.is_ascii_digit() => true,
+        b"~" | b".old" | b".bak" | b".prev" => true,
+        _ => false,
     }
 }

@@ -1,22 +1,30 @@
 //! The source `file`: cuts a file into records, in batches, and resumes at the byte where it stopped.
 
+mod begin;
+
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_api::catalog::{KeepsOffsets, SourceConnector, SourceContext, SourceTraits};
-use aqueduct_api::{Error, Offsets, Partition, Polled, Problem, Records, Result, Rows, Source};
+use aqueduct_api::{
+    Condition, Error, ErrorKind, Offsets, Partition, Polled, Position, Problem, Records, Result, Rows, Source,
+};
 use async_trait::async_trait;
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::time::sleep;
-use tracing::info;
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
 
 use crate::config::{FileFormat, SourceConfig};
-use crate::cut::{Cut, Cutter, Line};
+use crate::cut::{Cut, Cutter};
 use crate::gathered::Gathered;
 use crate::input::{FOLLOW_EVERY, Input};
 use crate::place::{Place, Trail};
 use crate::{Lines, STANDARD, blocking};
+use begin::one_cell;
+
+/// So long a row may end in an open quote at the end of what there is before that is told.
+const OPEN_FOR: Duration = Duration::from_secs(5);
 
 #[async_trait]
 impl SourceConnector for Lines {
@@ -89,8 +97,15 @@ struct FileSource {
     open_line: bool,
     /// A line that is longer than it may be, as far as it was read.
     long: Option<Long>,
-    /// The input has no more.
+    /// The input has no more. Where it is followed, because another file has its name.
     ended: bool,
+    /// The first row of a file that has begun, until it may be taken.
+    names: Option<Bytes>,
+    /// Where to resume behind all that was given, until that is released.
+    given: Option<Position>,
+    /// Since when the row that begins at this line ends in an open quote.
+    open_row: Option<(u64, Instant)>,
+    condition: Condition,
     batch_records_max: usize,
     batch_bytes_max: usize,
 }
@@ -104,19 +119,46 @@ struct Long {
 #[async_trait]
 impl Source for FileSource {
     async fn poll(&mut self, wait: Duration) -> Result<Polled> {
+        match self.next(wait).await {
+            // To fail now would drop what was given and is not delivered yet, and the file that it stood in may be gone at the
+            // next start. Nothing else comes meanwhile, so all of it is delivered and released, or the pipeline has failed.
+            Err(error) if error.kind() == ErrorKind::Config && self.given.is_some() => {
+                self.waits(&format!("what was read before is delivered first: {error}"));
+                sleep(wait.min(FOLLOW_EVERY)).await;
+                Ok(Polled::Idle)
+            }
+            polled => {
+                match self.open_row(&polled) {
+                    Some(says) => self.waits(&says),
+                    None => drop(self.condition.clear()),
+                }
+                polled
+            }
+        }
+    }
+
+    async fn release(&mut self, offsets: &Offsets) -> Result<()> {
+        self.given.take_if(|given| offsets.get(&self.partition) == Some(given));
+        Ok(())
+    }
+}
+
+impl FileSource {
+    async fn next(&mut self, wait: Duration) -> Result<Polled> {
+        self.input.look_back().map_err(|error| error.with("path", &self.config.path))?;
         loop {
             if let Some(records) = self.take()? {
                 return Ok(self.batch(records));
             }
+            if self.ended && !self.config.follow {
+                return Ok(Polled::End);
+            }
             if self.ended {
-                if !self.input.is_replaced() {
-                    return Ok(Polled::End);
-                }
-                return Ok(self.turn());
+                self.turn();
             }
             match self.read(wait).await? {
                 None => return Ok(Polled::Idle),
-                Some(0) if self.input.is_replaced() => self.ended = true,
+                Some(0) if self.is_replaced()? => self.ended = true,
                 Some(0) if self.config.follow => {
                     sleep(wait.min(FOLLOW_EVERY)).await;
                     return Ok(Polled::Idle);
@@ -126,9 +168,37 @@ impl Source for FileSource {
             }
         }
     }
-}
 
-impl FileSource {
+    fn is_replaced(&mut self) -> Result<bool> {
+        self.input.is_replaced().map_err(|error| error.with("path", &self.config.path))
+    }
+
+    fn waits(&self, says: &str) {
+        if self.condition.waiting(says) {
+            warn!(path = %self.config.path, "{says}");
+        }
+    }
+
+    /// A row that goes on and on, at the end of what there is: the rows behind a forgotten quote would wait unseen until
+    /// `line_max` is reached.
+    fn open_row(&mut self, polled: &Result<Polled>) -> Option<String> {
+        let idle = matches!(polled, Ok(Polled::Idle));
+        if !(idle && self.cutter.in_quotes() && self.buffer.contains(&b'\n')) {
+            self.open_row = None;
+            return None;
+        }
+        let line = self.place.line + 1;
+        self.open_row.take_if(|(of, _)| *of != line);
+        let (_, since) = self.open_row.get_or_insert_with(|| (line, Instant::now()));
+        (since.elapsed() >= OPEN_FOR).then(|| {
+            format!(
+                "a quote that is opened in the row of line {line} is not closed, so the {} bytes from there on wait: up to \
+                 `line_max`, then that line alone is a bad record",
+                self.buffer.len()
+            )
+        })
+    }
+
     fn new(config: Arc<SourceConfig>, context: SourceContext, input: Input) -> Self {
         let format = config.format(context.rows.as_ref());
         let rows = context.rows.filter(|_| format == FileFormat::Csv);
@@ -149,6 +219,10 @@ impl FileSource {
             open_line: false,
             long: None,
             ended: false,
+            names: None,
+            given: None,
+            open_row: None,
+            condition: context.condition,
             batch_records_max: context.batch_records_max.max(1),
             batch_bytes_max: context.batch_bytes_max,
         }
@@ -193,19 +267,20 @@ impl FileSource {
 
     fn batch(&mut self, records: Records) -> Polled {
         self.place.fingerprint = self.passed.fingerprint();
-        let position = self.place.to_string();
-        Polled::Batch { records, resume_at: Offsets::from([(Arc::clone(&self.partition), position.into())]) }
+        let position: Position = self.place.to_string().into();
+        self.given = Some(Arc::clone(&position));
+        Polled::Batch { records, resume_at: Offsets::from([(Arc::clone(&self.partition), position)]) }
     }
 
-    /// Leaves a file that was read to its end for the one that has its name now, and says so with a position.
-    fn turn(&mut self) -> Polled {
-        self.input.turn();
+    /// Leaves a file that was read to its end for the one that has its name now. No position says so: at byte 0 it would stand
+    /// for any file. That of the old one stays until the new one has given something, and leads a start to the right one.
+    fn turn(&mut self) {
+        self.input.turn(self.seen.byte);
         let lines_before = self.place.lines_before + self.place.line;
         info!(path = %self.config.path, lines = self.place.line, "read the old file to its end, going on with the new one");
         self.place = Place { lines_before, ..Place::default() };
         (self.passed, self.seen) = (Trail::default(), Trail::default());
         (self.begun, self.open_line, self.ended) = (false, false, false);
-        self.batch(Records::default())
     }
 
     /// The records of the lines that are complete, as many as a batch may have. Nothing is ever skipped: what is no record is
@@ -270,71 +345,6 @@ impl FileSource {
         self.place.byte = self.passed.byte;
     }
 
-    /// Passes what stands in front of the records: a byte order mark, a row of names, the line end that the last record did
-    /// not have yet. False while more bytes are needed to know.
-    fn begin(&mut self) -> Result<bool> {
-        if self.open_line {
-            match &*self.buffer {
-                [] | [b'\r'] if !self.ended => return Ok(false),
-                [b'\n', ..] => self.pass(1),
-                [b'\r', b'\n', ..] => self.pass(2),
-                _ => {}
-            }
-            self.open_line = false;
-        }
-        if self.begun {
-            return Ok(true);
-        }
-        if self.place.byte == 0 {
-            match mark(&self.buffer, self.ended) {
-                Mark::Unknown => return Ok(false),
-                Mark::None => {}
-                Mark::Utf8 => self.pass(3),
-                Mark::Other(encoding) => {
-                    let remedy = format!("convert it: iconv -f {encoding} -t UTF-8");
-                    return Err(Error::config(format!("the file is {encoding}, by its byte order mark"))
-                        .with("path", &self.config.path)
-                        .remedy(remedy));
-                }
-            }
-        }
-        let wanted = self.rows.as_ref().and_then(|rows| rows.first.clone());
-        if let Some(first) = wanted {
-            let Some(row) = self.first_row()? else { return Ok(self.ended) };
-            if first.get().is_some_and(|before| before != row) && self.place.lines_before > 0 {
-                return Err(Error::config("the new file names other fields in its first line")
-                    .with("path", &self.config.path)
-                    .remedy("start the pipeline again when all that was read is delivered"));
-            }
-            first.set(row);
-        }
-        self.begun = true;
-        Ok(true)
-    }
-
-    /// The first row that is not empty.
-    fn first_row(&mut self) -> Result<Option<Bytes>> {
-        loop {
-            match self.cutter.cut(&self.buffer, self.ended) {
-                Cut::More => return Ok(None),
-                Cut::Line(Line { content, len, lines }) => {
-                    let row = Bytes::copy_from_slice(&self.buffer[..content]);
-                    self.pass(len);
-                    self.place.line += lines;
-                    if !row.is_empty() {
-                        return Ok(Some(row));
-                    }
-                }
-                Cut::Unclosed(_) | Cut::TooLong => {
-                    let error = Error::config("the first line has no end, and it is to name the fields");
-                    return Err(self
-                        .at(error)
-                        .remedy("see whether this is a file of CSV, or write `fields`"));
-                }
-            }
-        }
-    }
-
     /// Whether the line stands for no record.
     fn is_nothing(&self, content: &[u8]) -> bool {
         match self.format {
@@ -397,45 +407,6 @@ async fn leads_to(file: &Arc<File>, place: &Place) -> Result<Trail> {
                   `aqueduct offsets set PIPELINE --to 0@0 --apply`";
     let says = format!("this is not the file that was read before: {why}");
     Err(Error::config(says).with("read", byte).remedy(remedy))
-}
-
-/// What a file begins with.
-enum Mark {
-    Unknown,
-    None,
-    Utf8,
-    Other(&'static str),
-}
-
-fn mark(bytes: &[u8], ended: bool) -> Mark {
-    const MARKS: [(&[u8], Mark); 5] = [
-        (b"\xef\xbb\xbf", Mark::Utf8),
-        (b"\xff\xfe\0\0", Mark::Other("UTF-32LE")),
-        (b"\0\0\xfe\xff", Mark::Other("UTF-32BE")),
-        (b"\xff\xfe", Mark::Other("UTF-16LE")),
-        (b"\xfe\xff", Mark::Other("UTF-16BE")),
-    ];
-    for (mark, means) in MARKS {
-        if bytes.starts_with(mark) {
-            return means;
-        }
-        if !ended && mark.starts_with(bytes) {
-            return Mark::Unknown;
-        }
-    }
-    Mark::None
-}
-
-/// Whether an empty line is a row: of one cell with nothing in it.
-fn one_cell(rows: &Rows) -> bool {
-    match (rows.cells, &rows.first) {
-        (Some(cells), _) => cells == 1,
-        (None, Some(first)) => first.get().is_some_and(|names| {
-            let names = String::from_utf8_lossy(&names).into_owned();
-            !names.contains(rows.separator)
-        }),
-        (None, None) => false,
-    }
 }
 
 fn unclosed() -> Error {

@@ -7,9 +7,11 @@ mod ends;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use aqueduct_api::{ErrorKind, FirstRow, Offsets, Polled, Records, Result, Rows, Source};
+use aqueduct_api::catalog::SourceContext;
+use aqueduct_api::{Catalog, Condition, ErrorKind, FirstRow, Offsets, Polled, Records, Result, Rows, Source};
+use aqueduct_connector_file::Lines;
 use aqueduct_formats::record_line;
 use ends::{folder, records, source_with};
 use serde_json::json;
@@ -253,4 +255,27 @@ async fn a_pipe_is_read_once() {
     let error = open(&path, "lines", None, places[0].0.clone()).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.says().ends_with("was read already and cannot be read again"), "{error}");
+}
+
+#[tokio::test]
+async fn a_quote_that_stays_open_is_told_before_line_max_is_reached() {
+    let path = folder("open-quote").join("in.csv");
+    fs::write(&path, "a,1\nb,\"2\nc,3\n").unwrap();
+    let condition = Condition::default();
+    let context = SourceContext { rows: CSV, condition: condition.clone(), ..SourceContext::new("p") };
+    let catalog = Catalog::default().source::<Lines>();
+    let configured = catalog.sources["file"].configure(json!({ "path": path, "follow": true }));
+    let mut source = configured.unwrap_or_else(|p| panic!("{p:?}")).open(context).await.unwrap();
+    assert!(matches!(source.poll(Duration::from_millis(50)).await.unwrap(), Polled::Batch { .. }));
+    let begun = Instant::now();
+    while condition.reason().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "nobody was told");
+        assert!(matches!(source.poll(Duration::from_millis(50)).await.unwrap(), Polled::Idle));
+    }
+    assert!(begun.elapsed() > Duration::from_secs(4), "a row may take its time");
+    let says = condition.reason().unwrap();
+    assert!(says.starts_with("a quote that is opened in the row of line 2 is not closed"), "{says}");
+    OpenOptions::new().append(true).open(&path).unwrap().write_all(b"d\"\n").unwrap();
+    assert!(matches!(source.poll(Duration::from_millis(50)).await.unwrap(), Polled::Batch { .. }));
+    assert_eq!(condition.reason(), None);
 }

@@ -9,8 +9,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aqueduct_api::{ErrorKind, Offsets, Polled, Result, Source};
-use ends::{folder, source};
+use aqueduct_api::{ErrorKind, FirstRow, Offsets, Polled, Result, Rows, Source};
+use ends::{folder, source, source_with};
 use serde_json::json;
 
 fn lines(from: usize, to: usize) -> String {
@@ -29,6 +29,7 @@ async fn read(source: &mut dyn Source, count: usize) -> Result<(Vec<(i64, String
             Polled::Batch { records, resume_at } => {
                 let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
                 all.extend(records.iter().map(|it| (it.origin.offset, text(it.value.bytes().unwrap()))));
+                source.release(&resume_at).await?;
                 place = resume_at;
                 if all.len() >= count {
                     break;
@@ -146,18 +147,30 @@ async fn a_followed_file_that_is_renamed_is_read_to_its_end_before_the_next_one(
 }
 
 #[tokio::test]
-async fn the_place_moves_to_the_new_file_before_it_has_given_anything() {
+async fn the_place_stays_in_the_old_file_until_the_new_one_has_given_something() {
     let path = folder("moved").join("in.txt");
     fs::write(&path, lines(0, 10)).unwrap();
     let mut source = open(&path, true, Offsets::new()).await.unwrap();
-    read(&mut *source, 10).await.unwrap();
+    let (_, place) = read(&mut *source, 10).await.unwrap();
     rotate(&path, 1);
     fs::write(&path, "no end yet").unwrap();
-    let (none, place) = read(&mut *source, 0).await.unwrap();
-    assert_eq!((none, &**place.values().next().unwrap()), (vec![], "0@0+10"));
+    for _ in 0..30 {
+        assert!(matches!(source.poll(Duration::from_millis(50)).await.unwrap(), Polled::Idle));
+    }
+    drop(source);
+    // The file between is not passed over.
     append(&path, "\n");
+    fs::rename(path.with_extension("txt.1"), path.with_extension("txt.2")).unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    append(&path, "the end\n");
+    rotate(&path, 1);
+    fs::write(&path, "later\n").unwrap();
+    let error = open(&path, true, place.clone()).await.err().unwrap();
+    assert!(error.says().starts_with("this is not the file that was read before"), "{error}");
+    fs::rename(path.with_extension("txt.1"), &path).unwrap();
     let mut again = open(&path, true, place).await.unwrap();
-    assert_eq!(read(&mut *again, 1).await.unwrap().0, [(10, "no end yet".to_owned())]);
+    let expected = [(10, "no end yet".to_owned()), (11, "the end".to_owned())];
+    assert_eq!(read(&mut *again, 2).await.unwrap().0, expected);
 }
 
 #[tokio::test]
@@ -176,9 +189,103 @@ async fn a_file_that_was_renamed_between_two_runs_is_found_where_it_is_the_only_
     assert_eq!(read(&mut *again, 20).await.unwrap().0, expected(&lines(100, 120), 100));
     // One that came between would be left out; of two copies nobody knows which one is meant.
     tokio::time::sleep(Duration::from_millis(50)).await;
-    fs::write(path.with_extension("txt.between"), "between\n").unwrap();
+    fs::write(path.with_extension("txt-20261130"), "between\n").unwrap();
     assert!(open(&path, true, place.clone()).await.is_err());
-    fs::remove_file(path.with_extension("txt.between")).unwrap();
+    // What only begins with its name is another matter, whoever may read it.
+    fs::rename(path.with_extension("txt-20261130"), path.with_extension("txt-errors")).unwrap();
     fs::copy(&old, path.with_extension("txt.copy")).unwrap();
+    assert!(open(&path, true, place.clone()).await.is_ok());
+    // What cannot be opened is not read: an older one does no harm.
+    let none = path.with_extension("txt.3");
+    std::os::unix::fs::symlink(path.with_extension("nowhere"), &none).unwrap();
+    assert!(open(&path, true, place.clone()).await.is_ok());
+    fs::copy(&old, path.with_extension("txt.old")).unwrap();
     assert!(open(&path, true, place.clone()).await.is_err());
+}
+
+/// Nothing but waiting, for so long.
+async fn is_idle(source: &mut dyn Source, millis: u64) {
+    let until = tokio::time::Instant::now() + Duration::from_millis(millis);
+    while tokio::time::Instant::now() < until {
+        let polled = source.poll(Duration::from_millis(50)).await.unwrap();
+        assert!(matches!(polled, Polled::Idle), "{polled:?}");
+    }
+}
+
+/// The next batch: its values.
+async fn next(source: &mut dyn Source) -> (Vec<String>, Offsets) {
+    for _ in 0..100 {
+        if let Polled::Batch { records, resume_at } = source.poll(Duration::from_millis(50)).await.unwrap() {
+            let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
+            return (records.iter().map(|it| text(it.value.bytes().unwrap())).collect(), resume_at);
+        }
+    }
+    panic!("nothing came")
+}
+
+#[tokio::test]
+async fn a_new_file_that_names_other_fields_waits_until_the_rows_of_the_old_one_are_delivered() {
+    let path = folder("renamed-fields").join("in.csv");
+    let first = FirstRow::default();
+    let rows = Rows { separator: ',', cells: None, first: Some(first.clone()) };
+    fs::write(&path, "id,name\n1,a\n").unwrap();
+    let config = json!({ "path": path, "follow": true });
+    let mut source = source_with(config, Offsets::new(), 100, Some(rows)).await.unwrap();
+    let (values, place) = next(&mut *source).await;
+    assert_eq!(values, ["1,a"]);
+    rotate(&path, 1);
+    fs::write(&path, "id,price\n2,b\n").unwrap();
+    is_idle(&mut *source, 1_500).await;
+    assert_eq!(first.get().unwrap(), &b"id,name"[..]);
+    source.release(&Offsets::new()).await.unwrap();
+    is_idle(&mut *source, 200).await;
+    source.release(&place).await.unwrap();
+    assert_eq!(next(&mut *source).await.0, ["2,b"]);
+    assert_eq!(first.get().unwrap(), &b"id,price"[..]);
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_stops_the_pipeline_behind_what_was_read_before() {
+    let path = folder("utf16").join("in.txt");
+    fs::write(&path, "one\n").unwrap();
+    let mut source = open(&path, true, Offsets::new()).await.unwrap();
+    let (_, place) = next(&mut *source).await;
+    rotate(&path, 1);
+    fs::write(&path, b"\xff\xfea\0\n\0").unwrap();
+    is_idle(&mut *source, 1_500).await;
+    source.release(&place).await.unwrap();
+    let error = source.poll(Duration::from_millis(50)).await.unwrap_err();
+    assert_eq!(error.says(), "the file is UTF-16LE, by its byte order mark");
+}
+
+#[tokio::test]
+async fn a_file_that_grows_after_it_was_left_is_told() {
+    let path = folder("grown").join("in.txt");
+    fs::write(&path, lines(0, 10)).unwrap();
+    let mut source = open(&path, true, Offsets::new()).await.unwrap();
+    read(&mut *source, 10).await.unwrap();
+    let old = rotate(&path, 1);
+    fs::write(&path, lines(10, 20)).unwrap();
+    assert_eq!(read(&mut *source, 10).await.unwrap().0, expected(&lines(10, 20), 10));
+    append(&old, "late\n");
+    let error = read(&mut *source, 1).await.unwrap_err();
+    let says = "the renamed file grew after it was left: 5 bytes";
+    assert_eq!((error.kind(), error.says()), (ErrorKind::Config, says));
+    assert!(error.what_to_do().unwrap().contains("`tail -c +71 RENAMED >> PATH`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_followed_file_never_ends() {
+    let path = folder("endless").join("in.txt");
+    fs::write(&path, "no end").unwrap();
+    let mut source = open(&path, true, Offsets::new()).await.unwrap();
+    is_idle(&mut *source, 100).await;
+    rotate(&path, 1);
+    fs::write(&path, "new\n").unwrap();
+    assert_eq!(next(&mut *source).await.0, ["no end"]);
+    // What made the old one end is not there any more.
+    fs::write(&path, "").unwrap();
+    is_idle(&mut *source, 300).await;
+    append(&path, "newer\n");
+    assert_eq!(next(&mut *source).await.0, ["newer"]);
 }

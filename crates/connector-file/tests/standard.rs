@@ -44,6 +44,8 @@ async fn input_passes_to_output() {
 async fn copy() {
     // What an earlier process left says nothing of this input.
     let stored = Offsets::from([("-".into(), "999@9".into())]);
+    // What was only opened has taken nothing: a sink may be away at the first try.
+    drop(source(serde_json::json!({ "path": "-" }), stored.clone()).await.expect("it opens"));
     let mut stdin = source(serde_json::json!({ "path": "-" }), stored).await.expect("it opens");
     let mut stdout = sink("-".as_ref(), "p").await.expect("it opens");
     for (records, _) in read_all(&mut *stdin).await.expect("whole lines") {
