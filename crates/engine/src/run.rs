@@ -276,7 +276,7 @@ pub async fn run_task(
         chain: ends.chain,
         input: reads,
         lanes,
-        set_aside,
+        set_aside: Arc::clone(&set_aside),
         status: Arc::clone(status),
         transactional,
     };
@@ -290,16 +290,14 @@ pub async fn run_task(
         drains,
         condition: storing,
     };
-    within_deadline(join(poll, process, writes, commit), stop.clone(), limits.stop_timeout).await
+    within_deadline(join(poll, process, writes, commit), stop.clone(), &set_aside, limits.stop_timeout).await
 }
 
 /// Until all stations have ended, or one has failed.
 async fn join(poll: Poll, process: Process, writes: Vec<Write>, commit: Commit) -> Result<()> {
     let writes = try_join_all(writes.into_iter().map(|lane| Box::pin(lane.run())));
     let (poll, process) = (Box::pin(poll.run()), Box::pin(process.run()));
-    let ended = tokio::try_join!(biased; poll, process, writes, Box::pin(commit.run()));
-    // All that stood before a record that stops the pipeline is delivered and committed by now.
-    ended.and_then(|(_, refused, ..)| refused.map_or(Ok(()), Err))
+    tokio::try_join!(biased; poll, process, writes, Box::pin(commit.run())).map(|_| ())
 }
 
 /// A transaction is that of one writer.
@@ -329,22 +327,37 @@ fn lane(
         condition: condition.clone(),
         flushing: Arc::clone(flushing),
         transaction,
+        refused: Vec::new(),
     };
     (lane, write)
 }
 
+/// Ends with the error of the record that stopped the pipeline, where one did: all that stood before it is delivered and
+/// committed by then, unless that takes longer than a stop may.
 async fn within_deadline(
     stations: impl Future<Output = Result<()>>,
     mut stop: Stop,
+    set_aside: &SetAside,
     stop_timeout: std::time::Duration,
 ) -> Result<()> {
+    let stopping = async {
+        tokio::select! {
+            biased;
+            () = stop.wait() => {}
+            () = set_aside.stopped() => {}
+        }
+        tokio::time::sleep(stop_timeout).await;
+    };
     tokio::select! {
         biased;
-        ended = stations => ended,
-        () = async { stop.wait().await; tokio::time::sleep(stop_timeout).await } => {
+        ended = stations => ended.and_then(|()| set_aside.take_refusal().map_or(Ok(()), Err)),
+        () = stopping => {
             let timeout = aqueduct_api::config::Duration(stop_timeout);
-            Err(Error::fatal(format!("not everything became durable within stop_timeout ({timeout}); it will be read again"))
-                .remedy("raise stop_timeout, or see what the sink waits for"))
+            let late = || {
+                Error::fatal(format!("not everything became durable within stop_timeout ({timeout}); it will be read again"))
+                    .remedy("raise stop_timeout, or see what the sink waits for")
+            };
+            Err(set_aside.take_refusal().unwrap_or_else(late))
         }
     }
 }

@@ -3,15 +3,15 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use aqueduct_api::{
     Batch, BatchId, Condition, Error, ErrorKind, Header, Headers, Record, Rejected, Result, Sink,
 };
 use aqueduct_ledger::planted::{Bug, planted};
 use aqueduct_spec::StopAfter;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -73,6 +73,9 @@ pub struct SetAside {
     /// What is said while a dead letter cannot be written.
     condition: Condition,
     inner: Mutex<Inner>,
+    /// A record stops the pipeline: its error, once.
+    refusal: std::sync::Mutex<Option<Error>>,
+    stopped: watch::Sender<bool>,
 }
 
 struct Inner {
@@ -92,7 +95,25 @@ impl SetAside {
         condition: Condition,
     ) -> Self {
         let inner = Inner { policy, stop_after, accepted: VecDeque::new(), letters: 0 };
-        Self { pipeline, status, condition, inner: Mutex::new(inner) }
+        let (refusal, stopped) = (std::sync::Mutex::default(), watch::Sender::new(false));
+        Self { pipeline, status, condition, inner: Mutex::new(inner), refusal, stopped }
+    }
+
+    /// The pipeline stops in good order, and ends with this error, which is that of a record. The first one counts.
+    pub(crate) fn stop_with(&self, error: Error) {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.stopped.send_replace(true);
+    }
+
+    /// Waits until a record stops the pipeline.
+    pub(crate) async fn stopped(&self) {
+        // The sender is ours, so it lives.
+        let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
+    }
+
+    /// The error of the record that stopped the pipeline.
+    pub(crate) fn take_refusal(&self) -> Option<Error> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Sets these aside; when it returns they are as safe as the policy makes them.

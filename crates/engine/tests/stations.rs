@@ -120,6 +120,16 @@ struct Run {
 }
 
 async fn run(policy: Policy, stop_after: Option<StopAfter>, sink: Collects, ends: bool) -> Run {
+    run_through(Chain::of(vec![Box::new(EveryFifth)]), policy, stop_after, sink, ends).await
+}
+
+async fn run_through(
+    chain: Chain,
+    policy: Policy,
+    stop_after: Option<StopAfter>,
+    sink: Collects,
+    ends: bool,
+) -> Run {
     let released = Arc::new(Mutex::new(Vec::new()));
     let (status, stopper) = (Arc::new(Status::default()), Stopper::new());
     let limits = Limits { stop_timeout: Duration::from_secs(5), ..Limits::default() };
@@ -127,7 +137,7 @@ async fn run(policy: Policy, stop_after: Option<StopAfter>, sink: Collects, ends
     let opened = Ends {
         source: Box::new(Numbers { next: 0, count: 40, ends, released: Arc::clone(&released) }),
         source_condition: Condition::default(),
-        chain: Chain::of(vec![Box::new(EveryFifth)]),
+        chain,
         sinks: vec![(Box::new(sink.clone()), Arc::default())],
         sink_condition: Condition::default(),
         policy,
@@ -172,6 +182,22 @@ async fn stop_after_bounds_what_is_skipped() {
     assert!(error.to_string().starts_with("more than 7 bad records in 1m"), "{error}");
     let limit = StopAfter { records: 8, window: Duration::from_secs(60) };
     run(Policy::Skip, Some(limit), Collects::default(), true).await.ended.unwrap();
+}
+
+/// The same where it is the sink that refuses the record: in the middle of its batch, at its begin and at its end.
+#[tokio::test(start_paused = true)]
+async fn what_stands_before_a_record_that_the_sink_refuses_is_committed_first() {
+    for refuses in [&[23][..], &[20], &[29], &[23, 31], &[39]] {
+        for (lazy, ends) in [(false, false), (false, true), (true, false), (true, true)] {
+            let sink = Collects { lazy, refuses, ..Collects::default() };
+            let run = run_through(Chain::of(vec![]), Policy::Stop, None, sink, ends).await;
+            let error = run.ended.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::BadRecord, "{error}");
+            assert!(error.to_string().contains(&format!("offset={}, stage=write", refuses[0])), "{error}");
+            let before = (refuses[0] / 10 * 10).to_string();
+            assert_eq!(run.released.last(), Some(&before), "{refuses:?} {lazy} {ends}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

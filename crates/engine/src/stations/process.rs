@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use aqueduct_api::murmur2::murmur2;
-use aqueduct_api::{Batch, Error, ErrorKind, Payload, Record, Records, Result};
+use aqueduct_api::{Batch, ErrorKind, Payload, Record, Records, Result};
 use aqueduct_ledger::planted::{Bug, planted};
 use tokio::sync::mpsc;
 
@@ -26,86 +26,81 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Runs until the poll station closes its channel; the lanes' channels close behind it. A record that stops the pipeline
-    /// stops it in good order: what stood before its batch is written and committed first, so that it is not written again
-    /// by every start, and the record's error is what this returns.
-    pub(crate) async fn run(mut self) -> Result<Option<Error>> {
-        while let Some(read) = self.input.recv().await {
+    /// Runs until the poll station closes its channel, or until a record stops the pipeline; the lanes' channels close
+    /// behind it.
+    pub(crate) async fn run(mut self) -> Result<()> {
+        let set_aside = Arc::clone(&self.set_aside);
+        loop {
+            let read = tokio::select! {
+                biased;
+                () = set_aside.stopped() => break,
+                read = self.input.recv() => read,
+            };
             match read {
-                Read::Batch { records, receipt, permit } => {
-                    if let Err(error) = self.process(records, receipt, permit).await? {
-                        self.leave().await;
-                        return Ok(Some(error));
-                    }
+                Some(Read::Batch { records, receipt, permit }) => {
+                    self.process(records, receipt, permit).await?
                 }
-                Read::Passed { receipt } => self.settle(receipt).await?,
-                Read::Flush => {
+                Some(Read::Passed { receipt }) => self.settle(receipt).await,
+                Some(Read::Flush) => {
                     for lane in &self.lanes {
-                        lane.send(Work::Flush).await.map_err(|_| gone())?;
+                        send(lane, Work::Flush).await;
                     }
                 }
+                None => return Ok(()),
             }
         }
-        Ok(None)
-    }
-
-    /// The poll station reads no more, and what it has read is left for the next start.
-    async fn leave(&mut self) {
+        // The poll station reads no more, and what it has read is left for the next start.
         self.input.close();
         while let Some(read) = self.input.recv().await {
             if let Read::Batch { receipt, .. } | Read::Passed { receipt } = read {
                 receipt.leave();
             }
         }
+        Ok(())
     }
 
-    /// The inner error is that of a record with which the pipeline stops.
-    async fn process(
-        &mut self,
-        records: Records,
-        receipt: Receipt,
-        permit: Permit,
-    ) -> Result<Result<(), Error>> {
+    async fn process(&mut self, records: Records, receipt: Receipt, permit: Permit) -> Result<()> {
         let passed = self.chain.apply(records).await?;
         self.status.records_dropped.fetch_add(passed.dropped as u64, Ordering::Relaxed);
         // Set aside durably before the batch can settle (invariant 1).
         match self.set_aside.put(passed.bad).await {
             Err(error) if error.kind() == ErrorKind::BadRecord => {
                 receipt.leave();
-                return Ok(Err(error));
+                self.set_aside.stop_with(error);
+                return Ok(());
             }
             other => other?,
         }
         if passed.kept.is_empty() {
             if passed.dropped > 0 && planted(Bug::DroppedRecordLeaksReceipt) {
                 std::mem::forget(receipt);
-                return Ok(Ok(()));
+                return Ok(());
             }
-            return self.settle(receipt).await.map(Ok);
+            self.settle(receipt).await;
+            return Ok(());
         }
         if let [lane] = self.lanes.as_slice() {
             let batch = Batch::new(receipt.batch(), passed.kept, Some(Arc::new(permit)));
-            return lane.send(Work::Batch { batch, receipt }).await.map_err(|_| gone()).map(Ok);
+            send(lane, Work::Batch { batch, receipt }).await;
+            return Ok(());
         }
-        self.share_out(passed.kept.into_vec(), receipt, permit).await.map(Ok)
+        self.share_out(passed.kept.into_vec(), receipt, permit).await;
+        Ok(())
     }
 
     /// Nothing is left of the batch. A sink that keeps the offsets takes its positions into the next transaction
     /// (invariant 10).
-    async fn settle(&mut self, receipt: Receipt) -> Result<()> {
+    async fn settle(&mut self, receipt: Receipt) {
         match self.lanes.as_slice() {
             [lane] if self.transactional && !planted(Bug::DroppedOutsideTransaction) => {
-                lane.send(Work::Passed { receipt }).await.map_err(|_| gone())
+                send(lane, Work::Passed { receipt }).await;
             }
-            _ => {
-                receipt.settle();
-                Ok(())
-            }
+            _ => receipt.settle(),
         }
     }
 
     /// Each lane gets its records, in order, and a share of the receipt (invariant 7).
-    async fn share_out(&mut self, records: Vec<Record>, receipt: Receipt, permit: Permit) -> Result<()> {
+    async fn share_out(&mut self, records: Vec<Record>, receipt: Receipt, permit: Permit) {
         let permit = Arc::new(permit);
         let mut shares: Vec<Vec<Record>> = self.lanes.iter().map(|_| Vec::new()).collect();
         for (index, record) in records.into_iter().enumerate() {
@@ -117,10 +112,18 @@ impl Process {
                 continue;
             }
             let batch = Batch::new(receipt.batch(), records.into(), Some(Arc::clone(&permit) as _));
-            lane.send(Work::Batch { batch, receipt: receipt.share() }).await.map_err(|_| gone())?;
+            send(lane, Work::Batch { batch, receipt: receipt.share() }).await;
         }
         receipt.settle();
-        Ok(())
+    }
+}
+
+/// A lane that takes nothing any more has stopped at a record: what it does not take is left for the next start.
+async fn send(lane: &mpsc::Sender<Work>, work: Work) {
+    if let Err(mpsc::error::SendError(Work::Batch { receipt, .. } | Work::Passed { receipt })) =
+        lane.send(work).await
+    {
+        receipt.leave();
     }
 }
 
@@ -131,8 +134,4 @@ fn lane_of(record: &Record) -> u32 {
         // No structure is left here: it has been encoded.
         Payload::Absent | Payload::Typed(_) => murmur2(&record.origin.partition.to_le_bytes()),
     }
-}
-
-fn gone() -> Error {
-    Error::fatal("a lane of the pipeline ended early")
 }

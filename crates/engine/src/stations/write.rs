@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aqueduct_api::{Batch, Condition, Durable, Error, ErrorKind, Result, Sink, Written};
+use aqueduct_api::{
+    Batch, Condition, Durable, Error, ErrorKind, Origin, Record, Rejected, Result, Sink, Written,
+};
 use aqueduct_ledger::planted::{Bug, planted};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -36,13 +38,44 @@ pub(crate) struct Write {
     pub(crate) flushing: Arc<AtomicBool>,
     /// Where the sink keeps the offsets: what it has and has not committed.
     pub(crate) transaction: Option<Transaction>,
+    /// The records that the sink has refused and that stop the pipeline: their batches stay unsettled.
+    pub(crate) refused: Vec<Place>,
 }
 
 /// A batch that the sink has taken.
 pub(crate) struct Taken {
     pub(crate) receipt: Receipt,
     pub(crate) records: u64,
+    /// Where its records are from.
+    spans: Vec<Span>,
 }
+
+/// Records of one partition: topic, partition, the first and the last offset.
+type Span = (Arc<str>, i32, i64, i64);
+
+impl Taken {
+    fn of(receipt: Receipt, batch: &Batch) -> Self {
+        let mut spans: Vec<Span> = Vec::new();
+        for (topic, Origin { partition, offset }) in batch.records.origins() {
+            match spans.last_mut() {
+                Some((of, number, _, last)) if *number == partition && of == topic => *last = offset,
+                _ => spans.push((Arc::clone(topic), partition, offset, offset)),
+            }
+        }
+        Self { receipt, records: batch.records.len() as u64, spans }
+    }
+
+    /// Whether one of these may be of this batch.
+    fn holds(&self, places: &[Place]) -> bool {
+        let within = |(topic, partition, first, last): &Span, place: &Place| {
+            place.0 == *topic && place.1 == *partition && (*first..=*last).contains(&place.2)
+        };
+        self.spans.iter().any(|span| places.iter().any(|place| within(span, place)))
+    }
+}
+
+/// Topic, partition and offset of a record.
+type Place = (Arc<str>, i32, i64);
 
 impl Write {
     /// Runs until its channel closes, then makes everything durable.
@@ -58,13 +91,16 @@ impl Write {
                 // Without it the budget would be given back by the tick alone, so many bytes each.
                 () = self.news.notified() => self.tick().await?,
                 work = self.input.recv() => match work {
+                    Some(Work::Batch { receipt, .. }) if !self.refused.is_empty() => receipt.leave(),
                     Some(Work::Batch { batch, receipt }) => {
                         self.write(batch, receipt).await?;
                         if self.transaction.as_ref().is_some_and(|it| it.is_full(self.input.is_empty())) {
                             self.flush().await?;
                         }
                     }
-                    Some(Work::Passed { receipt }) => self.land(Taken { receipt, records: 0 }),
+                    Some(Work::Passed { receipt }) => {
+                        self.land(Taken { receipt, records: 0, spans: Vec::new() });
+                    }
                     Some(Work::Flush) => {
                         self.flushing.store(false, Ordering::Release);
                         self.flush().await?;
@@ -87,7 +123,7 @@ impl Write {
         while let Some((batch, receipt)) = held.pop_front() {
             match self.sink.write(&batch).await {
                 Ok(written) => {
-                    self.open.push_back(Taken { receipt, records: batch.records.len() as u64 });
+                    self.open.push_back(Taken::of(receipt, &batch));
                     if let Some(transaction) = &mut self.transaction {
                         transaction.took(batch.records.memory_bytes());
                     }
@@ -149,9 +185,7 @@ impl Write {
     /// Sets aside what was refused, and only then settles what is durable (invariant 1).
     async fn report(&mut self, written: Written) -> Result<()> {
         if !written.rejected.is_empty() && !planted(Bug::RejectedForgotten) {
-            let bad = written.rejected.into_iter();
-            let bad = bad.map(|it| Bad { record: it.record, stage: Stage::Write, error: it.error });
-            self.set_aside.put(bad.collect()).await?;
+            self.set_aside(written.rejected).await?;
         }
         match written.durable {
             Durable::All => self.land_all(),
@@ -168,6 +202,29 @@ impl Write {
         Ok(())
     }
 
+    /// A record that stops the pipeline stops it in good order: nothing more is taken, and all that is durable settles but
+    /// for the batches that hold such a record. Else every start would write again what stood before it. What a transaction
+    /// holds of those batches must not be committed, so there the whole of it is undone.
+    async fn set_aside(&mut self, rejected: Vec<Rejected>) -> Result<()> {
+        let place =
+            |record: &Record| (Arc::clone(&record.topic), record.origin.partition, record.origin.offset);
+        let places: Vec<Place> = rejected.iter().map(|it| place(&it.record)).collect();
+        if !self.refused.is_empty() {
+            self.refused.extend(places);
+            return Ok(());
+        }
+        let bad = |it: Rejected| Bad { record: it.record, stage: Stage::Write, error: it.error };
+        match self.set_aside.put(rejected.into_iter().map(bad).collect()).await {
+            Err(error) if error.kind() == ErrorKind::BadRecord && self.transaction.is_none() => {
+                self.refused = places;
+                self.input.close();
+                self.set_aside.stop_with(error);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     fn land_all(&mut self) {
         for taken in std::mem::take(&mut self.open) {
             self.land(taken);
@@ -176,6 +233,9 @@ impl Write {
 
     /// A batch is durable, or as good as that where only the commit is missing.
     fn land(&mut self, taken: Taken) {
+        if taken.holds(&self.refused) {
+            return taken.receipt.leave();
+        }
         match &mut self.transaction {
             Some(transaction) if !planted(Bug::SettledBeforeCommit) => transaction.add(taken),
             _ => settle(&self.status, taken),
