@@ -19,11 +19,11 @@ pub enum ErrorKind {
     /// is not started again: the same record would come again.
     BadRecord,
     /// This run cannot go on, and another one may: the pipeline starts again from its stored offsets, as often as it takes.
-    /// Where the error names a record (`topic`, `partition`, `offset`) and three runs fail at it in the same words, it
-    /// stays down.
+    /// Where the error names a record (`topic`, `partition`, `offset`) and three runs fail at it in the same words, and
+    /// neither was steady nor moved the partition's offsets, it stays down.
     Fatal,
     /// Must not happen: a panic, a promise that is broken inside. A race may be won the next time, so the pipeline starts
-    /// again; one that fails in the same words three times, and stored no offsets in between, stays down.
+    /// again; one that fails in the same words three times, and neither ran steadily nor stored offsets in between, stays down.
     Bug,
 }
 

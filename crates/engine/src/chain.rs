@@ -45,6 +45,8 @@ pub struct Passed {
     pub dropped: usize,
     /// What will never pass.
     pub bad: Vec<Bad>,
+    /// Why the pipeline is to stop in good order before this batch, of which nothing is in the other fields.
+    pub stop: Option<Error>,
 }
 
 /// A batch on its way.
@@ -67,17 +69,18 @@ struct Guard {
 }
 
 impl Guard {
-    fn look(&mut self, records: &Records) -> Result<()> {
+    /// Why these may not pass, if so.
+    fn look(&mut self, records: &Records) -> Option<Error> {
         for (topic, _) in records.origins() {
             if self.last.as_ref().is_some_and(|last| Arc::ptr_eq(last, topic) || last == topic) {
                 continue;
             }
             if let Some(error) = (self.ask)(topic) {
-                return Err(error);
+                return Some(error);
             }
             self.last = Some(Arc::clone(topic));
         }
-        Ok(())
+        None
     }
 }
 
@@ -129,8 +132,8 @@ impl Chain {
     /// Sends records through, in order. Waits while a registry does not answer; an error is one that the pipeline ends
     /// with.
     pub async fn apply(&mut self, mut records: Records) -> Result<Passed> {
-        if let Some(guard) = &mut self.guard {
-            guard.look(&records)?;
+        if let Some(error) = self.guard.as_mut().and_then(|guard| guard.look(&records)) {
+            return Ok(Passed { stop: Some(error), ..Passed::default() });
         }
         let mut refused = records.take_refused().into_iter().peekable();
         let untouched = self.parts.is_empty() && self.headers.is_none() && self.transforms.is_empty();
@@ -295,7 +298,7 @@ impl Passing {
                 *slot(record, part) = Payload::Raw(out.slice(range));
             }
         }
-        Passed { kept: self.kept.into(), dropped: self.dropped, bad: self.bad }
+        Passed { kept: self.kept.into(), dropped: self.dropped, bad: self.bad, stop: None }
     }
 }
 

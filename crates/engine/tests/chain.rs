@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -14,8 +15,8 @@ use aqueduct_api::catalog::{
 use aqueduct_api::schema::{Kind, Schema};
 use aqueduct_api::{
     Catalog, Decoder, Encoded, Encoder, Error, ErrorKind, FormatContext, FormatTraits, Headers, Needs,
-    Onward, Origin, Payload, Piece, Problem, Record, Result, SchemaBuilder, Sink, Source, Transform, Typed,
-    Value,
+    Onward, Origin, Payload, Piece, Problem, Reads, Record, Result, SchemaBuilder, Sink, Source, TakesTopic,
+    Transform, Typed, Value, Writes,
 };
 use aqueduct_engine::Stage;
 use aqueduct_engine::chain::Chain;
@@ -51,6 +52,18 @@ impl SourceConnector for End {
     fn describe(_: &Nothing, _: &str) -> String {
         "end".into()
     }
+    /// Topics that begin with `back`, whatever comes.
+    fn reads(_: &Nothing, _: &str) -> Option<Reads> {
+        let pattern: TakesTopic = Arc::new(|topic| topic.starts_with("back"));
+        let system = BTreeSet::from(["here".to_owned()]);
+        Some(Reads {
+            system,
+            named: Vec::new(),
+            pattern: Some(pattern),
+            group: None,
+            partitions: BTreeSet::new(),
+        })
+    }
     async fn open(_: Arc<Nothing>, _: SourceContext) -> Result<Box<dyn Source>> {
         Err(Error::config("never opened"))
     }
@@ -81,6 +94,10 @@ impl SinkConnector for End {
             "homeless" => Err(Error::bad_record("it has no topic")),
             topic => Ok(format!("{topic}-out").into()),
         }))
+    }
+    fn writes(_: &Nothing) -> Option<Writes> {
+        let topic = "{topic}-out".parse().ok()?;
+        Some(Writes { system: BTreeSet::from(["here".to_owned()]), topic, option: "topic" })
     }
     async fn open(_: Arc<Nothing>, _: SinkContext) -> Result<Box<dyn Sink>> {
         Err(Error::config("never opened"))
@@ -259,4 +276,15 @@ async fn structure_that_nobody_writes_never_reaches_a_sink() {
     let error = chain.apply(vec![record("t", 0, "7")].into()).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.says().contains("nothing says how it is written"), "{error}");
+}
+
+#[tokio::test]
+async fn before_a_topic_that_would_feed_itself_the_pipeline_stops_in_good_order() {
+    let mut chain = Chain::build(&pipeline()).unwrap();
+    let passed = chain.apply(vec![record("t", 0, "7")].into()).await.unwrap();
+    assert!(passed.stop.is_none() && passed.kept.len() == 1);
+    let passed = chain.apply(vec![record("t", 1, "7"), record("back", 0, "7")].into()).await.unwrap();
+    let stop = passed.stop.unwrap();
+    assert!(stop.says().contains("records of `back` to `back-out`, which the source reads"), "{stop}");
+    assert!(passed.kept.is_empty() && passed.bad.is_empty() && passed.dropped == 0);
 }

@@ -2,6 +2,7 @@
 //! again what it wrote before.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use aqueduct_api::{Error, ErrorKind};
 
@@ -15,26 +16,52 @@ pub(crate) const SAYS: &str = "; three runs ended in this way, so it is not star
 /// How often a pipeline failed in which way. Only what says where it stands counts: an outage names no record, however long
 /// it lasts, and gets its next start.
 #[derive(Default)]
-pub(crate) struct Recurrences(HashMap<String, u32>);
+pub(crate) struct Recurrences(HashMap<String, Way>);
+
+#[derive(Default)]
+struct Way {
+    times: u32,
+    /// What was stored of the record's partition when it was last met.
+    stored: Option<Arc<str>>,
+}
 
 impl Recurrences {
-    /// Takes a failure into account. `commits` grows when offsets are stored.
-    pub(crate) fn is_stuck(&mut self, error: &Error, commits: u64) -> bool {
-        let way = match (error.kind(), error.record()) {
-            // A record that was passed does not come again, so what happens to others in between does not matter.
-            (ErrorKind::Fatal, Some(record)) => format!("{record}: {}", error.says()),
+    /// Takes a failure into account. A run that was `steady` shows that what failed before it has passed; so do offsets that
+    /// moved in between: `commits` grows when any are stored, and `stored` says them for each partition.
+    pub(crate) fn is_stuck(
+        &mut self,
+        error: &Error,
+        steady: bool,
+        commits: u64,
+        stored: impl Fn(&str) -> Option<Arc<str>>,
+    ) -> bool {
+        if steady {
+            self.0.clear();
+        }
+        let (way, stored) = match (error.kind(), error.record()) {
+            // What happens to others in between does not matter.
+            (ErrorKind::Fatal, Some(record)) => {
+                let stored = record.rsplit_once('@').and_then(|(partition, _)| stored(partition));
+                (format!("{record}: {}", error.says()), stored)
+            }
             // The numbers of tasks, addresses and the like are others each time.
             (ErrorKind::Bug, _) => {
-                format!("{commits} {}", error.to_string().replace(|c: char| c.is_ascii_digit(), ""))
+                let says = error.to_string().replace(|c: char| c.is_ascii_digit(), "");
+                (format!("{commits} {says}"), None)
             }
             _ => return false,
         };
         if self.0.len() >= WAYS_MAX {
             self.0.clear();
         }
-        let times = self.0.entry(way).or_default();
-        *times += 1;
-        *times >= TIMES_MAX
+        let way = self.0.entry(way).or_default();
+        // Up to a record that never passes, offsets move a few times at most, and beyond it never.
+        if stored.is_some() && way.stored.is_some() && stored != way.stored {
+            way.times = 0;
+        }
+        way.stored = stored.or(way.stored.take());
+        way.times += 1;
+        way.times >= TIMES_MAX
     }
 }
 
@@ -50,7 +77,40 @@ mod tests {
     fn stuck_after(failures: impl IntoIterator<Item = (Error, u64)>) -> Option<usize> {
         let mut recurrences = Recurrences::default();
         let mut failures = failures.into_iter();
-        failures.position(|(error, commits)| recurrences.is_stuck(&error, commits)).map(|at| at + 1)
+        let mut stuck = |(error, commits)| recurrences.is_stuck(&error, false, commits, |_| None);
+        failures.position(&mut stuck).map(|at| at + 1)
+    }
+
+    /// The same, of runs that left these offsets of `a/0`, or none, and were steady or not.
+    fn stuck_after_runs(runs: &[(&Error, bool, Option<&str>)]) -> Option<usize> {
+        let mut recurrences = Recurrences::default();
+        let stuck = |(error, steady, stored): &(&Error, bool, Option<&str>)| {
+            let stored = |partition: &str| stored.filter(|_| partition == "a/0").map(Arc::from);
+            recurrences.is_stuck(error, *steady, 0, stored)
+        };
+        runs.iter().position(stuck).map(|at| at + 1)
+    }
+
+    #[test]
+    fn what_a_steady_run_or_stored_offsets_lie_between_does_not_count() {
+        let (record, panic) = (at(7), Error::bug("panicked"));
+        for error in [&record, &panic] {
+            // Months on a pipeline that has nothing to do.
+            assert_eq!(stuck_after_runs(&[(error, true, None); 9]), None);
+            let runs =
+                [(error, false, None), (error, false, None), (error, true, None), (error, false, None)];
+            assert_eq!(stuck_after_runs(&runs), None);
+            assert_eq!(stuck_after_runs(&[runs[0], runs[1], runs[2], runs[0], runs[0]]), Some(5));
+        }
+        // Read anew each time, and passed in between.
+        let passed: Vec<String> = (0..9).map(|run| (8 + run).to_string()).collect();
+        let passed: Vec<_> = passed.iter().map(|stored| (&record, false, Some(stored.as_str()))).collect();
+        assert_eq!(stuck_after_runs(&passed), None);
+        // Up to the record and no further; a run that ends before it knows what is stored changes nothing.
+        let before = |stored| (&record, false, stored);
+        let runs = [None, Some("3"), Some("7"), None, Some("7"), Some("7")].map(before);
+        assert_eq!(stuck_after_runs(&runs), Some(5));
+        assert_eq!(stuck_after_runs(&[before(Some("7")); 9]), Some(3));
     }
 
     #[test]

@@ -250,14 +250,17 @@ async fn supervise(member: Arc<Member>, catalog: Catalog, mut stop: Stop) -> boo
         member.status.errors.fetch_add(1, Ordering::Relaxed);
         // Stop means stop: the same record would come again, and so would the same configuration.
         let hopeless = matches!(error.kind(), ErrorKind::Config | ErrorKind::BadRecord);
-        let stuck = recurrences.is_stuck(&error, member.status.commits.load(Ordering::Relaxed));
+        let steady = begun.elapsed() >= STEADY_AFTER;
+        let commits = member.status.commits.load(Ordering::Relaxed);
+        let stored = |partition: &str| member.status.partitions().remove(partition)?.committed;
+        let stuck = recurrences.is_stuck(&error, steady, commits, stored);
         if stop.requested() || hopeless || stuck {
             let again = if stuck { recurrence::SAYS } else { "" };
             error!(%pipeline, %error, "pipeline failed{again}");
             member.status.set_phase(Phase::Failed { error: format!("{error}{again}") });
             return false;
         }
-        if begun.elapsed() >= STEADY_AFTER {
+        if steady {
             pause = PAUSE_MIN;
         }
         let wait = jittered(pause);
