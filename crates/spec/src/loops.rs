@@ -28,6 +28,8 @@ pub struct Flow {
     pub writes: Option<Writes>,
     /// Where its dead letters go.
     pub letters: Option<Writes>,
+    /// Its source ends by itself, so that it carries nothing round for ever, unless it meets its own end again and again.
+    pub finite: bool,
 }
 
 /// A mistake, and where it is mended.
@@ -66,6 +68,7 @@ impl Flow {
             reads: pipeline.source.connector.configured.reads(&pipeline.name),
             writes: pipeline.sink.connector.configured.writes(),
             letters,
+            finite: pipeline.source.connector.configured.traits().finite,
         }
     }
 
@@ -95,11 +98,17 @@ pub fn find(flows: &[Flow]) -> Vec<Loop> {
     let mut found = Vec::new();
     for (flow, it) in flows.iter().enumerate() {
         if let Some((from, to)) = it.comes_back(it.writes.as_ref()) {
-            found.push(Loop { flow, end: End::Sink, says: written_back(&from, &to), remedy: apart(it) });
+            found.push(Loop {
+                flow,
+                end: End::Sink,
+                says: written_back(&from, &to),
+                remedy: apart(it, it.writes.as_ref()),
+            });
         }
         if let Some((_, to)) = it.comes_back(it.letters.as_ref()) {
             let says = format!("the pipeline reads `{to}` itself, so dead letters would come back for ever");
-            found.push(Loop { flow, end: End::Letters, says, remedy: apart(it) });
+            let remedy = apart(it, it.letters.as_ref());
+            found.push(Loop { flow, end: End::Letters, says, remedy });
         }
     }
     let alone: HashSet<usize> =
@@ -134,7 +143,7 @@ pub fn guard(pipeline: &Pipeline) -> Option<impl Fn(&str) -> Option<Error> + Sen
         let named = |reads: &Reads| Reads { named: vec![topic.to_owned()], ..reads.clone() };
         let met = Flow { reads: flow.reads.as_ref().map(named), ..flow.clone() };
         let (from, to) = met.comes_back(met.writes.as_ref())?;
-        Some(Error::config(written_back(&from, &to)).remedy(apart(&met)))
+        Some(Error::config(written_back(&from, &to)).remedy(apart(&met, met.writes.as_ref())))
     })
 }
 
@@ -153,7 +162,10 @@ fn written_back(from: &str, to: &str) -> String {
     }
 }
 
-fn apart(flow: &Flow) -> String {
+fn apart(flow: &Flow, writes: Option<&Writes>) -> String {
+    if writes.is_some_and(|writes| writes.option == "path") {
+        return "name a file that the source does not read".to_owned();
+    }
     let pattern = flow.reads.as_ref().is_some_and(|reads| reads.pattern.is_some());
     let remedy = "name a topic that the source does not read";
     if pattern {
@@ -251,7 +263,8 @@ impl<'a> Rounds<'a> {
         let step = |(index, flow): (usize, &Flow)| {
             let (reads, writes) = (flow.reads.as_ref()?, flow.writes.as_ref()?);
             let here = self.system(&reads.system) == *system && reads.takes(topic);
-            let to = writes.topic_of(topic).filter(|_| here && !self.alone.contains(&index))?;
+            let turns = here && !flow.finite && !self.alone.contains(&index);
+            let to = writes.topic_of(topic).filter(|_| turns)?;
             Some((index, (self.system(&writes.system), to)))
         };
         self.flows.iter().enumerate().filter_map(step).collect()
@@ -330,6 +343,7 @@ mod tests {
             reads: Some(Reads { system: at(from), named, pattern: None, group, partitions }),
             writes: topic.parse().ok().map(|topic| Writes { system: at(to), topic, option: "topic" }),
             letters: None,
+            finite: false,
         }
     }
 
@@ -349,6 +363,16 @@ mod tests {
         assert_eq!(told(&chain), []);
         assert_eq!(told(&[flow("mirror", ("x", &["orders"]), ("y", "{topic}"))]), []);
         assert_eq!(told(&[flow("by-key", ("x", &["orders"]), ("x", "{key}"))]), []);
+    }
+
+    #[test]
+    fn a_source_that_ends_carries_nothing_round_unless_it_writes_what_it_reads() {
+        let mut both = [flow("a", ("x", &["one"]), ("x", "two")), flow("b", ("x", &["two"]), ("x", "one"))];
+        assert_eq!(told(&both), [(1, End::Sink)]);
+        both[0].finite = true;
+        assert_eq!(told(&both), []);
+        let alone = Flow { finite: true, ..flow("a", ("x", &["one"]), ("x", "one")) };
+        assert_eq!(told(&[alone]), [(0, End::Sink)]);
     }
 
     #[test]
