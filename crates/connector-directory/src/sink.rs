@@ -39,6 +39,10 @@ impl SinkConnector for Folder {
         }
     }
 
+    fn names_by_offsets() -> bool {
+        true
+    }
+
     fn describe(config: &Config) -> String {
         format!(
             "directory {}/{}, {}",

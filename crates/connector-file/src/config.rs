@@ -1,9 +1,14 @@
 //! The blocks of `file` in a pipeline file.
 
+use std::collections::BTreeSet;
+use std::path::{Component, PathBuf};
+
 use aqueduct_api::config::Size;
 use aqueduct_api::{Problem, Rows};
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+use crate::STANDARD;
 
 /// A file to read.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -18,6 +23,9 @@ pub struct SourceConfig {
     /// Wait at the end of the file for more lines, instead of ending there.
     #[serde(default)]
     pub follow: bool,
+    /// What the offset of a record is, where a line is a whole record.
+    #[serde(default)]
+    pub offsets: OffsetsOf,
     /// A longer line is a bad record, of which only so much is kept: a file of another kind must not fill the memory.
     #[serde(default = "line_max")]
     pub line_max: Size,
@@ -35,6 +43,17 @@ pub enum FileFormat {
     JsonLines,
     /// A row is a value, as the format `csv` of the `value` says: its quotes may go around line ends.
     Csv,
+}
+
+/// Where offsets come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OffsetsOf {
+    /// The line says it, or its number does. They may repeat and go back, as after a crash of who wrote the file.
+    #[default]
+    Carried,
+    /// The number of the line, whatever it says: they grow. For sinks that name what they write by offsets.
+    Lines,
 }
 
 /// A file to write.
@@ -77,6 +96,18 @@ impl SourceConfig {
         Vec::new()
     }
 
+    /// What stands against a sink that names objects by offsets. Its pipeline would stop where an offset comes again, at each
+    /// start anew.
+    pub(crate) fn check_offsets(&self, rows: Option<&Rows>) -> Vec<Problem> {
+        if self.format(rows) != FileFormat::Records || self.offsets == OffsetsOf::Lines {
+            return Vec::new();
+        }
+        let says = "the offsets that lines carry may repeat, and the sink names what it writes by offsets";
+        vec![Problem::new("offsets", says).remedy(
+            "write `offsets: lines` in `file`: the offset of a record is then the number of its line",
+        )]
+    }
+
     /// How the file is read, where its values stand in these rows.
     pub(crate) fn format(&self, rows: Option<&Rows>) -> FileFormat {
         // The line of a record never reads as a row, so nobody is misunderstood.
@@ -101,6 +132,24 @@ impl SinkConfig {
     pub(crate) fn check(&self) -> Vec<Problem> {
         named(&self.path)
     }
+}
+
+/// A file as no two paths name it but by links. Nothing for standard input and output.
+pub(crate) fn one_name(path: &str) -> Option<String> {
+    let path = std::path::absolute(path).ok().filter(|_| path != STANDARD)?;
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            part => plain.push(part),
+        }
+    }
+    Some(plain.display().to_string())
+}
+
+/// What stands for the system that files are in, where ends ask whether they are at the same one.
+pub(crate) fn system() -> BTreeSet<String> {
+    BTreeSet::from(["file".to_owned()])
 }
 
 fn named(path: &str) -> Vec<Problem> {

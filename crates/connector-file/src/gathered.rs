@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aqueduct_api::{Error, Headers, Packer, Record, Records, Result};
 use aqueduct_formats::record_line::{self, Defaults};
 
+use crate::config::OffsetsOf;
 use crate::place::Place;
 
 /// The only partition of a file whose records name none.
@@ -13,6 +14,7 @@ const PARTITION: i32 = 0;
 /// Records of one manner: whole records, values, or lines that are none of both.
 pub(crate) struct Gathered {
     topic: Arc<str>,
+    offsets: OffsetsOf,
     records: Vec<Record>,
     record_bytes: usize,
     values: Packer,
@@ -20,9 +22,10 @@ pub(crate) struct Gathered {
 }
 
 impl Gathered {
-    pub(crate) fn new(topic: &Arc<str>, bytes: usize) -> Self {
+    pub(crate) fn new(topic: &Arc<str>, offsets: OffsetsOf, bytes: usize) -> Self {
         Self {
             topic: Arc::clone(topic),
+            offsets,
             records: Vec::new(),
             record_bytes: 0,
             values: Packer::new(topic, PARTITION, 0, bytes),
@@ -45,7 +48,10 @@ impl Gathered {
     /// Adds the record that a line says. False where it has to wait for the next batch.
     pub(crate) fn record_line(&mut self, at: &Place, line: &[u8]) -> Result<bool> {
         let defaults = Defaults { topic: Arc::clone(&self.topic), partition: PARTITION, offset: at.offset() };
-        let record = record_line::read(line, defaults)?;
+        let mut record = record_line::read(line, defaults)?;
+        if self.offsets == OffsetsOf::Lines {
+            record.origin.offset = at.offset();
+        }
         if self.values.is_empty() {
             self.record_bytes += record.memory_bytes();
             self.records.push(record);
@@ -77,6 +83,7 @@ impl Gathered {
     pub(crate) fn finish(self) -> Option<Records> {
         match (self.records.is_empty(), self.values.is_empty()) {
             (true, true) => None,
+            (false, _) if self.offsets == OffsetsOf::Lines => Some(Records::from(self.records)),
             // Their lines say where they come from.
             (false, _) => Some(Records::from(self.records).carried()),
             (true, false) => Some(self.values.finish().with_refused(self.refused)),

@@ -13,7 +13,7 @@ mod source;
 
 use aqueduct_api::{Error, Result};
 
-pub use config::{FileFormat, SinkConfig, SourceConfig};
+pub use config::{FileFormat, OffsetsOf, SinkConfig, SourceConfig};
 
 /// The connector `file`, a source and a sink.
 pub struct Lines;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_api::catalog::{Repeats, SinkConnector, SinkContext, SinkTraits};
-use aqueduct_api::{Batch, Error, Problem, Result, Sink, Written};
+use aqueduct_api::{Batch, Error, Problem, Result, Sink, Writes, Written};
 use aqueduct_formats::record_line;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::appender::Appender;
-use crate::config::SinkConfig;
+use crate::config::{SinkConfig, one_name, system};
 use crate::{Lines, STANDARD, blocking};
 
 /// What was written waits no longer than this to be synced, however busy the sink is.
@@ -42,6 +42,11 @@ impl SinkConnector for Lines {
             STANDARD => "standard output".to_owned(),
             path => format!("file {path}"),
         }
+    }
+
+    fn writes(config: &SinkConfig) -> Option<Writes> {
+        let path = one_name(&config.path)?.replace('{', "{{").replace('}', "}}");
+        Some(Writes { system: system(), topic: path.parse().ok()?, option: "path" })
     }
 
     async fn open(config: Arc<SinkConfig>, context: SinkContext) -> Result<Box<dyn Sink>> {

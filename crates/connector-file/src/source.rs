@@ -2,20 +2,22 @@
 
 mod begin;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_api::catalog::{KeepsOffsets, SourceConnector, SourceContext, SourceTraits};
 use aqueduct_api::{
-    Condition, Error, ErrorKind, Offsets, Partition, Polled, Position, Problem, Records, Result, Rows, Source,
+    Condition, Error, ErrorKind, Offsets, Partition, Polled, Position, Problem, Reads, Records, Result, Rows,
+    Source,
 };
 use async_trait::async_trait;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use crate::config::{FileFormat, SourceConfig};
+use crate::config::{FileFormat, SourceConfig, one_name, system};
 use crate::cut::{Cut, Cutter};
 use crate::gathered::Gathered;
 use crate::input::{FOLLOW_EVERY, Input};
@@ -41,6 +43,10 @@ impl SourceConnector for Lines {
         config.check_rows(rows)
     }
 
+    fn check_offsets(config: &SourceConfig, rows: Option<&Rows>) -> Vec<Problem> {
+        config.check_offsets(rows)
+    }
+
     fn traits(config: &SourceConfig) -> SourceTraits {
         SourceTraits {
             keeps_offsets: KeepsOffsets::Never,
@@ -57,6 +63,11 @@ impl SourceConnector for Lines {
             path if config.follow => format!("file {path}, followed"),
             path => format!("file {path}"),
         }
+    }
+
+    fn reads(config: &SourceConfig, _: &str) -> Option<Reads> {
+        let (named, partitions) = (vec![one_name(&config.path)?], BTreeSet::new());
+        Some(Reads { system: system(), named, pattern: None, group: None, partitions })
     }
 
     async fn open(config: Arc<SourceConfig>, context: SourceContext) -> Result<Box<dyn Source>> {
@@ -292,7 +303,8 @@ impl FileSource {
         if self.long.is_some() {
             return Ok(self.rest_of_long());
         }
-        let mut gathered = Gathered::new(&self.topic, self.buffer.len().min(self.batch_bytes_max));
+        let mut gathered =
+            Gathered::new(&self.topic, self.config.offsets, self.buffer.len().min(self.batch_bytes_max));
         let (mut at, mut too_long) = (0, false);
         while gathered.len() < self.batch_records_max {
             let bytes = &self.buffer[at..];
@@ -375,7 +387,7 @@ impl FileSource {
         let says = format!("a line of {bytes} bytes is longer than {}", self.config.line_max);
         let error =
             Error::bad_record(says).remedy("raise `line_max`, or name a file that has one record a line");
-        let mut gathered = Gathered::new(&self.topic, kept.len());
+        let mut gathered = Gathered::new(&self.topic, self.config.offsets, kept.len());
         gathered.refuse(&self.place, &kept, self.at(error));
         self.place.line += 1;
         self.place.byte = self.passed.byte;

@@ -40,6 +40,10 @@ impl SinkConnector for Objects {
         }
     }
 
+    fn names_by_offsets() -> bool {
+        true
+    }
+
     fn describe(config: &Config) -> String {
         format!("s3 {}/{}, {}", config.connection.bucket, config.path.as_str(), config.format)
     }

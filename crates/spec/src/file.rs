@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use aqueduct_api::catalog::{ConfiguredSource, ConfiguredStore, ConfiguredTransform, KeepsOffsets};
+use aqueduct_api::catalog::{
+    ConfiguredSink, ConfiguredSource, ConfiguredStore, ConfiguredTransform, KeepsOffsets,
+};
 use serde_json::Value;
 
 use crate::check::{Check, Spot};
@@ -61,6 +63,7 @@ impl Reading<'_> {
         }
         let delivery = match (&head, &source, &sink) {
             (Some(head), Some((source, _)), Some(sink)) => {
+                self.offsets(&root, source, &formats.0, &sink.named);
                 delivery::resolve(self, &root, head.delivery, source, &sink.named)
             }
             _ => Delivery::default(),
@@ -148,7 +151,7 @@ impl Reading<'_> {
         Some((SourceBlock { connector: named, formats: Formats::default() }, raw))
     }
 
-    fn sink(&mut self, root: &Node) -> Option<Block<dyn aqueduct_api::catalog::ConfiguredSink>> {
+    fn sink(&mut self, root: &Node) -> Option<Block<dyn ConfiguredSink>> {
         let entry = root.entry("sink")?;
         if let Some(entry) = entry.value.entry("when") {
             let says = "conditions are not available yet";
@@ -221,6 +224,27 @@ impl Reading<'_> {
             most => format!("at most {most} tasks can share it"),
         };
         self.report.say(entry.value.place(entry.at), "tasks", says).remedy(remedy);
+    }
+
+    /// Offsets that may go back do not go into what is named by offsets.
+    fn offsets(
+        &mut self,
+        root: &Node,
+        source: &SourceBlock,
+        formats: &Formats,
+        sink: &Named<dyn ConfiguredSink>,
+    ) {
+        if !sink.configured.names_by_offsets() {
+            return;
+        }
+        let kind = source.connector.kind;
+        let rows = formats.value.as_ref().and_then(|format| format.configured.rows());
+        let Some(entry) = root.get("source").and_then(|it| it.entry(kind)) else { return };
+        let spot = Spot::new(entry.at, format!("source.{kind}"), format!("`{kind}`"));
+        for problem in source.connector.configured.check_offsets(rows.as_ref()) {
+            let (place, path, _) = mismatch::locate(&entry.value, &spot, &problem.path);
+            self.report.say(place, &path, problem.says).remedy_if(problem.remedy);
+        }
     }
 
     /// `dev: { generate: ... }` is the block of the source `generate`, or a name that it knows.

@@ -30,6 +30,8 @@ pub struct Flow {
     pub writes: Option<Writes>,
     /// Where its dead letters go.
     pub letters: Option<Writes>,
+    /// Its source ends by itself, so that it carries nothing round for ever, unless it meets its own end again and again.
+    pub finite: bool,
 }
 
 /// A mistake, and where it is mended.
@@ -68,6 +70,7 @@ impl Flow {
             reads: pipeline.source.connector.configured.reads(&pipeline.name),
             writes: pipeline.sink.connector.configured.writes(),
             letters,
+            finite: pipeline.source.connector.configured.traits().finite,
         }
     }
 
@@ -109,11 +112,17 @@ pub fn find(flows: &[Flow]) -> Vec<Loop> {
     let mut found = Vec::new();
     for (flow, it) in flows.iter().enumerate() {
         if let Some((from, to)) = it.comes_back(it.writes.as_ref()) {
-            found.push(Loop { flow, end: End::Sink, says: written_back(&from, &to), remedy: apart(it) });
+            found.push(Loop {
+                flow,
+                end: End::Sink,
+                says: written_back(&from, &to),
+                remedy: apart(it, it.writes.as_ref()),
+            });
         }
         if let Some((_, to)) = it.comes_back(it.letters.as_ref()) {
             let says = format!("the pipeline reads `{to}` itself, so dead letters would come back for ever");
-            found.push(Loop { flow, end: End::Letters, says, remedy: apart(it) });
+            let remedy = apart(it, it.letters.as_ref());
+            found.push(Loop { flow, end: End::Letters, says, remedy });
         }
     }
     let alone: HashSet<usize> =
@@ -149,7 +158,7 @@ pub fn guard(pipeline: &Pipeline) -> Option<impl Fn(&str) -> Option<Error> + Sen
         let named = |reads: &Reads| Reads { named: vec![topic.to_owned()], ..reads.clone() };
         let met = Flow { reads: flow.reads.as_ref().map(named), ..flow.clone() };
         let (from, to) = met.comes_back(met.writes.as_ref())?;
-        Some(Error::config(written_back(&from, &to)).remedy(apart(&met)))
+        Some(Error::config(written_back(&from, &to)).remedy(apart(&met, met.writes.as_ref())))
     })
 }
 
@@ -168,7 +177,10 @@ fn written_back(from: &str, to: &str) -> String {
     }
 }
 
-fn apart(flow: &Flow) -> String {
+fn apart(flow: &Flow, writes: Option<&Writes>) -> String {
+    if writes.is_some_and(|writes| writes.option == "path") {
+        return "name a file that the source does not read".to_owned();
+    }
     let pattern = flow.reads.as_ref().is_some_and(|reads| reads.pattern.is_some());
     let remedy = "name a topic that the source does not read";
     if pattern {
@@ -281,8 +293,13 @@ impl<'a> Rounds<'a> {
         let step = |(index, flow): (usize, &Flow)| {
             let (reads, writes) = (flow.reads.as_ref()?, flow.writes.as_ref()?);
             let here = self.system(&reads.system) == *system && reads.takes(topic);
+<<<<<<< HEAD
             let over = self.alone.contains(&index) || self.growing.contains(&index);
             let to = writes.topic_of(topic).filter(|_| here && !over)?;
+=======
+            let turns = here && !flow.finite && !self.alone.contains(&index);
+            let to = writes.topic_of(topic).filter(|_| turns)?;
+>>>>>>> w/file
             Some((index, (self.system(&writes.system), to)))
         };
         self.flows.iter().enumerate().filter_map(step).collect()
@@ -357,4 +374,90 @@ fn place(pipeline: &Pipeline, flow: &Flow, root: &Node, end: End) -> (Place, Str
 }
 
 #[cfg(test)]
+<<<<<<< HEAD
 mod tests;
+=======
+mod tests {
+    use super::*;
+
+    fn at(brokers: &str) -> BTreeSet<String> {
+        brokers.split(',').map(str::to_owned).collect()
+    }
+
+    /// From these topics of a cluster to a topic of another one.
+    fn flow(name: &str, (from, topics): (&str, &[&str]), (to, topic): (&str, &str)) -> Flow {
+        let named = topics.iter().map(ToString::to_string).collect();
+        let (group, partitions) = (Some(name.to_owned()), BTreeSet::new());
+        Flow {
+            pipeline: name.into(),
+            reads: Some(Reads { system: at(from), named, pattern: None, group, partitions }),
+            writes: topic.parse().ok().map(|topic| Writes { system: at(to), topic, option: "topic" }),
+            letters: None,
+            finite: false,
+        }
+    }
+
+    fn told(flows: &[Flow]) -> Vec<(usize, End)> {
+        find(flows).into_iter().map(|found| (found.flow, found.end)).collect()
+    }
+
+    #[test]
+    fn what_ends_is_no_loop() {
+        let chain = [
+            flow("a", ("x", &["orders"]), ("x", "orders.2")),
+            flow("b", ("x", &["orders.2", "other"]), ("x", "{topic}.3")),
+            flow("c", ("x", &["orders.2.3"]), ("x", "done")),
+            // The other way, for other topics.
+            flow("d", ("x", &["done"]), ("x", "other")),
+        ];
+        assert_eq!(told(&chain), []);
+        assert_eq!(told(&[flow("mirror", ("x", &["orders"]), ("y", "{topic}"))]), []);
+        assert_eq!(told(&[flow("by-key", ("x", &["orders"]), ("x", "{key}"))]), []);
+    }
+
+    #[test]
+    fn a_source_that_ends_carries_nothing_round_unless_it_writes_what_it_reads() {
+        let mut both = [flow("a", ("x", &["one"]), ("x", "two")), flow("b", ("x", &["two"]), ("x", "one"))];
+        assert_eq!(told(&both), [(1, End::Sink)]);
+        both[0].finite = true;
+        assert_eq!(told(&both), []);
+        let alone = Flow { finite: true, ..flow("a", ("x", &["one"]), ("x", "one")) };
+        assert_eq!(told(&[alone]), [(0, End::Sink)]);
+    }
+
+    #[test]
+    fn clusters_are_one_when_they_share_an_address() {
+        assert_eq!(told(&[flow("a", ("x,y", &["orders"]), ("y,z", "{topic}"))]), [(0, End::Sink)]);
+        // One by way of another: x and z are never named together.
+        let both = [
+            flow("a", ("x,y", &["orders"]), ("far", "{topic}")),
+            flow("b", ("far", &["orders"]), ("z", "orders")),
+            flow("c", ("y,z", &["unrelated"]), ("far", "unrelated")),
+        ];
+        assert_eq!(told(&both), [(1, End::Sink)]);
+        assert_eq!(told(&both[..2]), []);
+    }
+
+    #[test]
+    fn a_group_is_that_of_one_pipeline_unless_its_partitions_are_named_apart() {
+        let pair = |brokers: &str, one: &[i32], other: &[i32]| {
+            let mut flows = [
+                flow("a", ("x", &["orders"]), ("far", "a")),
+                flow("b", (brokers, &["orders"]), ("far", "b")),
+            ];
+            for (flow, partitions) in flows.iter_mut().zip([one, other]) {
+                let Some(reads) = &mut flow.reads else { continue };
+                reads.group = Some("shared".to_owned());
+                reads.partitions =
+                    partitions.iter().map(|partition| ("orders".to_owned(), *partition)).collect();
+            }
+            told(&flows)
+        };
+        assert_eq!(pair("x", &[], &[]), [(1, End::Group)]);
+        assert_eq!(pair("y", &[], &[]), [], "on another cluster");
+        assert_eq!(pair("x", &[0, 1], &[2]), []);
+        assert_eq!(pair("x", &[0, 1], &[1]), [(1, End::Group)]);
+        assert_eq!(pair("x", &[0], &[]), [(1, End::Group)], "one that joins keeps the other from committing");
+    }
+}
+>>>>>>> w/file

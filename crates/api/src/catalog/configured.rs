@@ -26,6 +26,8 @@ use crate::transform::Transform;
 pub trait ConfiguredSource: Send + Sync {
     /// See [`SourceConnector::check_rows`].
     fn check_rows(&self, rows: Option<&Rows>) -> Vec<Problem>;
+    /// See [`SourceConnector::check_offsets`].
+    fn check_offsets(&self, rows: Option<&Rows>) -> Vec<Problem>;
     /// See [`SourceConnector::traits`].
     fn traits(&self) -> SourceTraits;
     /// See [`SourceConnector::describe`].
@@ -49,6 +51,8 @@ pub trait ConfiguredSink: Send + Sync {
     fn traits(&self) -> SinkTraits;
     /// See [`SinkConnector::describe`].
     fn describe(&self) -> String;
+    /// See [`SinkConnector::names_by_offsets`].
+    fn names_by_offsets(&self) -> bool;
     /// See [`SinkConnector::topic`].
     fn topic(&self) -> Option<Topic>;
     /// See [`SinkConnector::writes`].
@@ -121,6 +125,9 @@ impl<K: SourceConnector> ConfiguredSource for Configured<K, K::Config> {
     fn check_rows(&self, rows: Option<&Rows>) -> Vec<Problem> {
         K::check_rows(&self.config, rows)
     }
+    fn check_offsets(&self, rows: Option<&Rows>) -> Vec<Problem> {
+        K::check_offsets(&self.config, rows)
+    }
     fn traits(&self) -> SourceTraits {
         K::traits(&self.config)
     }
@@ -151,6 +158,9 @@ impl<K: SinkConnector> ConfiguredSink for Configured<K, K::Config> {
     }
     fn describe(&self) -> String {
         K::describe(&self.config)
+    }
+    fn names_by_offsets(&self) -> bool {
+        K::names_by_offsets()
     }
     fn topic(&self) -> Option<Topic> {
         K::topic(&self.config)

@@ -45,6 +45,12 @@ pub trait SourceConnector: Send + Sync + 'static {
         rows.filter(|rows| rows.first.is_some()).map(|_| problem).into_iter().collect()
     }
 
+    /// What stands against a sink that names what it writes by offsets, where the offsets of a partition may go back.
+    fn check_offsets(config: &Self::Config, rows: Option<&Rows>) -> Vec<Problem> {
+        let _ = (config, rows);
+        Vec::new()
+    }
+
     /// What the planner has to know.
     fn traits(config: &Self::Config) -> SourceTraits;
 
@@ -99,6 +105,11 @@ pub trait SinkConnector: Send + Sync + 'static {
 
     /// A few words for `aqueduct plan`.
     fn describe(config: &Self::Config) -> String;
+
+    /// Whether it names what it writes by offsets, so that those of a partition have to grow.
+    fn names_by_offsets() -> bool {
+        false
+    }
 
     /// How the topic of a record is found that this sink will write, where it is not that of the source: schemas are
     /// registered under its name.

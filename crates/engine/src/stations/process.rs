@@ -61,6 +61,11 @@ impl Process {
 
     async fn process(&mut self, records: Records, receipt: Receipt, permit: Permit) -> Result<()> {
         let passed = self.chain.apply(records).await?;
+        if let Some(error) = passed.stop {
+            receipt.leave();
+            self.set_aside.stop_with(error);
+            return Ok(());
+        }
         self.status.records_dropped.fetch_add(passed.dropped as u64, Ordering::Relaxed);
         // Set aside durably before the batch can settle (invariant 1).
         match self.set_aside.put(passed.bad).await {

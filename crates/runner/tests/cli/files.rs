@@ -170,3 +170,57 @@ fn connectors_and_schema_come_from_the_config_types() {
     let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
     assert!(schema["properties"]["pipeline"].is_object(), "{schema}");
 }
+
+#[test]
+fn carried_offsets_do_not_name_objects() {
+    let pipeline = |options: &str, value: &str| {
+        format!(
+            "
+pipeline: put-back
+source: {{ file: {{ path: ./in.jsonl{options} }}{value} }}
+sink: {{ directory: {{ folder: out, path: \"{{topic}}/{{partition}}-{{start_offset}}\", format: lines }} }}
+"
+        )
+    };
+    let repeated =
+        "{\"topic\":\"t\",\"offset\":7,\"value\":\"a\"}\n{\"topic\":\"t\",\"offset\":7,\"value\":\"b\"}\n";
+    let folder = Folder::new()
+        .with("in.jsonl", repeated)
+        .with("carried.yaml", &pipeline("", ""))
+        .with("lines.yaml", &pipeline(", offsets: lines", ""))
+        .with("rows.yaml", &pipeline("", ", value: csv"));
+    let ended = folder.aqueduct(&["check", "carried.yaml"]);
+    assert_eq!(ended.code, 2, "{ended:?}");
+    let says = "the offsets that lines carry may repeat, and the sink names what it writes by offsets";
+    assert!(ended.err.contains(says) && ended.err.contains("`offsets: lines`"), "{}", ended.err);
+    assert_eq!(folder.aqueduct(&["check", "rows.yaml"]).code, 0, "rows are numbered");
+    let ended = folder.aqueduct(&["run", "lines.yaml"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let written = std::fs::read_to_string(folder.path("out/t/0-00000000000000000000.txt"));
+    assert_eq!(written.unwrap(), "a\nb\n");
+}
+
+#[test]
+fn a_pipeline_does_not_read_the_file_that_it_writes() {
+    let pipeline = |source: &str, sink: &str, more: &str| {
+        format!(
+            "pipeline: a\nsource: {{ file: {{ path: \"{source}\" }} }}\nsink: {{ file: {{ path: \"{sink}\" }} }}\n{more}"
+        )
+    };
+    let letters = "errors: { on_bad_record: { dead_letter: { file: ./in.jsonl } } }\n";
+    for (source, sink, more, code) in [
+        ("./in.jsonl", "in.jsonl", "", 2),
+        ("in.jsonl", "./folder/../in.jsonl", "", 2),
+        ("i{n.jsonl", "i{n.jsonl", "", 2),
+        ("in.jsonl", "out.jsonl", letters, 2),
+        ("in.jsonl", "out.jsonl", "", 0),
+        ("-", "-", "", 0),
+    ] {
+        let folder = Folder::new().with("a.yaml", &pipeline(source, sink, more));
+        let ended = folder.aqueduct(&["check", "a.yaml"]);
+        assert_eq!(ended.code, code, "{source} {sink} {more} {ended:?}");
+        let told =
+            ended.err.contains("come back for ever") && ended.err.contains("name a file that the source");
+        assert_eq!(told, code != 0, "{}", ended.err);
+    }
+}
