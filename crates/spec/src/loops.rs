@@ -293,13 +293,9 @@ impl<'a> Rounds<'a> {
         let step = |(index, flow): (usize, &Flow)| {
             let (reads, writes) = (flow.reads.as_ref()?, flow.writes.as_ref()?);
             let here = self.system(&reads.system) == *system && reads.takes(topic);
-<<<<<<< HEAD
             let over = self.alone.contains(&index) || self.growing.contains(&index);
-            let to = writes.topic_of(topic).filter(|_| here && !over)?;
-=======
-            let turns = here && !flow.finite && !self.alone.contains(&index);
+            let turns = here && !flow.finite && !over;
             let to = writes.topic_of(topic).filter(|_| turns)?;
->>>>>>> w/file
             Some((index, (self.system(&writes.system), to)))
         };
         self.flows.iter().enumerate().filter_map(step).collect()
@@ -374,90 +370,4 @@ fn place(pipeline: &Pipeline, flow: &Flow, root: &Node, end: End) -> (Place, Str
 }
 
 #[cfg(test)]
-<<<<<<< HEAD
 mod tests;
-=======
-mod tests {
-    use super::*;
-
-    fn at(brokers: &str) -> BTreeSet<String> {
-        brokers.split(',').map(str::to_owned).collect()
-    }
-
-    /// From these topics of a cluster to a topic of another one.
-    fn flow(name: &str, (from, topics): (&str, &[&str]), (to, topic): (&str, &str)) -> Flow {
-        let named = topics.iter().map(ToString::to_string).collect();
-        let (group, partitions) = (Some(name.to_owned()), BTreeSet::new());
-        Flow {
-            pipeline: name.into(),
-            reads: Some(Reads { system: at(from), named, pattern: None, group, partitions }),
-            writes: topic.parse().ok().map(|topic| Writes { system: at(to), topic, option: "topic" }),
-            letters: None,
-            finite: false,
-        }
-    }
-
-    fn told(flows: &[Flow]) -> Vec<(usize, End)> {
-        find(flows).into_iter().map(|found| (found.flow, found.end)).collect()
-    }
-
-    #[test]
-    fn what_ends_is_no_loop() {
-        let chain = [
-            flow("a", ("x", &["orders"]), ("x", "orders.2")),
-            flow("b", ("x", &["orders.2", "other"]), ("x", "{topic}.3")),
-            flow("c", ("x", &["orders.2.3"]), ("x", "done")),
-            // The other way, for other topics.
-            flow("d", ("x", &["done"]), ("x", "other")),
-        ];
-        assert_eq!(told(&chain), []);
-        assert_eq!(told(&[flow("mirror", ("x", &["orders"]), ("y", "{topic}"))]), []);
-        assert_eq!(told(&[flow("by-key", ("x", &["orders"]), ("x", "{key}"))]), []);
-    }
-
-    #[test]
-    fn a_source_that_ends_carries_nothing_round_unless_it_writes_what_it_reads() {
-        let mut both = [flow("a", ("x", &["one"]), ("x", "two")), flow("b", ("x", &["two"]), ("x", "one"))];
-        assert_eq!(told(&both), [(1, End::Sink)]);
-        both[0].finite = true;
-        assert_eq!(told(&both), []);
-        let alone = Flow { finite: true, ..flow("a", ("x", &["one"]), ("x", "one")) };
-        assert_eq!(told(&[alone]), [(0, End::Sink)]);
-    }
-
-    #[test]
-    fn clusters_are_one_when_they_share_an_address() {
-        assert_eq!(told(&[flow("a", ("x,y", &["orders"]), ("y,z", "{topic}"))]), [(0, End::Sink)]);
-        // One by way of another: x and z are never named together.
-        let both = [
-            flow("a", ("x,y", &["orders"]), ("far", "{topic}")),
-            flow("b", ("far", &["orders"]), ("z", "orders")),
-            flow("c", ("y,z", &["unrelated"]), ("far", "unrelated")),
-        ];
-        assert_eq!(told(&both), [(1, End::Sink)]);
-        assert_eq!(told(&both[..2]), []);
-    }
-
-    #[test]
-    fn a_group_is_that_of_one_pipeline_unless_its_partitions_are_named_apart() {
-        let pair = |brokers: &str, one: &[i32], other: &[i32]| {
-            let mut flows = [
-                flow("a", ("x", &["orders"]), ("far", "a")),
-                flow("b", (brokers, &["orders"]), ("far", "b")),
-            ];
-            for (flow, partitions) in flows.iter_mut().zip([one, other]) {
-                let Some(reads) = &mut flow.reads else { continue };
-                reads.group = Some("shared".to_owned());
-                reads.partitions =
-                    partitions.iter().map(|partition| ("orders".to_owned(), *partition)).collect();
-            }
-            told(&flows)
-        };
-        assert_eq!(pair("x", &[], &[]), [(1, End::Group)]);
-        assert_eq!(pair("y", &[], &[]), [], "on another cluster");
-        assert_eq!(pair("x", &[0, 1], &[2]), []);
-        assert_eq!(pair("x", &[0, 1], &[1]), [(1, End::Group)]);
-        assert_eq!(pair("x", &[0], &[]), [(1, End::Group)], "one that joins keeps the other from committing");
-    }
-}
->>>>>>> w/file

@@ -17,6 +17,7 @@ fn flow(name: &str, (from, topics): (&str, &[&str]), (to, topic): (&str, &str)) 
         reads: Some(Reads { system: at(from), named, pattern: None, group, partitions }),
         writes: topic.parse().ok().map(|topic| Writes { system: at(to), topic, option: "topic" }),
         letters: None,
+        finite: false,
     }
 }
 
@@ -144,4 +145,14 @@ fn members_of_one_group_with_topics_of_their_own_are_no_mistake() {
     assert_eq!(pair((&["orders"], None), (&[], Some("pay"))), []);
     assert_eq!(pair((&["orders"], None), (&[], Some("ord"))), [(1, End::Group)]);
     assert_eq!(pair((&[], Some("pay")), (&[], Some("ord"))), [(1, End::Group)], "nobody can tell");
+}
+
+#[test]
+fn a_source_that_ends_carries_nothing_round_unless_it_writes_what_it_reads() {
+    let mut both = [flow("a", ("x", &["one"]), ("x", "two")), flow("b", ("x", &["two"]), ("x", "one"))];
+    assert_eq!(told(&both), [(1, End::Sink)]);
+    both[0].finite = true;
+    assert_eq!(told(&both), []);
+    let alone = Flow { finite: true, ..flow("a", ("x", &["one"]), ("x", "one")) };
+    assert_eq!(told(&[alone]), [(0, End::Sink)]);
 }
