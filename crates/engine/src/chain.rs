@@ -61,9 +61,12 @@ struct Passing {
     written: Vec<(usize, Part, Range<usize>)>,
 }
 
+/// Whether records of this topic may not pass, and why.
+type Ask = Box<dyn Fn(&str) -> Option<Error> + Send>;
+
 /// Looks out for topics whose records would come back to the source.
 struct Guard {
-    ask: Box<dyn Fn(&str) -> Option<Error> + Send>,
+    ask: Ask,
     /// The topic that was asked about last, which is nearly always the next one.
     last: Option<Arc<str>>,
 }
