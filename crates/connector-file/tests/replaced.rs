@@ -6,6 +6,7 @@ mod ends;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -195,9 +196,9 @@ async fn a_file_that_was_renamed_between_two_runs_is_found_where_it_is_the_only_
     fs::rename(path.with_extension("txt-20261130"), path.with_extension("txt-errors")).unwrap();
     fs::copy(&old, path.with_extension("txt.copy")).unwrap();
     assert!(open(&path, true, place.clone()).await.is_ok());
-    // What cannot be opened is not read: an older one does no harm.
-    let none = path.with_extension("txt.3");
-    std::os::unix::fs::symlink(path.with_extension("nowhere"), &none).unwrap();
+    // What this user may not open is not read: an older one does no harm.
+    let older = path.with_extension("txt.2");
+    fs::set_permissions(&older, fs::Permissions::from_mode(0o000)).unwrap();
     assert!(open(&path, true, place.clone()).await.is_ok());
     fs::copy(&old, path.with_extension("txt.old")).unwrap();
     assert!(open(&path, true, place.clone()).await.is_err());
