@@ -144,5 +144,6 @@ async fn a_sink_that_is_dropped_writes_nothing_of_its_queue() {
     let later = tokio::task::block_in_place(|| values(&kafka, "queued", 1)).len();
     println!("{at_the_end} of {RECORDS} records were written");
     assert_eq!(at_the_end, later, "it was over");
-    assert!(later < 1_000, "{later} records");
+    // The first, and those of the one request that was on its way.
+    assert!(later <= 1 + 4, "{later} records");
 }
