@@ -333,6 +333,10 @@ impl Outgoing {
             partition.leader = leader.or(partition.leader);
         }
         let (before, count) = (topic.partitions.len(), leaders.len());
+        let denied = code.is_some_and(|code| code != UNKNOWN_TOPIC_OR_PARTITION);
+        if !denied {
+            topic.miss(count, now);
+        }
         let less = count < before || code.is_some();
         if less && now - *topic.doubted.get_or_insert(now) < PROPAGATION {
             return Vec::new();
@@ -343,19 +347,19 @@ impl Outgoing {
             topic.grow(&leaders);
             return Vec::new();
         }
-        if code.is_some_and(|code| code != UNKNOWN_TOPIC_OR_PARTITION) {
-            // It is there, and its leaders say themselves what they think of us.
+        let left = topic.believed(now);
+        if denied || left == before {
+            // What is there has leaders, who say themselves what they think of us.
             return Vec::new();
         }
         topic.hold();
         let (mut reports, mut nameless) = (Vec::new(), false);
-        for partition in topic.partitions.iter_mut().skip(count) {
+        for partition in topic.partitions.iter_mut().skip(left) {
             let given_up = partition.give_up(UNKNOWN_TOPIC_OR_PARTITION);
             nameless |= !given_up.is_empty() && !partition.has_name();
             reports.extend(given_up);
         }
-        while topic.partitions.len() > count && topic.partitions.last().is_some_and(Partition::holds_nothing)
-        {
+        while topic.partitions.len() > left && topic.partitions.last().is_some_and(Partition::holds_nothing) {
             topic.partitions.pop();
         }
         let left = topic.partitions.len();
@@ -413,6 +417,20 @@ impl Topic {
         }
     }
 
+    /// Somebody says that there are so many partitions. Each one beyond has its own time of doubt: who says that there is one
+    /// where there were three does not vouch for whoever says later that there is none.
+    fn miss(&mut self, count: usize, now: Instant) {
+        for (at, partition) in self.partitions.iter_mut().enumerate() {
+            partition.missing = (at >= count).then(|| partition.missing.unwrap_or(now));
+        }
+    }
+
+    /// How many partitions there are, without those that have been missing for long.
+    fn believed(&self, now: Instant) -> usize {
+        let gone = |it: &Partition| it.missing.is_some_and(|since| now - since >= PROPAGATION);
+        self.partitions.iter().position(gone).unwrap_or(self.partitions.len())
+    }
+
     /// Its keys go elsewhere from now on, so what is on its way has to be answered, and what was handed back to come again, before
     /// anything else does.
     fn hold(&mut self) {
@@ -436,4 +454,47 @@ impl Topic {
 
 fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aqueduct_api::{Origin, Payload};
+
+    /// A batch that is stored and not answered would be written again, behind what followed it.
+    #[test]
+    fn a_doubt_about_some_partitions_is_none_about_the_others() {
+        let limits = Limits { batch_bytes: 1, linger: Duration::ZERO, unanswered_bytes_max: 1 << 20 };
+        let mut outgoing = Outgoing::new(limits);
+        let (topic, mut now) = (outgoing.topic("t"), Instant::now());
+        outgoing.seen("t", Seen::Leaders(vec![Some(0); 3]), now);
+        for number in 0..20 {
+            let record = Record {
+                topic: "t".into(),
+                origin: Origin::default(),
+                key: Payload::Raw(format!("k{number}").into()),
+                value: Payload::Raw("v".into()),
+                headers: Default::default(),
+                timestamp_us: Some(0),
+            };
+            assert!(matches!(outgoing.give(topic, &record, number), Taken::Yes | Taken::News(_)));
+        }
+        let held = |outgoing: &Outgoing| -> Vec<bool> {
+            outgoing.topics[topic].partitions.iter().map(|it| !it.holds_nothing()).collect()
+        };
+        assert!(outgoing.seen("t", Seen::Leaders(vec![Some(0); 2]), now).is_empty());
+        now += PROPAGATION;
+        assert!(
+            outgoing.seen("t", Seen::Missing, now).iter().all(|it| matches!(it.fate, Fate::Refused { .. }))
+        );
+        assert_eq!(held(&outgoing), [true, true], "the third is gone, and nothing but that");
+        now += PROPAGATION / 2;
+        assert!(outgoing.seen("t", Seen::Leaders(vec![Some(0)]), now).is_empty());
+        now += PROPAGATION / 2;
+        outgoing.seen("t", Seen::Missing, now);
+        assert_eq!(held(&outgoing), [true], "the second was missing for long, the first for a moment");
+        now += PROPAGATION;
+        outgoing.seen("t", Seen::Missing, now);
+        assert!(held(&outgoing).is_empty());
+    }
 }

@@ -29,6 +29,8 @@ pub(super) type ProducerId = (i64, i16);
 pub(super) struct Partition {
     /// The broker that takes it.
     pub(super) leader: Option<i32>,
+    /// Since when the cluster says that there is no such partition.
+    pub(super) missing: Option<Instant>,
     /// Its place is among those of the busy ones.
     pub(super) listed: bool,
     /// Being filled.
