@@ -461,8 +461,7 @@ mod tests {
     use super::*;
     use aqueduct_api::{Origin, Payload};
 
-    /// A batch may stand in a partition without an answer. Were the partition given up on one word of a broker that lags behind, it
-    /// would be written again, behind what followed it.
+    /// A batch that is stored and not answered would be written again, behind what followed it.
     #[test]
     fn a_doubt_about_some_partitions_is_none_about_the_others() {
         let limits = Limits { batch_bytes: 1, linger: Duration::ZERO, unanswered_bytes_max: 1 << 20 };
@@ -483,7 +482,6 @@ mod tests {
         let held = |outgoing: &Outgoing| -> Vec<bool> {
             outgoing.topics[topic].partitions.iter().map(|it| !it.holds_nothing()).collect()
         };
-        // It was made anew with two partitions.
         assert!(outgoing.seen("t", Seen::Leaders(vec![Some(0); 2]), now).is_empty());
         now += PROPAGATION;
         assert!(
