@@ -181,12 +181,17 @@ async fn attempt<T: Send + 'static>(
     .await
 }
 
+/// What is no regular file is not opened: a pipe would wait for ever, a device may have no end, and a link is not what
+/// `link` finds at the name.
 fn look(path: &Path) -> io::Result<Found> {
+    if !fs::symlink_metadata(path)?.is_file() {
+        return Err(io::Error::new(ErrorKind::AlreadyExists, "what stands there is no regular file"));
+    }
     let mut file = File::open(path)?;
     let bytes = file.metadata()?.len();
     file.seek(SeekFrom::Start(bytes.saturating_sub(TAIL_BYTES as u64)))?;
     let mut tail = Vec::new();
-    file.read_to_end(&mut tail)?;
+    file.take(TAIL_BYTES as u64).read_to_end(&mut tail)?;
     Ok(Found { bytes, tail: tail.into() })
 }
 

@@ -180,6 +180,29 @@ async fn a_file_of_somebody_else_is_never_taken_for_ours() {
     }
 }
 
+/// A pipe nobody writes, a device without an end and links that lead nowhere or there: none is opened.
+#[tokio::test]
+async fn what_is_no_regular_file_is_told_at_once() {
+    let scratch = Scratch::new("irregular");
+    fs::create_dir(scratch.0.join("orders")).unwrap();
+    let path = scratch.0.join("orders/0-00000000000000000000.txt");
+    let link = |to: &str| std::os::unix::fs::symlink(to, &path).unwrap();
+    let stand: [&dyn Fn(); 4] =
+        [&|| link("/dev/zero"), &|| link("nowhere"), &|| fs::create_dir(&path).unwrap(), &|| {
+            assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success())
+        }];
+    for stand in stand {
+        stand();
+        let mut sink = open(&compressed(&scratch.0, "none")).await;
+        let (limit, batch) = (std::time::Duration::from_secs(20), batch(0, 0, 10));
+        let written = tokio::time::timeout(limit, sink.write(&batch)).await;
+        let error = written.expect("an answer").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        assert!(error.to_string().contains("no regular file"), "{error}");
+        fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).unwrap();
+    }
+}
+
 /// Sweeping takes what the group that begins there has left, and nothing else: not what another partition is writing, nor
 /// another topic, nor another pipeline, wherever the start offset stands in the path.
 #[tokio::test]

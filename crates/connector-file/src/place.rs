@@ -32,8 +32,10 @@ impl Place {
         };
         let (byte, lines) = rest.split_once('@')?;
         let (line, before) = lines.split_once('+').unwrap_or((lines, "0"));
-        let (byte, line) = (byte.parse().ok()?, line.parse().ok()?);
-        Some(Self { byte, line, lines_before: before.parse().ok()?, fingerprint })
+        let (byte, line, lines_before) = (byte.parse().ok()?, line.parse().ok()?, before.parse().ok()?);
+        // No file has as many; the numbers of its lines are to be counted on from there.
+        let counts = [byte, line, lines_before].iter().all(|it: &u64| *it <= u64::from(u32::MAX) << 24);
+        counts.then_some(Self { byte, line, lines_before, fingerprint })
     }
 
     /// The number of the next line, from 0, counted through all files.
@@ -118,7 +120,9 @@ mod tests {
             assert_eq!(Place::read(text).unwrap().to_string(), text);
         }
         assert_eq!(Place::read("5@4+10").unwrap().offset(), 14);
-        for text in ["", "17", "x@1", "1@x", "1@1+", "-1@0"] {
+        for text in
+            ["3@18446744073709551615", "3@1+18446744073709551615", "", "17", "x@1", "1@x", "1@1+", "-1@0"]
+        {
             assert_eq!(Place::read(text), None, "{text}");
         }
     }

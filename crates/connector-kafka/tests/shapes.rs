@@ -112,7 +112,7 @@ async fn batches_of_large_and_small_records_keep_their_bounds_and_their_order() 
     let kafka = broker();
     create(&kafka, "bounds", 3, &[]).await;
     let producer: BaseProducer = client(&kafka, &[("linger.ms", "50")]).create().unwrap();
-    let large = |n: usize| if n % 40 == 0 { 300_000 } else { n % 50 };
+    let large = |n: usize| if n.is_multiple_of(40) { 300_000 } else { n % 50 };
     for n in 0..600 {
         let headers =
             OwnedHeaders::new().insert(Sent { key: "big", value: Some(&vec![1_u8; large(n + 20)]) });

@@ -154,7 +154,8 @@ fn check(stored: &BTreeMap<i32, Vec<String>>, batches: usize, copies: usize) {
             }
             assert!(*count <= copies, "{} stands there {count} times", start(value));
         }
-        let starts = |values: &mut dyn Iterator<Item = &String>| values.map(start).collect::<Vec<_>>();
+        let starts =
+            |values: &mut dyn Iterator<Item = &String>| values.map(|it| start(it)).collect::<Vec<_>>();
         assert_eq!(
             starts(&mut first_copies.iter().copied()),
             starts(&mut expected.iter()),
@@ -165,7 +166,7 @@ fn check(stored: &BTreeMap<i32, Vec<String>>, batches: usize, copies: usize) {
 }
 
 /// Enough of a value to know it by.
-fn start(value: &String) -> String {
+fn start(value: &str) -> String {
     value.chars().take(40).collect()
 }
 
