@@ -7,7 +7,7 @@ mod ends;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aqueduct_api::catalog::SourceContext;
 use aqueduct_api::{Catalog, Condition, ErrorKind, FirstRow, Offsets, Polled, Records, Result, Rows, Source};
@@ -15,6 +15,7 @@ use aqueduct_connector_file::Lines;
 use aqueduct_formats::record_line;
 use ends::{folder, records, source_with};
 use serde_json::json;
+use tokio::time::Instant;
 
 /// What a source gives: the bytes of each value with its offset, in front of it an `!` where it is refused.
 type Given = Vec<(i64, Vec<u8>)>;
