@@ -8,7 +8,8 @@ use aqueduct_api::{Problem, Rows};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::STANDARD;
+/// The path that stands for standard input or output.
+pub(crate) const STANDARD: &str = "-";
 
 /// A file to read.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

@@ -13,13 +13,11 @@ mod source;
 
 use aqueduct_api::{Error, Result};
 
+use config::STANDARD;
 pub use config::{FileFormat, OffsetsOf, SinkConfig, SourceConfig};
 
 /// The connector `file`, a source and a sink.
 pub struct Lines;
-
-/// The path that stands for standard input or output.
-const STANDARD: &str = "-";
 
 /// Work that blocks, off the runtime's own threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
