@@ -6,7 +6,7 @@ mod ends;
 use std::time::Duration;
 
 use aqueduct_api::catalog::ProbeContext;
-use aqueduct_api::{Catalog, Condition, Polled};
+use aqueduct_api::{Catalog, Condition, ErrorKind, Polled};
 use aqueduct_connector_kafka::Topics;
 use aqueduct_tests::{Kafka, Toxiproxy};
 use ends::{broker, create, open_sink, open_source, record, text};
@@ -244,6 +244,29 @@ async fn an_address_that_is_advertised_and_leads_nowhere_is_named_until_it_leads
         reader.source.close().await.unwrap();
         proxy.cut();
     }
+    // A sink is told of it by nobody: its records are not acknowledged.
+    let mut writer = open_sink(&brokers, json!({ "topic": "advertised" })).await;
+    let record = record("advertised", Some("k"), "v");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut given = Some(vec![record]);
+    while !writer.condition.reason().is_some_and(|reason| reason.starts_with(&named)) {
+        assert!(Instant::now() < deadline, "expected {named}\nfound {:?}", writer.condition.reason());
+        if let Some(records) = given.take()
+            && let Err(error) = writer.write(records.clone()).await
+        {
+            assert_eq!(error.kind(), ErrorKind::Transient, "{error}");
+            given = Some(records);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    proxy.heal();
+    while let Some(records) = given.take() {
+        if writer.write(records.clone()).await.is_err() {
+            given = Some(records);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+    writer.flush().await.unwrap();
 }
 
 /// A broker whose ciphers are made for another kind of key than its certificate has.

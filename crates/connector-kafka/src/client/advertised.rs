@@ -73,6 +73,11 @@ impl Advertised {
     }
 }
 
+/// The first broker that cannot be reached where the cluster says it is.
+pub(super) fn unreachable(connection: &Connection) -> Option<Told> {
+    visit(connection, &ask(connection)).into_iter().flatten().next()
+}
+
 fn address(host: &str, port: i32) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }

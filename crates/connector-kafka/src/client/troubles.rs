@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::credentials::{self, Credentials, Fingerprint};
 use super::diagnose::{Deed, cluster_change, denial, denied_transactions, login};
 use super::knock::Way;
-use super::{Advertised, LOOK_AGAIN, Tokens, code_of, exchange, is_connection};
+use super::{Advertised, LOOK_AGAIN, Tokens, advertised, code_of, exchange, is_connection};
 use crate::config::{Connection, Sasl};
 use crate::diagnosis::{CLUSTER_REPLACED, CREDENTIALS_REPLACED, NO_BROKER, Told};
 
@@ -325,6 +325,11 @@ impl Troubles {
     /// Visits these brokers, or all, where the cluster says they are.
     pub(crate) fn visit(&self, wanted: Option<&[i32]>) {
         self.advertised.visit(&self.connection, wanted);
+    }
+
+    /// Visits all brokers where the cluster says they are, and says which one cannot be reached, if any. Takes seconds then.
+    pub(crate) fn unreachable(&self) -> Option<String> {
+        advertised::unreachable(&self.connection).map(|told| told.to_string())
     }
 
     /// It is over.

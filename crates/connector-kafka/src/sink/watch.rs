@@ -80,6 +80,7 @@ impl Question {
         let reason = admin.and_then(|admin| {
             self.topics_of(&batch).iter().find_map(|topic| short_of(topic, &admin, runtime))
         });
+        let reason = reason.or_else(|| self.troubles.unreachable());
         let long =
             || (time >= LONG_SILENCE).then(|| NOT_ACKNOWLEDGED.error(ErrorKind::Transient, &[]).to_string());
         // A reason that is no longer seen stays until the first answer: it is nearly over.
