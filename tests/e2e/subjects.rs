@@ -112,7 +112,7 @@ fn check_asks_a_registry_about_the_subjects_of_a_sink() {
         )
     );
     // Nobody knows yet what will be read, and the one topic that is written is known all the same.
-    asked.topics = ["{ pattern: '.*' }", "orders.checked"];
+    asked.topics = ["{ pattern: '.*', except: [orders.checked] }", "orders.checked"];
     assert_eq!(
         asked.about("{ json_schema: { schema: { file: order.json } } }"),
         says(true, "ok       subject `orders.checked-value` has the schema of the file as id 1")
