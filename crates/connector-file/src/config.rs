@@ -24,9 +24,9 @@ pub struct SourceConfig {
     /// Wait at the end of the file for more lines, instead of ending there.
     #[serde(default)]
     pub follow: bool,
-    /// What the offset of a record is, where a line is a whole record.
-    #[serde(default)]
-    pub offsets: OffsetsOf,
+    /// What the offset of a record is, where a line is a whole record. Unless given, `lines` where the sink names what it
+    /// writes by offsets, and `carried` otherwise.
+    pub offsets: Option<OffsetsOf>,
     /// A longer line is a bad record, of which only so much is kept: a file of another kind must not fill the memory.
     #[serde(default = "line_max")]
     pub line_max: Size,
@@ -47,11 +47,10 @@ pub enum FileFormat {
 }
 
 /// Where offsets come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OffsetsOf {
     /// The line says it, or its number does. They may repeat and go back, as after a crash of who wrote the file.
-    #[default]
     Carried,
     /// The number of the line, whatever it says: they grow. For sinks that name what they write by offsets.
     Lines,
@@ -100,12 +99,12 @@ impl SourceConfig {
     /// What stands against a sink that names objects by offsets. Its pipeline would stop where an offset comes again, at each
     /// start anew.
     pub(crate) fn check_offsets(&self, rows: Option<&Rows>) -> Vec<Problem> {
-        if self.format(rows) != FileFormat::Records || self.offsets == OffsetsOf::Lines {
+        if self.format(rows) != FileFormat::Records || self.offsets != Some(OffsetsOf::Carried) {
             return Vec::new();
         }
         let says = "the offsets that lines carry may repeat, and the sink names what it writes by offsets";
         vec![Problem::new("offsets", says).remedy(
-            "write `offsets: lines` in `file`: the offset of a record is then the number of its line",
+            "leave `offsets` out, or write `lines`: the offset of a record is then the number of its line",
         )]
     }
 

@@ -17,7 +17,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use crate::config::{FileFormat, SourceConfig, one_name, system};
+use crate::config::{FileFormat, OffsetsOf, SourceConfig, one_name, system};
 use crate::cut::{Cut, Cutter};
 use crate::gathered::Gathered;
 use crate::input::{FOLLOW_EVERY, Input};
@@ -90,6 +90,7 @@ impl SourceConnector for Lines {
 struct FileSource {
     config: Arc<SourceConfig>,
     format: FileFormat,
+    offsets: OffsetsOf,
     rows: Option<Rows>,
     input: Input,
     partition: Partition,
@@ -212,11 +213,17 @@ impl FileSource {
 
     fn new(config: Arc<SourceConfig>, context: SourceContext, input: Input) -> Self {
         let format = config.format(context.rows.as_ref());
+        let offsets = config.offsets.unwrap_or(if context.named_by_offsets {
+            OffsetsOf::Lines
+        } else {
+            OffsetsOf::Carried
+        });
         let rows = context.rows.filter(|_| format == FileFormat::Csv);
         let line_max = usize::try_from(config.line_max.0).unwrap_or(usize::MAX);
         Self {
             input,
             format,
+            offsets,
             partition: config.path.as_str().into(),
             topic: config.topic().into(),
             cutter: Cutter::new(rows.as_ref().map(|rows| rows.separator), line_max),
@@ -304,7 +311,7 @@ impl FileSource {
             return Ok(self.rest_of_long());
         }
         let mut gathered =
-            Gathered::new(&self.topic, self.config.offsets, self.buffer.len().min(self.batch_bytes_max));
+            Gathered::new(&self.topic, self.offsets, self.buffer.len().min(self.batch_bytes_max));
         let (mut at, mut too_long) = (0, false);
         while gathered.len() < self.batch_records_max {
             let bytes = &self.buffer[at..];
@@ -387,7 +394,7 @@ impl FileSource {
         let says = format!("a line of {bytes} bytes is longer than {}", self.config.line_max);
         let error =
             Error::bad_record(says).remedy("raise `line_max`, or name a file that has one record a line");
-        let mut gathered = Gathered::new(&self.topic, self.config.offsets, kept.len());
+        let mut gathered = Gathered::new(&self.topic, self.offsets, kept.len());
         gathered.refuse(&self.place, &kept, self.at(error));
         self.place.line += 1;
         self.place.byte = self.passed.byte;

@@ -133,6 +133,7 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize, unfinished: U
         batch_bytes_max: limits.batch_bytes_max,
         drain_timeout: limits.drain_timeout,
         typed: matches!(value.read, Read::Given),
+        named_by_offsets: pipeline.sink.connector.configured.names_by_offsets(),
         rows: pipeline.source.formats.value.as_ref().and_then(|format| format.configured.rows()),
         condition: source_condition.clone(),
         incarnations: Incarnations::default(),

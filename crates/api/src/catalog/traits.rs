@@ -36,6 +36,8 @@ pub struct SourceContext {
     pub typed: bool,
     /// How its values stand in a text file, where the format of the pipeline has more to say than that they are lines.
     pub rows: Option<Rows>,
+    /// The sink names what it writes by offsets, so that those of a partition have to grow, and never to repeat.
+    pub named_by_offsets: bool,
     /// Where to say that it is waiting: for a broker, a table, a file.
     pub condition: Condition,
     /// Where to say what the positions of a partition belong to, before its first record is given.
@@ -59,6 +61,7 @@ impl SourceContext {
             drain_timeout: Duration::from_secs(20),
             typed: false,
             rows: None,
+            named_by_offsets: false,
             condition: Condition::default(),
             incarnations: Incarnations::default(),
             unfinished: Unfinished::default(),

@@ -186,13 +186,13 @@ sink: {{ directory: {{ folder: out, path: \"{{topic}}/{{partition}}-{{start_offs
         "{\"topic\":\"t\",\"offset\":7,\"value\":\"a\"}\n{\"topic\":\"t\",\"offset\":7,\"value\":\"b\"}\n";
     let folder = Folder::new()
         .with("in.jsonl", repeated)
-        .with("carried.yaml", &pipeline("", ""))
-        .with("lines.yaml", &pipeline(", offsets: lines", ""))
+        .with("carried.yaml", &pipeline(", offsets: carried", ""))
+        .with("lines.yaml", &pipeline("", ""))
         .with("rows.yaml", &pipeline("", ", value: csv"));
     let ended = folder.aqueduct(&["check", "carried.yaml"]);
     assert_eq!(ended.code, 2, "{ended:?}");
     let says = "the offsets that lines carry may repeat, and the sink names what it writes by offsets";
-    assert!(ended.err.contains(says) && ended.err.contains("`offsets: lines`"), "{}", ended.err);
+    assert!(ended.err.contains(says) && ended.err.contains("leave `offsets` out"), "{}", ended.err);
     assert_eq!(folder.aqueduct(&["check", "rows.yaml"]).code, 0, "rows are numbered");
     let ended = folder.aqueduct(&["run", "lines.yaml"]);
     assert_eq!(ended.code, 0, "{ended:?}");
