@@ -72,7 +72,8 @@ fn who_is_not_ready_is_named_with_the_reason() {
     let folder = folder(&address, &bad);
     std::fs::create_dir(folder.path("a.d")).unwrap();
     let running = folder.start(&["run", "a.yaml"]);
-    let says = eventually(|| get(&address, "/readyz").filter(|(_, says)| says.contains("bad: failed")));
+    let both = |says: &str| says.contains("bad: failed") && !says.contains("good: starting");
+    let says = eventually(|| get(&address, "/readyz").filter(|(_, says)| both(says)));
     let (status, says) = says.expect("the failure is told");
     assert_eq!(status, 503);
     assert!(says.contains("good: running\n") && says.contains("a.d"), "{says}");
