@@ -20,10 +20,10 @@ pub use self::configured::{
     ConfiguredTransform,
 };
 pub use self::kinds::{
-    FormatKind, OffsetStoreKind, RegistryKind, SinkConnector, SourceConnector, Topic, TransformKind,
+    FormatKind, OffsetStoreKind, RegistryKind, SinkConnector, SourceConnector, TopicResolver, TransformKind,
 };
 pub use self::traits::{
-    KeepsOffsets, ProbeContext, Repeats, SinkContext, SinkTraits, SourceContext, SourceTraits,
+    Duplicates, KeepsOffsets, ProbeContext, SinkContext, SinkTraits, SourceContext, SourceTraits,
 };
 
 /// What the catalog knows of one name: how to describe its block, and how to read it.

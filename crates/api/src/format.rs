@@ -99,8 +99,8 @@ pub struct Piece<'a> {
 #[async_trait]
 pub trait Decoder: Send {
     /// From now on only these fields of the outermost record are looked at, and the encoder of this format writes the value
-    /// in its own schema: all other fields may come out as [`crate::Value::Unread`].
-    fn look_at(&mut self, fields: &[Arc<str>]) {
+    /// in its own schema: all other fields may come out as [`crate::Value::Opaque`].
+    fn project(&mut self, fields: &[Arc<str>]) {
         let _ = fields;
     }
 

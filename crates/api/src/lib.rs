@@ -12,8 +12,8 @@ pub mod flow;
 pub mod format;
 pub mod incarnation;
 pub mod murmur2;
+pub mod offset_admin;
 pub mod offsets;
-pub mod placement;
 pub mod problem;
 pub mod record;
 pub mod records;
@@ -36,8 +36,8 @@ pub use format::{
     Decoder, Encoded, Encoder, FirstRow, FormatContext, FormatTraits, Part, Piece, Rows, Side, Translator,
 };
 pub use incarnation::Incarnations;
+pub use offset_admin::{OffsetAdmin, OffsetSpec, PartitionOffsets};
 pub use offsets::{OffsetStore, Offsets, Partition, Position};
-pub use placement::{Placement, Standing, Target};
 pub use problem::Problem;
 pub use record::{Header, Headers, Origin, Payload, Record};
 pub use records::{Packer, Records};
@@ -45,6 +45,6 @@ pub use registry::{Registered, Registry, SchemaId, SchemaText};
 pub use schema::{Schema, SchemaBuilder};
 pub use sink::{Durable, Rejected, Sink, Transactional, Written};
 pub use source::{Lag, Ownership, Polled, Proof, Source};
-pub use transform::{Look, Needs, Onward, Transform};
+pub use transform::{Fields, Outcome, Projection, Transform};
 pub use unfinished::{Finishing, Unfinished};
 pub use value::{Typed, Value};

@@ -7,58 +7,58 @@ use crate::record::Record;
 
 /// Changes one record at a time: no I/O, no waiting.
 pub trait Transform: Send {
-    /// Which parts it looks into; the others pass undecoded.
-    fn needs(&self) -> Needs;
+    /// The fields that it reads or changes; parts without any pass undecoded.
+    fn projection(&self) -> Projection;
 
     /// Changes the record where it stands, or says that it is dropped (it counts as delivered). An error of kind `BadRecord`
     /// sets it aside as the source gave it, whatever was changed.
-    fn apply(&mut self, record: &mut Record) -> Result<Onward>;
+    fn apply(&mut self, record: &mut Record) -> Result<Outcome>;
 }
 
-/// Whether a record goes on behind a transform.
+/// What becomes of a record behind a transform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Onward {
-    /// It does.
-    Yes,
-    /// It is dropped.
-    No,
+pub enum Outcome {
+    /// It goes on.
+    Keep,
+    /// It is dropped, and counts as delivered.
+    Drop,
 }
 
-/// What is looked at in the parts of a record.
+/// The fields that a transform reads or changes, for each part of a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// In the key.
-    pub key: Look,
-    /// In the value.
-    pub value: Look,
+pub struct Projection {
+    /// Of the key.
+    pub key: Fields,
+    /// Of the value.
+    pub value: Fields,
 }
 
-/// What is looked at in one part.
+/// The fields of one part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Look {
+pub enum Fields {
     /// Nothing: its bytes pass.
     #[default]
-    Nothing,
+    None,
     /// These fields of its outermost record, with all that is in them.
-    Fields(Vec<Arc<str>>),
+    Named(Vec<Arc<str>>),
     /// All of it.
-    Everything,
+    All,
 }
 
-impl Look {
-    /// What two look at together.
-    pub fn and(self, other: Look) -> Look {
+impl Fields {
+    /// The fields of both.
+    pub fn and(self, other: Fields) -> Fields {
         match (self, other) {
-            (Look::Nothing, other) | (other, Look::Nothing) => other,
-            (Look::Fields(mut these), Look::Fields(those)) => {
+            (Fields::None, other) | (other, Fields::None) => other,
+            (Fields::Named(mut these), Fields::Named(those)) => {
                 those.into_iter().for_each(|field| {
                     if !these.contains(&field) {
                         these.push(field);
                     }
                 });
-                Look::Fields(these)
+                Fields::Named(these)
             }
-            (Look::Everything, _) | (_, Look::Everything) => Look::Everything,
+            (Fields::All, _) | (_, Fields::All) => Fields::All,
         }
     }
 }

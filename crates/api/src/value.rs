@@ -60,8 +60,8 @@ pub enum Value {
     /// Of a union that is more than an optional type: which of its types, and the value.
     Union(Box<(u32, Value)>),
     /// A field that nobody in the pipeline looks at, as the payload has it; fields behind it may stand in the same span, and
-    /// have an empty one then. Only where [`crate::Decoder::look_at`] allowed it, for the encoder of the same format.
-    Unread(Span),
+    /// have an empty one then. Only where [`crate::Decoder::project`] allowed it, for the encoder of the same format.
+    Opaque(Span),
 }
 
 /// UTF-8 text: a slice of the payload, or text of its own.

@@ -40,7 +40,7 @@ impl Decoder {
         Self { plan: Plan::of(writer), runs: None }
     }
 
-    /// The same, but of a record only these fields are read. All others come out as [`Value::Unread`], for an encoder of
+    /// The same, but of a record only these fields are read. All others come out as [`Value::Opaque`], for an encoder of
     /// the same schema; what would be an error in them is one all the same.
     pub fn looking_at(writer: &Arc<Schema>, fields: &[Arc<str>]) -> Self {
         Self { plan: Plan::of(writer), runs: unread::runs(writer, fields) }

@@ -112,7 +112,7 @@ impl<'a> Writing<'a> {
         let plan = self.plan;
         let (step, at) = match (step, value) {
             (Step::Optional { null, .. }, Value::Null) => return Ok(self.long(null.into(), at)),
-            (_, Value::Unread(span)) => return Ok(self.bytes(span.of(self.payload), at)),
+            (_, Value::Opaque(span)) => return Ok(self.bytes(span.of(self.payload), at)),
             (Step::Optional { null, other }, _) => (plan.step(other), self.long(i64::from(1 - null), at)),
             _ => (step, at),
         };
@@ -286,7 +286,7 @@ impl<'a> Writing<'a> {
 fn bring(plan: &Plan, step: Step, value: &Value, payload: &[u8]) -> Result<Value, Fault> {
     let through = |step: StepId, value: &Value| bring(plan, plan.step(step), value, payload);
     Ok(match (step, value) {
-        (_, Value::Unread(_)) => return Err(Fault::new(format!("{} does not belong here", kind_of(value)))),
+        (_, Value::Opaque(_)) => return Err(Fault::new(format!("{} does not belong here", kind_of(value)))),
         (Step::Promote(promotion), value) => promoted(promotion, value, payload)?,
         (Step::Adopt { of, unknown }, value) => adopt(&plan.schema, of, unknown, value, payload)?,
         (Step::Enum(of), Value::Enum(symbol)) => {
@@ -383,6 +383,6 @@ pub(crate) fn kind_of(value: &Value) -> &'static str {
         Value::List(_) => "an array",
         Value::Map(_) => "a map",
         Value::Union(_) => "a branch of a union",
-        Value::Unread(_) => "a field that was not read",
+        Value::Opaque(_) => "a field that was not read",
     }
 }

@@ -213,7 +213,7 @@ fn fields_that_nobody_looks_at_go_out_as_they_came() {
             if let (Value::Record(read), Value::Record(all)) = (read.value(), typed.value())
                 && let Kind::Record(record) = &schema.get(schema.root()).kind
             {
-                let unread = |value: &Value| matches!(value, Value::Unread(_));
+                let unread = |value: &Value| matches!(value, Value::Opaque(_));
                 for ((field, read), all) in record.fields.iter().zip(read).zip(all) {
                     assert_eq!(
                         unread(read),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aqueduct_api::catalog::{ProbeContext, Repeats, SinkConnector, SinkContext, SinkTraits};
+use aqueduct_api::catalog::{Duplicates, ProbeContext, SinkConnector, SinkContext, SinkTraits};
 use aqueduct_api::{Finding, Problem, Result, Sink};
 use aqueduct_objects::{ObjectsSink, Settings};
 use async_trait::async_trait;
@@ -31,7 +31,7 @@ impl SinkConnector for Folder {
         SinkTraits {
             lanes: 1,
             batch_records_max: config.rotate.records_max.and_then(|max| usize::try_from(max).ok()),
-            repeats: Repeats::Absorbed(
+            duplicates: Duplicates::Absorbed(
                 "files are named by their first offset, and a replay skips those that hold the same records",
             ),
             transactions: Err("what it has is known by the names of its files"),

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_api::catalog::{ProbeContext, Repeats, SinkConnector};
+use aqueduct_api::catalog::{Duplicates, ProbeContext, SinkConnector};
 use aqueduct_api::{BatchId, Condition, Durable, Error, Sink};
 use aqueduct_connector_directory::{Config, Folder};
 use aqueduct_testkit::conformance::{self, SinkUnderTest};
@@ -45,8 +45,8 @@ impl SinkUnderTest for UnderTest {
         "orders".into()
     }
 
-    fn repeats(&self) -> Repeats {
-        Folder::traits(&self.config).repeats
+    fn duplicates(&self) -> Duplicates {
+        Folder::traits(&self.config).duplicates
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aqueduct_api::catalog::{Repeats, SinkConnector, SinkContext, SinkTraits};
+use aqueduct_api::catalog::{Duplicates, SinkConnector, SinkContext, SinkTraits};
 use aqueduct_api::{Batch, Problem, Result, Sink, Written};
 use async_trait::async_trait;
 
@@ -26,7 +26,7 @@ impl SinkConnector for Nothing {
         SinkTraits {
             lanes: 1,
             batch_records_max: None,
-            repeats: Repeats::Absorbed("nothing is kept"),
+            duplicates: Duplicates::Absorbed("nothing is kept"),
             transactions: Err("nothing is kept"),
             value_format: None,
         }

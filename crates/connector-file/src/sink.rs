@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_api::catalog::{Repeats, SinkConnector, SinkContext, SinkTraits};
+use aqueduct_api::catalog::{Duplicates, SinkConnector, SinkContext, SinkTraits};
 use aqueduct_api::{Batch, Error, Problem, Result, Sink, Writes, Written};
 use aqueduct_formats::record_line;
 use async_trait::async_trait;
@@ -31,7 +31,7 @@ impl SinkConnector for Lines {
         SinkTraits {
             lanes: 1,
             batch_records_max: None,
-            repeats: Repeats::Visible,
+            duplicates: Duplicates::Visible,
             transactions: Err("a line once written stands there, whether its offset was stored or not"),
             value_format: None,
         }

@@ -5,7 +5,7 @@ mod ends;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use aqueduct_api::catalog::Repeats;
+use aqueduct_api::catalog::Duplicates;
 use aqueduct_api::{Offsets, Payload, Rows, Sink, Source};
 use aqueduct_formats::record_line;
 use aqueduct_testkit::awkward::Awkward;
@@ -38,8 +38,8 @@ impl SinkUnderTest for Lines {
         "orders".into()
     }
 
-    fn repeats(&self) -> Repeats {
-        Repeats::Visible
+    fn duplicates(&self) -> Duplicates {
+        Duplicates::Visible
     }
 }
 

@@ -5,7 +5,7 @@ mod client;
 mod config;
 pub mod diagnosis;
 mod native;
-mod placement;
+mod offset_admin;
 mod probe;
 mod questions;
 mod sink;
@@ -15,10 +15,10 @@ mod wire;
 use std::sync::Arc;
 
 use aqueduct_api::catalog::{
-    KeepsOffsets, ProbeContext, Repeats, SinkConnector, SinkContext, SinkTraits, SourceConnector,
-    SourceContext, SourceTraits, Topic,
+    Duplicates, KeepsOffsets, ProbeContext, SinkConnector, SinkContext, SinkTraits, SourceConnector,
+    SourceContext, SourceTraits, TopicResolver,
 };
-use aqueduct_api::{Finding, Placement, Problem, Reads, Result, Sink, Source, System};
+use aqueduct_api::{Finding, OffsetAdmin, Problem, Reads, Result, Sink, Source, System};
 use async_trait::async_trait;
 
 pub use config::{
@@ -88,8 +88,11 @@ impl SourceConnector for Topics {
         tokio::task::spawn_blocking(ask).await.unwrap_or_default()
     }
 
-    async fn placement(config: Arc<SourceConfig>, pipeline: Arc<str>) -> Result<Option<Box<dyn Placement>>> {
-        Ok(Some(Box::new(placement::open(config, &pipeline)?)))
+    async fn offset_admin(
+        config: Arc<SourceConfig>,
+        pipeline: Arc<str>,
+    ) -> Result<Option<Box<dyn OffsetAdmin>>> {
+        Ok(Some(Box::new(offset_admin::open(config, &pipeline)?)))
     }
 }
 
@@ -113,13 +116,13 @@ impl SinkConnector for Topics {
         SinkTraits {
             lanes: 1,
             batch_records_max: None,
-            repeats: Repeats::Visible,
+            duplicates: Duplicates::Visible,
             transactions: Ok(config.connection.brokers.system()),
             value_format: None,
         }
     }
 
-    fn topic(config: &SinkConfig) -> Option<Topic> {
+    fn topic(config: &SinkConfig) -> Option<TopicResolver> {
         sink::topic(&config.topic)
     }
 

@@ -69,7 +69,7 @@ fn open_as(
     context: &SinkContext,
     transactional_id: Option<String>,
 ) -> Result<TopicsSink> {
-    let deliveries = Arc::new(Deliveries::new(&context.news));
+    let deliveries = Arc::new(Deliveries::new(&context.wakeup));
     let outbox = Outbox::open(&config, context, deliveries.clone(), transactional_id.as_deref(), None)?;
     let suits = transactional_id.is_none() && Writer::suits(&config);
     let writer = suits.then(|| Writer::open(&config, context, deliveries.clone(), &outbox));
@@ -96,7 +96,7 @@ impl Sink for TopicsSink {
     async fn write(&mut self, batch: &Arc<Batch>) -> Result<Written> {
         self.send_again().await?;
         while self.is_outdated() && !self.deliveries.all_answered() {
-            self.deliveries.news().await?;
+            self.deliveries.changed().await?;
             self.send_again().await?;
         }
         self.renew()?;
@@ -131,7 +131,7 @@ impl Sink for TopicsSink {
             if self.deliveries.is_empty() {
                 return Ok(all);
             }
-            self.deliveries.news().await?;
+            self.deliveries.changed().await?;
         }
     }
 }
@@ -196,7 +196,7 @@ impl TopicsSink {
                         self.deliveries.answer(ticket, answer);
                         return self.deliveries.check();
                     }
-                    Given::NotYet => self.deliveries.news().await?,
+                    Given::NotYet => self.deliveries.changed().await?,
                 }
             }
         }
@@ -207,7 +207,7 @@ impl TopicsSink {
         loop {
             match to.give(record, ticket) {
                 Ok(()) => return Ok(()),
-                // Why the library gave up is told by its error callback, which `news` hears of.
+                // Why the library gave up is told by its error callback, which `wakeup` hears of.
                 Err(Code::QueueFull | Code::Fatal) => {}
                 Err(code) => {
                     let error = KafkaError::MessageProduction(code);
@@ -222,7 +222,7 @@ impl TopicsSink {
                     return self.deliveries.check();
                 }
             }
-            self.deliveries.news().await?;
+            self.deliveries.changed().await?;
         }
     }
 
@@ -234,7 +234,7 @@ impl TopicsSink {
         let mut group_max = usize::MAX;
         while self.deliveries.again() {
             while !self.deliveries.all_answered() {
-                self.deliveries.news().await?;
+                self.deliveries.changed().await?;
             }
             let doubt = self.deliveries.take_doubt();
             if let Some(error) = &doubt.held {
@@ -267,7 +267,7 @@ impl TopicsSink {
                     group += 1;
                     if group == group_max {
                         while self.deliveries.answers() < due {
-                            self.deliveries.news().await?;
+                            self.deliveries.changed().await?;
                         }
                         if !self.deliveries.again() {
                             (group, group_max) = (0, group_max.saturating_mul(2));
@@ -322,7 +322,7 @@ pub(crate) fn note(config: &SinkConfig) -> &'static str {
 }
 
 /// Finds topics for those who have to know them before the record is here.
-pub(crate) fn topic(template: &Template) -> Option<aqueduct_api::catalog::Topic> {
+pub(crate) fn topic(template: &Template) -> Option<aqueduct_api::catalog::TopicResolver> {
     if template.pieces() == [Piece::Topic] {
         return None;
     }

@@ -1,5 +1,6 @@
 //! The source: topics read as a member of a consumer group, handed out in batches of one partition.
 
+mod batch_builder;
 mod halts;
 mod handoff;
 mod leaders;
@@ -7,7 +8,6 @@ mod lives;
 mod member;
 mod member_files;
 mod membership;
-mod pile;
 mod presence;
 mod reach;
 mod reading;
@@ -28,13 +28,13 @@ use rdkafka::consumer::Consumer;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::Instant;
 
+use self::batch_builder::Bounds;
 use self::halts::Halts;
 pub(crate) use self::handoff::name_of;
 use self::handoff::{Batch, Ending, Given, Handoff, Signal};
 pub(crate) use self::lives::metadata;
 use self::member::{GroupConsumer, Keeping, Member};
 use self::membership::Membership;
-use self::pile::Bounds;
 use self::presence::Presence;
 use self::remembered::recall;
 use self::settings::Reading;

@@ -7,7 +7,7 @@ mod ends;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aqueduct_api::catalog::Repeats;
+use aqueduct_api::catalog::Duplicates;
 use aqueduct_api::{Offsets, Sink, Source};
 use aqueduct_testkit::conformance::{self, SinkUnderTest, SourceUnderTest};
 use aqueduct_tests::Kafka;
@@ -46,8 +46,8 @@ impl SinkUnderTest for Topic {
         self.name.into()
     }
 
-    fn repeats(&self) -> Repeats {
-        Repeats::Visible
+    fn duplicates(&self) -> Duplicates {
+        Duplicates::Visible
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_api::catalog::{ProbeContext, Repeats, SinkConnector};
+use aqueduct_api::catalog::{Duplicates, ProbeContext, SinkConnector};
 use aqueduct_api::{Batch, BatchId, Condition, Durable, Error, ErrorKind, Payload, Record, Sink};
 use aqueduct_connector_s3::{Config, Objects};
 use aqueduct_testkit::conformance::{self, SinkUnderTest};
@@ -53,8 +53,8 @@ impl SinkUnderTest for UnderTest {
         "orders".into()
     }
 
-    fn repeats(&self) -> Repeats {
-        Objects::traits(&self.config).repeats
+    fn duplicates(&self) -> Duplicates {
+        Objects::traits(&self.config).duplicates
     }
 }
 

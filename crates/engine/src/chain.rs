@@ -6,9 +6,9 @@ mod part;
 use std::ops::Range;
 use std::sync::Arc;
 
-use aqueduct_api::catalog::Topic;
+use aqueduct_api::catalog::TopicResolver;
 use aqueduct_api::{
-    Condition, Error, ErrorKind, Onward, Part, Payload, Record, Records, Result, Schema, Transform,
+    Condition, Error, ErrorKind, Outcome, Part, Payload, Record, Records, Result, Schema, Transform,
 };
 use aqueduct_spec::{Pipeline, loops};
 use bytes::Bytes;
@@ -27,7 +27,7 @@ pub struct Chain {
     headers: Option<PartFormats>,
     transforms: Vec<Box<dyn Transform>>,
     /// Where the sink will write a record, if that is not its own topic.
-    topic: Option<Topic>,
+    topic: Option<TopicResolver>,
     /// Where to say that a registry is waited for.
     condition: Condition,
     /// What the batch before was encoded to: the next will be of about that size.
@@ -152,8 +152,8 @@ impl Chain {
                 continue;
             }
             match self.pass(&mut record, &mut passing) {
-                Ok(Onward::Yes) => passing.kept.push(record),
-                Ok(Onward::No) => passing.dropped += 1,
+                Ok(Outcome::Keep) => passing.kept.push(record),
+                Ok(Outcome::Drop) => passing.dropped += 1,
                 Err(stays) => self.see_to(stays, record, &records, index, &mut passing).await?,
             }
         }
@@ -162,7 +162,7 @@ impl Chain {
     }
 
     /// All the way of one record, as long as nothing is waited for.
-    fn pass(&mut self, record: &mut Record, passing: &mut Passing) -> Result<Onward, Box<Stays>> {
+    fn pass(&mut self, record: &mut Record, passing: &mut Passing) -> Result<Outcome, Box<Stays>> {
         for (index, part) in self.parts.iter_mut().enumerate() {
             if !part.is_ready(record) {
                 return Err(Stays::Unread(index).into());
@@ -174,8 +174,9 @@ impl Chain {
             headers.headers(record).map_err(|error| Stays::bad(Stage::Decode, error))?;
         }
         for transform in &mut self.transforms {
-            if transform.apply(record).map_err(|error| Stays::bad(Stage::Transform, error))? == Onward::No {
-                return Ok(Onward::No);
+            if transform.apply(record).map_err(|error| Stays::bad(Stage::Transform, error))? == Outcome::Drop
+            {
+                return Ok(Outcome::Drop);
             }
         }
         self.write(record, passing)
@@ -213,8 +214,8 @@ impl Chain {
                 },
             };
             match again {
-                Ok(Onward::Yes) => passing.kept.push(record),
-                Ok(Onward::No) => passing.dropped += 1,
+                Ok(Outcome::Keep) => passing.kept.push(record),
+                Ok(Outcome::Drop) => passing.dropped += 1,
                 Err(still) => {
                     stays = still;
                     continue;
@@ -245,7 +246,7 @@ impl Chain {
     }
 
     /// Appends the parts of the record that is kept next to the buffer, all of them or none.
-    fn write(&mut self, record: &mut Record, passing: &mut Passing) -> Result<Onward, Box<Stays>> {
+    fn write(&mut self, record: &mut Record, passing: &mut Passing) -> Result<Outcome, Box<Stays>> {
         let (index, start, before) = (passing.kept.len(), passing.out.len(), passing.written.len());
         let mut named = None;
         for (at, part) in self.parts.iter_mut().enumerate() {
@@ -289,7 +290,7 @@ impl Chain {
             let names: Vec<&str> = self.parts.iter().filter_map(PartFormats::frame_header).collect();
             record.headers.retain(|header| !names.contains(&&*header.name));
         }
-        Ok(Onward::Yes)
+        Ok(Outcome::Keep)
     }
 }
 

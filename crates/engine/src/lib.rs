@@ -18,6 +18,6 @@ pub use plan::Plan;
 
 pub use run::{Ends, Setting, open_source, panicked, run, run_task};
 pub use set_aside::{Policy, SetAside, Stage};
-pub use stall::{Look, StallWatch};
+pub use stall::{Progress, StallWatch};
 pub use status::{PartitionStatus, Phase, Status, TaskCounts};
 pub use stop::{Stop, Stopper};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aqueduct_api::catalog::Repeats;
+use aqueduct_api::catalog::Duplicates;
 use aqueduct_api::config::Size;
 use aqueduct_spec::{Delivery, OnBadRecord, Pipeline};
 
@@ -25,7 +25,7 @@ impl Plan {
     pub fn of(pipeline: &Pipeline, limits: &Limits) -> Self {
         let mut stages = vec![("read", pipeline.source.connector.configured.describe(&pipeline.name))];
         // What cannot be planned cannot be opened either, and says why then.
-        let routes = routes(pipeline).map(|routes| routes.map(|route| route.stages())).unwrap_or_default();
+        let routes = routes(pipeline).map(|routes| routes.map(|route| route.steps())).unwrap_or_default();
         stages.extend(routes.iter().filter_map(|(read, _)| read.clone()));
         for transform in &pipeline.transforms {
             stages.push(("transform", transform.kind.to_owned()));
@@ -88,14 +88,14 @@ fn offsets(pipeline: &Pipeline) -> String {
 }
 
 fn delivery(pipeline: &Pipeline) -> String {
-    match (pipeline.delivery, pipeline.sink.connector.configured.traits().repeats) {
+    match (pipeline.delivery, pipeline.sink.connector.configured.traits().duplicates) {
         (Delivery::ExactlyOnce { transactional: true }, _) => {
             "exactly once: data and offsets are committed in one transaction, seen by those who read committed records"
                 .to_owned()
         }
-        (Delivery::ExactlyOnce { .. }, Repeats::Absorbed(how)) => format!("exactly once: {how}"),
-        (_, Repeats::Absorbed(how)) => format!("at least once, and what a crash repeats is absorbed: {how}"),
-        (_, Repeats::Visible) => {
+        (Delivery::ExactlyOnce { .. }, Duplicates::Absorbed(how)) => format!("exactly once: {how}"),
+        (_, Duplicates::Absorbed(how)) => format!("at least once, and what a crash repeats is absorbed: {how}"),
+        (_, Duplicates::Visible) => {
             "at least once: after a crash, records whose offsets were not stored yet are written again".to_owned()
         }
     }

@@ -4,7 +4,7 @@
 use aqueduct_api::catalog::ConfiguredFormat;
 use std::sync::Arc;
 
-use aqueduct_api::{FormatContext, Look, Needs, Part, Result, Side};
+use aqueduct_api::{Fields, FormatContext, Part, Projection, Result, Side};
 use aqueduct_spec::Pipeline;
 use aqueduct_spec::pipeline::{Formats, Named};
 
@@ -14,14 +14,14 @@ pub struct Route {
     /// The part.
     pub part: Part,
     /// What is done behind the source.
-    pub read: Read,
+    pub read: ReadPlan,
     /// What is done before the sink.
-    pub write: Write,
+    pub write: WritePlan,
 }
 
 /// What is done with a part behind the source.
 #[derive(Clone)]
-pub enum Read {
+pub enum ReadPlan {
     /// Nothing.
     Pass,
     /// The bytes have to be of this format, and pass.
@@ -29,14 +29,14 @@ pub enum Read {
     /// Becomes a value with structure.
     Decode(Named<dyn ConfiguredFormat>),
     /// The same, but only these fields are looked at, and the others go out as they came in.
-    Look(Named<dyn ConfiguredFormat>, Vec<Arc<str>>),
+    Project(Named<dyn ConfiguredFormat>, Vec<Arc<str>>),
     /// The source gives it with its structure.
-    Given,
+    Typed,
 }
 
 /// What is done with a part before the sink.
 #[derive(Clone)]
-pub enum Write {
+pub enum WritePlan {
     /// Nothing.
     Pass,
     /// The value becomes bytes of this format.
@@ -45,56 +45,56 @@ pub enum Write {
     Translate(Named<dyn ConfiguredFormat>),
 }
 
-/// What a stage is called in a plan, and what it does.
-pub type Stage = (&'static str, String);
+/// A step of the plan: its name, and what it does.
+pub type PlanStep = (&'static str, String);
 
 /// The ways of all parts, in the order in which they are gone.
 pub fn routes(pipeline: &Pipeline) -> Result<[Route; 3]> {
-    let mut needs = Needs::default();
+    let mut projection = Projection::default();
     for transform in &pipeline.transforms {
-        let of = transform.configured.build()?.needs();
-        needs = Needs { key: needs.key.and(of.key), value: needs.value.and(of.value) };
+        let of = transform.configured.build()?.projection();
+        projection = Projection { key: projection.key.and(of.key), value: projection.value.and(of.value) };
     }
     let given = pipeline.source.connector.configured.traits().typed;
     Ok([
-        route(pipeline, Part::Key, needs.key, false)?,
-        route(pipeline, Part::Value, needs.value, given)?,
-        route(pipeline, Part::Headers, Look::Nothing, false)?,
+        route(pipeline, Part::Key, projection.key, false)?,
+        route(pipeline, Part::Value, projection.value, given)?,
+        route(pipeline, Part::Headers, Fields::None, false)?,
     ])
 }
 
-fn route(pipeline: &Pipeline, part: Part, needed: Look, given: bool) -> Result<Route> {
+fn route(pipeline: &Pipeline, part: Part, needed: Fields, given: bool) -> Result<Route> {
     let (reads, writes) = (format(&pipeline.source.formats, part), format(&pipeline.sink.formats, part));
     let pass_or_check = |reads: &Named<dyn ConfiguredFormat>| match reads.configured.traits().unchecked {
-        true => Read::Pass,
-        false => Read::Check(reads.clone()),
+        true => ReadPlan::Pass,
+        false => ReadPlan::Check(reads.clone()),
     };
     let (read, write) = match (reads, writes) {
         (None, Some(writes)) if given && writes.kind != "bytes" => {
-            (Read::Given, Write::Encode(writes.clone()))
+            (ReadPlan::Typed, WritePlan::Encode(writes.clone()))
         }
-        (None, _) => (Read::Pass, Write::Pass),
-        (Some(reads), writes) if needed != Look::Nothing => {
+        (None, _) => (ReadPlan::Pass, WritePlan::Pass),
+        (Some(reads), writes) if needed != Fields::None => {
             let writes = writes.unwrap_or(reads);
             let declared = reads.configured.traits().declared || writes.configured.traits().declared;
             let read = match needed {
-                Look::Fields(fields) if reads.kind == writes.kind && !declared => {
-                    Read::Look(reads.clone(), fields)
+                Fields::Named(fields) if reads.kind == writes.kind && !declared => {
+                    ReadPlan::Project(reads.clone(), fields)
                 }
-                _ => Read::Decode(reads.clone()),
+                _ => ReadPlan::Decode(reads.clone()),
             };
-            (read, Write::Encode(writes.clone()))
+            (read, WritePlan::Encode(writes.clone()))
         }
-        (Some(reads), None) => (pass_or_check(reads), Write::Pass),
-        (Some(reads), Some(writes)) if writes.kind == "bytes" => (pass_or_check(reads), Write::Pass),
+        (Some(reads), None) => (pass_or_check(reads), WritePlan::Pass),
+        (Some(reads), Some(writes)) if writes.kind == "bytes" => (pass_or_check(reads), WritePlan::Pass),
         (Some(reads), Some(writes)) => {
             let (from, to) = (reads.configured.traits(), writes.configured.traits());
             if reads.kind != writes.kind || from.declared || to.declared || from.registry != to.registry {
-                (Read::Decode(reads.clone()), Write::Encode(writes.clone()))
+                (ReadPlan::Decode(reads.clone()), WritePlan::Encode(writes.clone()))
             } else if to.registry && !same_registry(pipeline)? {
-                (Read::Pass, Write::Translate(writes.clone()))
+                (ReadPlan::Pass, WritePlan::Translate(writes.clone()))
             } else {
-                (pass_or_check(reads), Write::Pass)
+                (pass_or_check(reads), WritePlan::Pass)
             }
         }
     };
@@ -129,27 +129,27 @@ pub fn context(pipeline: &Pipeline, side: Side, part: Part) -> Result<FormatCont
 
 impl Route {
     /// What `aqueduct plan` says of it, a line for each stage: before the transforms, and behind them.
-    pub fn stages(&self) -> (Option<Stage>, Option<Stage>) {
+    pub fn steps(&self) -> (Option<PlanStep>, Option<PlanStep>) {
         let part = self.part;
         let read = match &self.read {
-            Read::Pass | Read::Given => None,
-            Read::Check(format) => {
+            ReadPlan::Pass | ReadPlan::Typed => None,
+            ReadPlan::Check(format) => {
                 Some(("check", format!("{part} is {}; the bytes pass unchanged", format.kind)))
             }
-            Read::Decode(format) => {
+            ReadPlan::Decode(format) => {
                 Some(("decode", format!("{part} as {}", format.configured.describe(Side::Source))))
             }
-            Read::Look(format, fields) => {
+            ReadPlan::Project(format, fields) => {
                 let (as_what, fields) = (format.configured.describe(Side::Source), fields.join("`, `"));
                 Some(("decode", format!("{part} as {as_what}; only `{fields}` is needed of it")))
             }
         };
         let write = match &self.write {
-            Write::Pass => None,
-            Write::Encode(format) => {
+            WritePlan::Pass => None,
+            WritePlan::Encode(format) => {
                 Some(("encode", format!("{part} as {}", format.configured.describe(Side::Sink))))
             }
-            Write::Translate(format) => {
+            WritePlan::Translate(format) => {
                 let as_what = format.configured.describe(Side::Sink);
                 Some(("translate", format!("schema ids of the {part}, {as_what}; the rest passes unchanged")))
             }

@@ -16,9 +16,9 @@ use tokio::task::{JoinError, JoinSet};
 use crate::budget::{Budget, Limits};
 use crate::chain::Chain;
 use crate::receipt::Book;
-use crate::route::{Read, routes};
+use crate::route::{ReadPlan, routes};
 use crate::set_aside::{Policy, SetAside};
-use crate::stations::Work;
+use crate::stations::ToLane;
 use crate::stations::commit::Commit;
 use crate::stations::poll::Poll;
 use crate::stations::process::Process;
@@ -132,7 +132,7 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize, unfinished: U
         batch_records_max: limits.batch_records_max.min(traits.batch_records_max.unwrap_or(usize::MAX)),
         batch_bytes_max: limits.batch_bytes_max,
         drain_timeout: limits.drain_timeout,
-        typed: matches!(value.read, Read::Given),
+        typed: matches!(value.read, ReadPlan::Typed),
         named_by_offsets: pipeline.sink.connector.configured.names_by_offsets(),
         rows: pipeline.source.formats.value.as_ref().and_then(|format| format.configured.rows()),
         condition: source_condition.clone(),
@@ -157,8 +157,8 @@ async fn open(pipeline: &Pipeline, setting: &Setting, task: usize, unfinished: U
             context.transactional = transactional;
             (context.incarnations, context.unfinished) = (incarnations.clone(), unfinished.clone());
             context.buffer_max_bytes = limits.buffer_max_bytes / traits.lanes.max(1);
-            let news = Arc::clone(&context.news);
-            sinks.push((pipeline.sink.connector.configured.open(context).await?, news));
+            let wakeup = Arc::clone(&context.wakeup);
+            sinks.push((pipeline.sink.connector.configured.open(context).await?, wakeup));
         }
         let aside = SinkContext { unfinished, ..sink_context(pipeline, task, traits.lanes, &sink_condition) };
         let policy = open_policy(&pipeline.errors.on_bad_record, aside).await?;
@@ -310,17 +310,17 @@ fn is_transactional(sinks: &mut [(Box<dyn Sink>, Arc<Notify>)]) -> bool {
 }
 
 fn lane(
-    (sink, news): (Box<dyn Sink>, Arc<Notify>),
+    (sink, wakeup): (Box<dyn Sink>, Arc<Notify>),
     condition: &Condition,
     set_aside: &Arc<SetAside>,
     status: &Arc<Status>,
     flushing: &Arc<AtomicBool>,
     transaction: Option<Transaction>,
-) -> (mpsc::Sender<Work>, Write) {
+) -> (mpsc::Sender<ToLane>, Write) {
     let (lane, input) = mpsc::channel(STATION_QUEUE_MAX);
     let write = Write {
         sink,
-        news,
+        wakeup,
         input,
         open: VecDeque::new(),
         set_aside: Arc::clone(set_aside),

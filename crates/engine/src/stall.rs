@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What one look sees.
+/// The progress of a pipeline at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct Progress {
     /// Everything that was done so far, as one number that grows with each of it; also tries that failed.
     pub done: u64,
     /// Batches in memory.
@@ -23,16 +23,16 @@ pub struct StallWatch {
 }
 
 impl StallWatch {
-    /// Takes a look into account: for how long there was work and none was done.
-    pub fn look(&mut self, look: Look, now: Instant) -> Duration {
-        if look.in_flight == 0 || look.waits {
+    /// Takes the progress of this moment into account: for how long there was work and none was done.
+    pub fn observe(&mut self, progress: Progress, now: Instant) -> Duration {
+        if progress.in_flight == 0 || progress.waits {
             self.still = None;
             return Duration::ZERO;
         }
         match self.still {
-            Some((done, since)) if done == look.done => now.duration_since(since),
+            Some((done, since)) if done == progress.done => now.duration_since(since),
             _ => {
-                self.still = Some((look.done, now));
+                self.still = Some((progress.done, now));
                 Duration::ZERO
             }
         }
@@ -43,13 +43,13 @@ impl StallWatch {
 mod tests {
     use super::*;
 
-    const BUSY: Look = Look { done: 10, in_flight: 3, waits: false };
+    const BUSY: Progress = Progress { done: 10, in_flight: 3, waits: false };
 
     /// What the last of these looks, a second apart, finds.
-    fn after(looks: &[Look]) -> u64 {
+    fn after(looks: &[Progress]) -> u64 {
         let (mut watch, begin) = (StallWatch::default(), Instant::now());
-        let look = |(second, look): (usize, &Look)| {
-            watch.look(*look, begin + Duration::from_secs(second as u64)).as_secs()
+        let look = |(second, look): (usize, &Progress)| {
+            watch.observe(*look, begin + Duration::from_secs(second as u64)).as_secs()
         };
         looks.iter().enumerate().map(look).last().unwrap_or_default()
     }
@@ -58,16 +58,16 @@ mod tests {
     fn work_that_nobody_does_is_a_stall() {
         assert_eq!(after(&[BUSY, BUSY, BUSY, BUSY]), 3);
         assert_eq!(
-            after(&[BUSY, BUSY, Look { done: 11, ..BUSY }]),
+            after(&[BUSY, BUSY, Progress { done: 11, ..BUSY }]),
             0,
             "something was settled or tried again"
         );
-        assert_eq!(after(&[BUSY, Look { done: 11, ..BUSY }, Look { done: 11, ..BUSY }]), 1);
+        assert_eq!(after(&[BUSY, Progress { done: 11, ..BUSY }, Progress { done: 11, ..BUSY }]), 1);
     }
 
     #[test]
     fn idling_and_waiting_are_none() {
-        let (idle, waits) = (Look { in_flight: 0, ..BUSY }, Look { waits: true, ..BUSY });
+        let (idle, waits) = (Progress { in_flight: 0, ..BUSY }, Progress { waits: true, ..BUSY });
         assert_eq!(after(&[BUSY, BUSY, idle]), 0);
         assert_eq!(after(&[waits, waits, waits]), 0);
         assert_eq!(after(&[BUSY, waits, BUSY, BUSY]), 1, "counted anew after waiting");

@@ -13,8 +13,8 @@ use aqueduct_api::{Batch, Records};
 use crate::budget::Permit;
 use crate::receipt::Receipt;
 
-/// What the poll station passes on.
-pub(crate) enum Read {
+/// What the poll station sends to the process station.
+pub(crate) enum FromPoll {
     /// Records, the duty to settle them, and their share of the budget.
     Batch { records: Records, receipt: Receipt, permit: Permit },
     /// All that was read before is to become durable soon.
@@ -23,12 +23,12 @@ pub(crate) enum Read {
     Passed { receipt: Receipt },
 }
 
-/// What a lane is given.
-pub(crate) enum Work {
+/// What the process station sends to a lane.
+pub(crate) enum ToLane {
     /// Records of the keys of this lane.
     Batch { batch: Arc<Batch>, receipt: Receipt },
     /// Nothing of this batch is left to write, and its offsets still have to be committed with the others.
     Passed { receipt: Receipt },
-    /// See [`Read::Flush`].
+    /// See [`FromPoll::Flush`].
     Flush,
 }

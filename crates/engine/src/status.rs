@@ -8,7 +8,7 @@ use std::time::Duration;
 use aqueduct_api::{Condition, Offsets, Partition};
 
 use crate::budget::Budget;
-use crate::stall::Look;
+use crate::stall::Progress;
 
 /// Counters of one pipeline, all its tasks together; they only grow, also over restarts.
 #[derive(Debug, Default)]
@@ -136,7 +136,7 @@ impl Status {
     }
 
     /// For the watch over stalls.
-    pub fn look(&self) -> Look {
+    pub fn progress(&self) -> Progress {
         let counters = [
             &self.records_read,
             &self.records_written,
@@ -148,7 +148,7 @@ impl Status {
         ];
         let done = counters.iter().map(|counter| counter.load(Ordering::Relaxed)).fold(0, u64::wrapping_add);
         let waits = self.phase() != Phase::Running || self.waiting_for().is_some();
-        Look { done, in_flight: self.in_flight().0, waits }
+        Progress { done, in_flight: self.in_flight().0, waits }
     }
 
     /// Batches and bytes in memory.

@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use aqueduct_api::catalog::{
-    FormatKind, KeepsOffsets, Repeats, SinkConnector, SinkContext, SinkTraits, SourceConnector,
-    SourceContext, SourceTraits, Topic,
+    Duplicates, FormatKind, KeepsOffsets, SinkConnector, SinkContext, SinkTraits, SourceConnector,
+    SourceContext, SourceTraits, TopicResolver,
 };
 use aqueduct_api::schema::{Kind, Schema};
 use aqueduct_api::{
-    Catalog, Decoder, Encoded, Encoder, Error, ErrorKind, FormatContext, FormatTraits, Headers, Needs,
-    Onward, Origin, Payload, Piece, Problem, Reads, Record, Result, SchemaBuilder, Sink, Source, TakesTopic,
-    Transform, Typed, Value, Writes,
+    Catalog, Decoder, Encoded, Encoder, Error, ErrorKind, FormatContext, FormatTraits, Headers, Origin,
+    Outcome, Payload, Piece, Problem, Projection, Reads, Record, Result, SchemaBuilder, Sink, Source,
+    TakesTopic, Transform, Typed, Value, Writes,
 };
 use aqueduct_engine::Stage;
 use aqueduct_engine::chain::Chain;
@@ -81,7 +81,7 @@ impl SinkConnector for End {
         SinkTraits {
             lanes: 1,
             batch_records_max: None,
-            repeats: Repeats::Visible,
+            duplicates: Duplicates::Visible,
             transactions: Err("it cannot"),
             value_format: None,
         }
@@ -89,7 +89,7 @@ impl SinkConnector for End {
     fn describe(_: &Nothing) -> String {
         "end".into()
     }
-    fn topic(_: &Nothing) -> Option<Topic> {
+    fn topic(_: &Nothing) -> Option<TopicResolver> {
         Some(Box::new(|record| match &*record.topic {
             "homeless" => Err(Error::bad_record("it has no topic")),
             topic => Ok(format!("{topic}-out").into()),
@@ -259,14 +259,14 @@ async fn records_are_decoded_encoded_and_set_aside_as_they_came() {
 struct Structures;
 
 impl Transform for Structures {
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn projection(&self) -> Projection {
+        Projection::default()
     }
-    fn apply(&mut self, record: &mut Record) -> Result<Onward> {
+    fn apply(&mut self, record: &mut Record) -> Result<Outcome> {
         let mut schema = SchemaBuilder::default();
         let root = schema.add(Kind::Long);
         record.key = Payload::Typed(Typed::new(schema.finish(root), "".into(), Value::Long(1)));
-        Ok(Onward::Yes)
+        Ok(Outcome::Keep)
     }
 }
 

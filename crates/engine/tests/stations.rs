@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aqueduct_api::{
-    Batch, Condition, Error, ErrorKind, Headers, Needs, OffsetStore, Offsets, Onward, Origin, Payload,
-    Polled, Record, Records, Rejected, Result, Sink, Source, Transform, Written,
+    Batch, Condition, Error, ErrorKind, Headers, OffsetStore, Offsets, Origin, Outcome, Payload, Polled,
+    Projection, Record, Records, Rejected, Result, Sink, Source, Transform, Written,
 };
 use aqueduct_engine::chain::Chain;
 use aqueduct_engine::{Ends, Limits, Policy, Setting, Status, Stopper, open_source, run_task};
@@ -103,12 +103,16 @@ impl Sink for Collects {
 struct EveryFifth;
 
 impl Transform for EveryFifth {
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn projection(&self) -> Projection {
+        Projection::default()
     }
 
-    fn apply(&mut self, record: &mut Record) -> Result<Onward> {
-        if record.origin.offset % 5 == 4 { Err(Error::bad_record("it is a fifth")) } else { Ok(Onward::Yes) }
+    fn apply(&mut self, record: &mut Record) -> Result<Outcome> {
+        if record.origin.offset % 5 == 4 {
+            Err(Error::bad_record("it is a fifth"))
+        } else {
+            Ok(Outcome::Keep)
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::framed::{
-    self, FramedDecoder, FramedEncoder, Framing, Language, Reframed, Subject, Target, UnknownFields,
+    self, FramedDecoder, FramedEncoder, Framing, Language, Reframed, SchemaChoice, Subject, UnknownFields,
     registry_of, schema_file,
 };
 
@@ -34,7 +34,7 @@ pub struct Config {
     subject: Subject,
     /// The schema that values are brought into; at a source the reader's, at a sink the one they are written in.
     #[serde(default)]
-    schema: Target,
+    schema: SchemaChoice,
     /// Whether a schema that the subject does not have yet is registered there.
     #[serde(default = "yes")]
     register: bool,
@@ -85,7 +85,7 @@ impl Config {
     /// The file that says how bare payloads are written.
     fn bare(&self) -> Option<&PathBuf> {
         match (&self.frame, &self.schema) {
-            (Frame::None, Target::File(path)) => Some(path),
+            (Frame::None, SchemaChoice::File(path)) => Some(path),
             _ => None,
         }
     }
@@ -110,18 +110,18 @@ impl FormatKind for Avro {
         FormatTraits {
             registry: config.frame == Frame::Registry,
             structured: true,
-            declared: config.schema != Target::Own,
+            declared: config.schema != SchemaChoice::Own,
             unchecked: config.frame == Frame::Registry,
         }
     }
 
     fn describe(config: &Config, side: Side) -> String {
         let target = match &config.schema {
-            Target::Own => String::new(),
-            Target::Latest => ", in the latest schema".into(),
-            Target::Version(number) => format!(", in version {number} of the schema"),
-            Target::Id(id) => format!(", in schema id {id}"),
-            Target::File(path) => format!(", in the schema of {}", path.display()),
+            SchemaChoice::Own => String::new(),
+            SchemaChoice::Latest => ", in the latest schema".into(),
+            SchemaChoice::Version(number) => format!(", in version {number} of the schema"),
+            SchemaChoice::Id(id) => format!(", in schema id {id}"),
+            SchemaChoice::File(path) => format!(", in the schema of {}", path.display()),
         };
         match (config.frame, side) {
             (Frame::None, _) => format!("avro without a frame{target}"),
@@ -186,7 +186,7 @@ impl Language for Schemas {
     type Reader = Reader;
     type Writer = Writer;
 
-    fn look_at(&mut self, fields: &[Arc<str>]) {
+    fn project(&mut self, fields: &[Arc<str>]) {
         self.looked_at = Some(fields.into());
     }
 

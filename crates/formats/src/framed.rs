@@ -21,7 +21,7 @@ pub(crate) use self::decoder::Framed as FramedDecoder;
 pub(crate) use self::encoder::Framed as FramedEncoder;
 pub(crate) use self::frame::Frame;
 pub(crate) use self::options::{Framing, on_this_side};
-pub use self::options::{Subject, Target, UnknownFields};
+pub use self::options::{SchemaChoice, Subject, UnknownFields};
 pub(crate) use self::probe::probe;
 pub(crate) use self::translator::Reframed;
 
@@ -41,8 +41,8 @@ pub(crate) trait Language: Send + Sync + 'static {
     /// Writes values of one schema as another one says.
     type Writer: Send + Sync;
 
-    /// See [`aqueduct_api::Decoder::look_at`].
-    fn look_at(&mut self, fields: &[Arc<str>]) {
+    /// See [`aqueduct_api::Decoder::project`].
+    fn project(&mut self, fields: &[Arc<str>]) {
         let _ = fields;
     }
 

@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::framed::{
-    self, FramedDecoder, FramedEncoder, Framing, Language, Reframed, Subject, Target, UnknownFields,
+    self, FramedDecoder, FramedEncoder, Framing, Language, Reframed, SchemaChoice, Subject, UnknownFields,
     registry_of, schema_file,
 };
 
@@ -34,7 +34,7 @@ pub struct Config {
     subject: Subject,
     /// The schema that values are brought into; at a source the reader's, at a sink the one they are written in.
     #[serde(default)]
-    schema: Target,
+    schema: SchemaChoice,
     /// The message of `schema` that values are brought into, `Order` or `Order.Item`; the first where it is left out.
     message: Option<String>,
     /// Whether a schema that the subject does not have yet is registered there.
@@ -127,7 +127,7 @@ impl Config {
     /// The file that says how bare payloads are written.
     fn bare(&self) -> Option<&PathBuf> {
         match (&self.frame, &self.schema) {
-            (Frame::None, Target::File(path)) => Some(path),
+            (Frame::None, SchemaChoice::File(path)) => Some(path),
             _ => None,
         }
     }
@@ -145,7 +145,7 @@ impl FormatKind for Protobuf {
             let says = "without a frame, nothing but a schema file says how the payloads are written";
             problems.push(Problem::new("frame", says).remedy("add `schema: { file: PATH }`"));
         }
-        if config.message.is_some() && config.schema == Target::Own {
+        if config.message.is_some() && config.schema == SchemaChoice::Own {
             let says = "`message` names one of the messages of `schema`, and none is named";
             problems.push(Problem::new("message", says).remedy("add `schema: latest`, or a file"));
         }
@@ -156,7 +156,7 @@ impl FormatKind for Protobuf {
         FormatTraits {
             registry: config.frame == Frame::Registry,
             structured: true,
-            declared: config.schema != Target::Own,
+            declared: config.schema != SchemaChoice::Own,
             unchecked: config.frame == Frame::Registry,
         }
     }
@@ -164,11 +164,11 @@ impl FormatKind for Protobuf {
     fn describe(config: &Config, side: Side) -> String {
         let message = config.message.as_ref().map_or(String::new(), |message| format!("{message} of "));
         let target = match &config.schema {
-            Target::Own => String::new(),
-            Target::Latest => format!(", in {message}the latest schema"),
-            Target::Version(number) => format!(", in {message}version {number} of the schema"),
-            Target::Id(id) => format!(", in {message}schema id {id}"),
-            Target::File(path) => format!(", in {message}the schema of {}", path.display()),
+            SchemaChoice::Own => String::new(),
+            SchemaChoice::Latest => format!(", in {message}the latest schema"),
+            SchemaChoice::Version(number) => format!(", in {message}version {number} of the schema"),
+            SchemaChoice::Id(id) => format!(", in {message}schema id {id}"),
+            SchemaChoice::File(path) => format!(", in {message}the schema of {}", path.display()),
         };
         match (config.frame, side) {
             (Frame::None, _) => format!("protobuf without a frame{target}"),

@@ -4,10 +4,10 @@
 use aqueduct_api::{Error, Result};
 use tracing::info;
 
+use crate::checkpoint::ObjectId;
 use crate::config::Compression;
 use crate::content::{Content, Digest, read_back};
 use crate::footer::{self, Footprint};
-use crate::frontier::ObjectId;
 use crate::store::{Found, Store};
 
 /// What an object says of itself, or what reading it has shown, and the records that came again so far.

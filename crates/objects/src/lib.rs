@@ -3,12 +3,12 @@
 //! elsewhere.
 
 mod adopted;
+mod checkpoint;
 mod compression;
 pub mod config;
 mod content;
 mod footer;
 mod format;
-mod frontier;
 mod json_line;
 mod layout;
 mod object;

@@ -5,11 +5,11 @@ use tokio::sync::oneshot;
 use tracing::debug;
 
 use crate::adopted::Adopted;
+use crate::checkpoint::ObjectId;
 use crate::compression::Compressor;
 use crate::config::{Compression, Lines};
 use crate::content::{Digest, read_back};
 use crate::footer::{self, Footprint};
-use crate::frontier::ObjectId;
 use crate::store::{Finished, Store, Upload};
 
 /// Lines are compressed in pieces of this size: a call for each record would cost more than the record.

@@ -12,10 +12,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::adopted::Adopted;
+use crate::checkpoint::{Checkpoint, ObjectId};
 use crate::config::{Compression, Format, Lines, OnNullValue, Rotate};
 use crate::footer::{self, Footprint};
 use crate::format::LineWriter;
-use crate::frontier::{Frontier, ObjectId};
 use crate::layout::{Layout, Path};
 use crate::object::{Group, Object, State};
 use crate::store::{Leftovers, Store};
@@ -50,7 +50,7 @@ pub struct ObjectsSink {
     writer: LineWriter,
     layout: Layout,
     groups: Vec<Group>,
-    frontier: Frontier,
+    checkpoint: Checkpoint,
     finishing: JoinSet<Result<Option<ObjectId>>>,
     slots: Arc<Semaphore>,
     objects: ObjectId,
@@ -75,7 +75,7 @@ impl ObjectsSink {
             writer: LineWriter::new(&settings.format, settings.on_null_value),
             layout: Layout::new(&settings.path, settings.format.suffix())?,
             groups: Vec::new(),
-            frontier: Frontier::default(),
+            checkpoint: Checkpoint::default(),
             finishing: JoinSet::new(),
             slots,
             objects: 0,
@@ -91,7 +91,7 @@ impl ObjectsSink {
         let route = self.route(&batch.records, &mut rejected)?;
         self.part_incarnations(&route).await?;
         self.make_room(&route).await?;
-        self.frontier.take(batch.id, &route.streams, Instant::now());
+        self.checkpoint.take(batch.id, &route.streams, Instant::now());
         for (group, range) in &route.runs {
             self.append(*group, &batch.records[range.clone()], &mut rejected).await?;
         }
@@ -224,8 +224,8 @@ impl ObjectsSink {
                 adopted.meet(record.origin.offset, &probe)?;
                 probe.clear();
                 if adopted.is_over() {
-                    self.frontier.seal(adopted.id);
-                    self.frontier.finish(adopted.id);
+                    self.checkpoint.seal(adopted.id);
+                    self.checkpoint.finish(adopted.id);
                     *state = State::Closed;
                 }
                 continue;
@@ -273,7 +273,7 @@ impl ObjectsSink {
             }
         };
         self.groups[index].state = state;
-        self.frontier.open(id);
+        self.checkpoint.open(id);
         Ok(())
     }
 
@@ -319,7 +319,7 @@ impl ObjectsSink {
         };
         self.open -= 1;
         let sealed = object.seal(compressor_bytes_max).await?;
-        self.frontier.seal(sealed.id);
+        self.checkpoint.seal(sealed.id);
         let (done, after) = oneshot::channel();
         let before = group.before.replace(after);
         let slot = Arc::clone(&self.slots).acquire_owned().await;
@@ -366,13 +366,13 @@ impl ObjectsSink {
     fn note(&mut self, outcome: Result<Result<Option<ObjectId>>, tokio::task::JoinError>) -> Result<()> {
         let outcome = outcome.map_err(|error| Error::fatal("finishing an object failed").caused_by(error))?;
         if let Some(object) = outcome? {
-            self.frontier.finish(object);
+            self.checkpoint.finish(object);
         }
         Ok(())
     }
 
     fn report(&mut self, rejected: Vec<Rejected>) -> Written {
-        Written { durable: Durable::Batches(self.frontier.durable()), rejected }
+        Written { durable: Durable::Batches(self.checkpoint.durable()), rejected }
     }
 
     /// Paths with a date or a key in them make ever new groups.
@@ -409,7 +409,7 @@ impl Sink for ObjectsSink {
     async fn tick(&mut self) -> Result<Written> {
         self.begin_call()?;
         self.collect()?;
-        for object in self.frontier.overdue(Instant::now(), self.settings.rotate.age_max.0) {
+        for object in self.checkpoint.overdue(Instant::now(), self.settings.rotate.age_max.0) {
             let is = |group: &Group| matches!(&group.state, State::Open(open) if open.id == object);
             if let Some(index) = self.groups.iter().position(is) {
                 self.seal(index).await?;

@@ -366,7 +366,7 @@ pub(crate) fn unfit(value: &Value) -> Fault {
             Value::List(_) => "an array",
             Value::Map(_) => "a map",
             Value::Union(_) => "a branch of a union",
-            Value::Unread(_) => "a field that was not read",
+            Value::Opaque(_) => "a field that was not read",
         }
     ))
 }

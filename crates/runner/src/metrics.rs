@@ -35,10 +35,10 @@ pub(crate) fn page(members: Arc<[Arc<Member>]>) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
-type Read = fn(&Status) -> &AtomicU64;
+type Counter = fn(&Status) -> &AtomicU64;
 
 /// Names, help texts and readers of the counters of one pipeline.
-const COUNTERS: [(&str, &str, Read); 8] = [
+const COUNTERS: [(&str, &str, Counter); 8] = [
     ("records_read", "Records read from the source", |status| &status.records_read),
     ("bytes_read", "Bytes of keys and values read from the source", |status| &status.bytes_read),
     ("records_written", "Records that the sink holds durably", |status| &status.records_written),

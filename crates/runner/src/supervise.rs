@@ -135,7 +135,7 @@ impl Member {
 
     fn look(&self) {
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        let stalled = watch.look(self.status.look(), Instant::now()) >= self.health.stalled_after;
+        let stalled = watch.observe(self.status.progress(), Instant::now()) >= self.health.stalled_after;
         let before = self.stalled.swap(stalled, Ordering::Relaxed);
         let pipeline = &self.pipeline.name;
         let (in_flight_batches, in_flight_bytes) = self.status.in_flight();

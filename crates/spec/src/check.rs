@@ -104,7 +104,7 @@ impl Check<'_> {
         let secret = pem_text || found.iter().any(|shape| matches!(shape, Shape::Text("secret")));
         if secret && !node.hidden && matches!(node.kind, Kind::Text(_) | Kind::Number(_)) {
             if node.fill.is_none() {
-                self.report.mask(node.at);
+                self.report.redact(node.at);
             }
             return self.value(&Node { hidden: true, ..node.clone() }, schema, spot);
         }

@@ -1,6 +1,6 @@
 //! `delivery:`, as far as a pair of ends can keep it: exactly once is never quietly weakened (invariant 10).
 
-use aqueduct_api::catalog::{ConfiguredSink, Repeats};
+use aqueduct_api::catalog::{ConfiguredSink, Duplicates};
 
 use crate::ends::Reading;
 use crate::head::DeliveryHead;
@@ -19,7 +19,7 @@ pub(crate) fn resolve(
         return Delivery::AtLeastOnce;
     };
     let of_sink = sink.configured.traits();
-    if let Repeats::Absorbed(_) = of_sink.repeats {
+    if let Duplicates::Absorbed(_) = of_sink.duplicates {
         return Delivery::ExactlyOnce { transactional: false };
     }
     let mut remedy = "leave `delivery` out: nothing is lost, and after a crash a record may come again";

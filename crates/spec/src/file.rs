@@ -14,22 +14,22 @@ use crate::mismatch;
 use crate::pipeline::{Delivery, Formats, Named, Pipeline, SinkBlock, SourceBlock};
 use crate::report::Place;
 use crate::tree::{Entry, Kind, Node};
-use crate::{dead_letter, delivery, dev, interpolate, mask};
+use crate::{dead_letter, delivery, dev, interpolate, redaction};
 
 const NAME_CHARS_MAX: usize = 100;
 
 /// A document's name and where it stands, for the check that names are unique, and the pipeline if all of it is sound, with
 /// the tree that it was read from.
-pub(crate) struct Read {
+pub(crate) struct Loaded {
     pub(crate) name: Option<(String, Place)>,
     pub(crate) pipeline: Option<(Pipeline, Node)>,
 }
 
 impl Reading<'_> {
     /// Reads one document; everything that is wrong with it is reported.
-    pub(crate) fn document(&mut self, mut root: Node) -> Read {
+    pub(crate) fn document(&mut self, mut root: Node) -> Loaded {
         let before = self.report.count();
-        mask::hide(&mut root, false, self.report);
+        redaction::hide(&mut root, false, self.report);
         if let Some(dev) = self.dev {
             dev.replace(&mut root, self.catalog, self.settings, self.environment);
         }
@@ -43,7 +43,7 @@ impl Reading<'_> {
             self.report
                 .say(root.at, "", says)
                 .remedy("begin with `pipeline: name`, `source: ...` and `sink: ...`");
-            return Read { name: None, pipeline: None };
+            return Loaded { name: None, pipeline: None };
         }
         self.not_yet(&mut root);
         let head = self.head(&root);
@@ -71,7 +71,7 @@ impl Reading<'_> {
         let (Some(head), Some((mut source, source_raw)), Some(sink), Some(errors), true) =
             (head, source, sink, errors, self.report.count() == before)
         else {
-            return Read { name, pipeline: None };
+            return Loaded { name, pipeline: None };
         };
         let (of_source, of_sink) = formats;
         source.formats = of_source;
@@ -91,7 +91,7 @@ impl Reading<'_> {
             source_raw,
             sink_raw: sink.raw,
         };
-        Read { name, pipeline: Some((pipeline, root)) }
+        Loaded { name, pipeline: Some((pipeline, root)) }
     }
 
     /// Parts of the language that are not built yet are refused by name, never ignored.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::Diagnostic;
-use crate::mask::Line;
+use crate::redaction::Line;
 
 /// More problems than these are counted and not told: a file that is wrong so often is wrong in one way.
 const TOLD_MAX: usize = 500;
@@ -93,7 +93,7 @@ impl Report {
     }
 
     /// What stands there is a secret.
-    pub(crate) fn mask(&mut self, place: Place) {
+    pub(crate) fn redact(&mut self, place: Place) {
         self.masks.push(place);
     }
 

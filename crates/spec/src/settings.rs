@@ -11,7 +11,7 @@ use crate::names;
 use crate::pipeline::Runtime;
 use crate::report::{Files, Place, Report};
 use crate::tree::{Entry, Kind, Node};
-use crate::{mask, mismatch, tree};
+use crate::{mismatch, redaction, tree};
 
 /// The name of the file that pipelines beside it share.
 pub(crate) const FILE_NAME: &str = "aqueduct.yaml";
@@ -37,7 +37,7 @@ impl Settings {
             let says = "shared settings are one document, and here a second begins";
             report.say(second.at, "", says).remedy("move it into the first");
         }
-        mask::hide(&mut root, false, report);
+        redaction::hide(&mut root, false, report);
         let registry = root.take("registry");
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         if let Some(runtime) = root.get_mut("runtime") {

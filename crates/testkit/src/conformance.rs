@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_api::catalog::Repeats;
+use aqueduct_api::catalog::Duplicates;
 use aqueduct_api::{Batch, BatchId, Durable, Offsets, Payload, Polled, Record, Sink, Source, Written};
 use async_trait::async_trait;
 
@@ -24,7 +24,7 @@ pub trait SinkUnderTest: Send + Sync {
     fn topic(&self) -> String;
 
     /// What it declares about records that come again.
-    fn repeats(&self) -> Repeats;
+    fn duplicates(&self) -> Duplicates;
 }
 
 /// Batches of one partition, and how many records the largest of them may have.
@@ -73,7 +73,7 @@ pub async fn sink(under_test: &dyn SinkUnderTest) {
     reported(sink.flush().await.unwrap_or_else(|error| panic!("flush: {error}")), &mut open);
     assert!(open.is_empty(), "flush left batches unreported: {open:?}");
     drop(sink);
-    let copies = if under_test.repeats() == Repeats::Visible { 2 } else { 1 };
+    let copies = if under_test.duplicates() == Duplicates::Visible { 2 } else { 1 };
     check(&under_test.stored().await, 40, copies);
 }
 

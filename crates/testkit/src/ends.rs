@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aqueduct_api::{
-    Batch, BatchId, Durable, Error, Needs, OffsetStore, Offsets, Onward, Ownership, Partition, Payload,
-    Polled, Proof, Record, Rejected, Result, Sink, Source, Transform, Written,
+    Batch, BatchId, Durable, Error, OffsetStore, Offsets, Outcome, Ownership, Partition, Payload, Polled,
+    Projection, Proof, Record, Rejected, Result, Sink, Source, Transform, Written,
 };
 use aqueduct_ledger::planted::{Bug, planted};
 use async_trait::async_trait;
@@ -237,16 +237,16 @@ pub(crate) fn coordinates(record: &Record) -> (usize, u64) {
 pub struct WorldTransform;
 
 impl Transform for WorldTransform {
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn projection(&self) -> Projection {
+        Projection::default()
     }
 
-    fn apply(&mut self, record: &mut Record) -> Result<Onward> {
+    fn apply(&mut self, record: &mut Record) -> Result<Outcome> {
         let (index, offset) = coordinates(record);
         match fate(index, offset) {
-            Fate::Dropped => Ok(Onward::No),
+            Fate::Dropped => Ok(Outcome::Drop),
             Fate::BadTransform => Err(Error::bad_record("refused by the transform")),
-            Fate::Passes | Fate::Rejected | Fate::Hole => Ok(Onward::Yes),
+            Fate::Passes | Fate::Rejected | Fate::Hole => Ok(Outcome::Keep),
         }
     }
 }
@@ -254,14 +254,14 @@ impl Transform for WorldTransform {
 /// Buffers, forgets answers, refuses records, takes its time.
 pub struct WorldSink {
     world: World,
-    news: Arc<Notify>,
+    wakeup: Arc<Notify>,
     buffered: VecDeque<Arc<Batch>>,
 }
 
 impl WorldSink {
-    /// A lane, which rings `news` now and then.
-    pub fn open(world: &World, news: &Arc<Notify>) -> Self {
-        Self { world: world.clone(), news: Arc::clone(news), buffered: VecDeque::new() }
+    /// A lane, which rings `wakeup` now and then.
+    pub fn open(world: &World, wakeup: &Arc<Notify>) -> Self {
+        Self { world: world.clone(), wakeup: Arc::clone(wakeup), buffered: VecDeque::new() }
     }
 
     /// Makes records durable, refuses those whose fate it is.
@@ -317,7 +317,7 @@ impl Sink for WorldSink {
         if self.world.state().manners.buffers {
             self.buffered.push_back(Arc::clone(batch));
             if self.world.percent(20) {
-                self.news.notify_one();
+                self.wakeup.notify_one();
             }
             return Ok(if self.world.percent(40) { self.land_some() } else { Written::nothing() });
         }

@@ -177,12 +177,12 @@ async fn life(
 async fn open(world: &World, limits: &Limits, status: &Arc<Status>) -> aqueduct_api::Result<Ends> {
     let manners = world.state().manners.clone();
     let sink = |_| {
-        let news = Arc::default();
+        let wakeup = Arc::default();
         let sink: Box<dyn Sink> = match manners.transactional {
-            true => Box::new(WorldTransactions::open(world, &news)),
-            false => Box::new(WorldSink::open(world, &news)),
+            true => Box::new(WorldTransactions::open(world, &wakeup)),
+            false => Box::new(WorldSink::open(world, &wakeup)),
         };
-        (sink, news)
+        (sink, wakeup)
     };
     let mut sinks: Vec<_> = (0..manners.lanes).map(sink).collect();
     let watched = Arc::clone(status);

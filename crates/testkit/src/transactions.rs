@@ -80,7 +80,7 @@ impl World {
 /// Keeps what it is given until it is told to commit; fails before that, or after, or takes its time.
 pub struct WorldTransactions {
     world: World,
-    news: Arc<Notify>,
+    wakeup: Arc<Notify>,
     epoch: u64,
     kept: Vec<Kept>,
     /// The offsets of the commit that is under way.
@@ -96,10 +96,10 @@ struct Kept {
 }
 
 impl WorldTransactions {
-    /// The only lane, which rings `news` now and then. It writes as the one before it until it takes its epoch.
-    pub fn open(world: &World, news: &Arc<Notify>) -> Self {
-        let (epoch, news) = (world.state().epoch, Arc::clone(news));
-        Self { world: world.clone(), news, epoch, kept: Vec::new(), asked: None, generation: None }
+    /// The only lane, which rings `wakeup` now and then. It writes as the one before it until it takes its epoch.
+    pub fn open(world: &World, wakeup: &Arc<Notify>) -> Self {
+        let (epoch, wakeup) = (world.state().epoch, Arc::clone(wakeup));
+        Self { world: world.clone(), wakeup, epoch, kept: Vec::new(), asked: None, generation: None }
     }
 
     /// Reports the next batches as ready, so many of them, with what they have of refused records.
@@ -170,7 +170,7 @@ impl Sink for WorldTransactions {
         }
         self.kept.push(Kept { batch: Arc::clone(batch), ready: false });
         if self.world.percent(20) {
-            self.news.notify_one();
+            self.wakeup.notify_one();
         }
         Ok(if self.world.percent(40) { self.report_some() } else { Written::nothing() })
     }

@@ -5,7 +5,7 @@ use aqueduct_api::schema::{Kind, Logical};
 use aqueduct_api::value::{Blob, Text};
 use std::sync::Arc;
 
-use aqueduct_api::{Error, Look, Needs, Onward, Payload, Problem, Record, Result, Transform, Value};
+use aqueduct_api::{Error, Fields, Outcome, Payload, Problem, Projection, Record, Result, Transform, Value};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -73,12 +73,12 @@ impl TransformKind for Mask {
 }
 
 impl Transform for Mask {
-    fn needs(&self) -> Needs {
+    fn projection(&self) -> Projection {
         let fields = self.fields.iter().map(|(_, path)| path.first()).collect();
-        Needs { key: Look::Nothing, value: Look::Fields(fields) }
+        Projection { key: Fields::None, value: Fields::Named(fields) }
     }
 
-    fn apply(&mut self, record: &mut Record) -> Result<Onward> {
+    fn apply(&mut self, record: &mut Record) -> Result<Outcome> {
         match &mut record.value {
             // A tombstone says nothing that could be read.
             Payload::Absent => {}
@@ -98,7 +98,7 @@ impl Transform for Mask {
                 }
             }
         }
-        Ok(Onward::Yes)
+        Ok(Outcome::Keep)
     }
 }
 
@@ -128,7 +128,7 @@ fn empty(spot: Spot<'_>, with: &Arc<str>) -> Result<()> {
             return Err(Error::bad_record("one of a list of symbols cannot be emptied")
                 .remedy("leave the field out with another transform, or mask the text at its source"));
         }
-        (Value::Record(_) | Value::Union(_) | Value::Unread(_), _) => {
+        (Value::Record(_) | Value::Union(_) | Value::Opaque(_), _) => {
             return Err(Error::bad_record("a record cannot be emptied").remedy("name its fields instead"));
         }
     };
@@ -178,7 +178,7 @@ mod tests {
             headers: Headers::default(),
             timestamp_us: None,
         };
-        assert_eq!(Mask::build(&config)?.apply(&mut record)?, Onward::Yes);
+        assert_eq!(Mask::build(&config)?.apply(&mut record)?, Outcome::Keep);
         record.value.typed().cloned().ok_or_else(|| Error::fatal("it has no structure"))
     }
 

@@ -6,15 +6,15 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 
 use super::kinds::{
-    FormatKind, OffsetStoreKind, RegistryKind, SinkConnector, SourceConnector, Topic, TransformKind,
+    FormatKind, OffsetStoreKind, RegistryKind, SinkConnector, SourceConnector, TopicResolver, TransformKind,
 };
 use super::{ProbeContext, SinkContext, SinkTraits, SourceContext, SourceTraits};
 use crate::error::Result;
 use crate::finding::Finding;
 use crate::flow::{Reads, System, Writes};
 use crate::format::{Decoder, Encoder, FormatContext, FormatTraits, Rows, Side, Translator};
+use crate::offset_admin::OffsetAdmin;
 use crate::offsets::OffsetStore;
-use crate::placement::Placement;
 use crate::problem::Problem;
 use crate::registry::Registry;
 use crate::sink::Sink;
@@ -40,8 +40,8 @@ pub trait ConfiguredSource: Send + Sync {
     async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>>;
     /// See [`SourceConnector::probe`].
     async fn probe(&self, context: ProbeContext) -> Vec<Finding>;
-    /// See [`SourceConnector::placement`].
-    async fn placement(&self, pipeline: Arc<str>) -> Result<Option<Box<dyn Placement>>>;
+    /// See [`SourceConnector::offset_admin`].
+    async fn offset_admin(&self, pipeline: Arc<str>) -> Result<Option<Box<dyn OffsetAdmin>>>;
 }
 
 /// A sink whose configuration was read and checked.
@@ -54,7 +54,7 @@ pub trait ConfiguredSink: Send + Sync {
     /// See [`SinkConnector::names_by_offsets`].
     fn names_by_offsets(&self) -> bool;
     /// See [`SinkConnector::topic`].
-    fn topic(&self) -> Option<Topic>;
+    fn topic(&self) -> Option<TopicResolver>;
     /// See [`SinkConnector::writes`].
     fn writes(&self) -> Option<Writes>;
     /// See [`SourceConnector::system`].
@@ -146,8 +146,8 @@ impl<K: SourceConnector> ConfiguredSource for Configured<K, K::Config> {
     async fn probe(&self, context: ProbeContext) -> Vec<Finding> {
         K::probe(Arc::clone(&self.config), context).await
     }
-    async fn placement(&self, pipeline: Arc<str>) -> Result<Option<Box<dyn Placement>>> {
-        K::placement(Arc::clone(&self.config), pipeline).await
+    async fn offset_admin(&self, pipeline: Arc<str>) -> Result<Option<Box<dyn OffsetAdmin>>> {
+        K::offset_admin(Arc::clone(&self.config), pipeline).await
     }
 }
 
@@ -162,7 +162,7 @@ impl<K: SinkConnector> ConfiguredSink for Configured<K, K::Config> {
     fn names_by_offsets(&self) -> bool {
         K::names_by_offsets()
     }
-    fn topic(&self) -> Option<Topic> {
+    fn topic(&self) -> Option<TopicResolver> {
         K::topic(&self.config)
     }
     fn writes(&self) -> Option<Writes> {

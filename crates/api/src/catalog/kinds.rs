@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::flow::{Reads, System, Writes};
 use crate::format::{Decoder, Encoder, FormatContext, FormatTraits, Rows, Side, Translator};
+use crate::offset_admin::OffsetAdmin;
 use crate::offsets::OffsetStore;
-use crate::placement::Placement;
 use crate::problem::Problem;
 use crate::record::Record;
 use crate::registry::Registry;
@@ -21,7 +21,7 @@ use crate::source::Source;
 use crate::transform::Transform;
 
 /// Finds the topic that a record will be written to; an error of kind `BadRecord` where it has none.
-pub type Topic = Box<dyn Fn(&Record) -> Result<Arc<str>> + Send + Sync>;
+pub type TopicResolver = Box<dyn Fn(&Record) -> Result<Arc<str>> + Send + Sync>;
 
 /// A kind of source. The connector's crate implements it, the binary lists it.
 #[async_trait]
@@ -81,7 +81,10 @@ pub trait SourceConnector: Send + Sync + 'static {
     }
 
     /// Shows and moves what it has stored, when it keeps its offsets itself.
-    async fn placement(config: Arc<Self::Config>, pipeline: Arc<str>) -> Result<Option<Box<dyn Placement>>> {
+    async fn offset_admin(
+        config: Arc<Self::Config>,
+        pipeline: Arc<str>,
+    ) -> Result<Option<Box<dyn OffsetAdmin>>> {
         let _ = (config, pipeline);
         Ok(None)
     }
@@ -113,7 +116,7 @@ pub trait SinkConnector: Send + Sync + 'static {
 
     /// How the topic of a record is found that this sink will write, where it is not that of the source: schemas are
     /// registered under its name.
-    fn topic(config: &Self::Config) -> Option<Topic> {
+    fn topic(config: &Self::Config) -> Option<TopicResolver> {
         let _ = config;
         None
     }

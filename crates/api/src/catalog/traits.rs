@@ -84,7 +84,7 @@ pub struct SinkContext {
     pub condition: Condition,
     /// To be notified when there is something to report: the sink is asked with its next `tick`, which comes at once then.
     /// The budget of the task may be waiting for it.
-    pub news: Arc<Notify>,
+    pub wakeup: Arc<Notify>,
     /// What the source vouches for, of the partitions whose records the sink is given.
     pub incarnations: Incarnations,
     /// Bytes that it may hold in what it writes to over many batches, such as open files, with all that belongs to them.
@@ -103,7 +103,7 @@ impl SinkContext {
             lane: 0,
             transactional: false,
             condition: Condition::default(),
-            news: Arc::default(),
+            wakeup: Arc::default(),
             incarnations: Incarnations::default(),
             buffer_max_bytes: 48 << 20,
             unfinished: Unfinished::default(),
@@ -168,7 +168,7 @@ pub struct SinkTraits {
     /// It takes no larger batches than this.
     pub batch_records_max: Option<usize>,
     /// What a record that is written twice looks like there.
-    pub repeats: Repeats,
+    pub duplicates: Duplicates,
     /// The system in which it can commit data and offsets in one transaction, as a source names it; or why there is none.
     pub transactions: Result<String, &'static str>,
     /// The format in which it takes values that have structure, where the file names none; that of the source, unless
@@ -178,7 +178,7 @@ pub struct SinkTraits {
 
 /// What happens to a record that a sink is given again after a crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Repeats {
+pub enum Duplicates {
     /// It stands there twice.
     Visible,
     /// The sink recognises it and keeps one; the text says how, for `aqueduct plan`.

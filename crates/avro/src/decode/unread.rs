@@ -51,11 +51,11 @@ impl Reading<'_> {
                         self.over(*step, depth).ok()?;
                     }
                     let span = Span::new(start, self.at - start)?;
-                    read[from] = Value::Unread(span);
+                    read[from] = Value::Opaque(span);
                     // They are so from the record before, as long as nobody has put anything there.
                     for place in &mut read[from + 1..to] {
-                        if !matches!(place, Value::Unread(_)) {
-                            *place = Value::Unread(Span::default());
+                        if !matches!(place, Value::Opaque(_)) {
+                            *place = Value::Opaque(Span::default());
                         }
                     }
                 }

@@ -117,9 +117,9 @@ pub(crate) fn ticket(batch: usize, index: usize) -> usize {
 }
 
 impl Deliveries {
-    /// None yet; `news` is what the engine hears.
-    pub(crate) fn new(news: &Arc<Notify>) -> Self {
-        Self { changed: Arc::clone(news), ..Self::default() }
+    /// None yet; `wakeup` is what the engine hears.
+    pub(crate) fn new(wakeup: &Arc<Notify>) -> Self {
+        Self { changed: Arc::clone(wakeup), ..Self::default() }
     }
 
     /// A batch comes; returns its number. It is held open until `all_given`.
@@ -240,7 +240,7 @@ impl Deliveries {
     }
 
     /// Returns when there is news, or after a moment. An error is what ended the producer.
-    pub(crate) async fn news(&self) -> Result<()> {
+    pub(crate) async fn changed(&self) -> Result<()> {
         let _ = tokio::time::timeout(PAUSE, self.changed.notified()).await;
         self.check()
     }

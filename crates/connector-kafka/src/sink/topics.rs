@@ -29,10 +29,10 @@ pub(crate) struct Topics {
     policy: OnMissingTopic,
     /// The one that was let pass last, which is nearly always the next one.
     last: String,
-    known: HashMap<String, Standing>,
+    known: HashMap<String, PartitionOffsets>,
 }
 
-enum Standing {
+enum PartitionOffsets {
     There,
     Refused { until: Instant, says: String, remedy: String },
 }
@@ -59,11 +59,11 @@ impl Topics {
     /// Returns when the topic can be written, or with why its records are set aside. An error stops the pipeline.
     pub(crate) async fn admit(&mut self, topic: &str, reporting: &Reporting) -> Result<Option<Error>> {
         match self.known.get(topic) {
-            Some(Standing::There) => {
+            Some(PartitionOffsets::There) => {
                 topic.clone_into(&mut self.last);
                 return Ok(None);
             }
-            Some(Standing::Refused { until, says, remedy }) if Instant::now() < *until => {
+            Some(PartitionOffsets::Refused { until, says, remedy }) if Instant::now() < *until => {
                 return Ok(Some(Error::bad_record(says).remedy(remedy)));
             }
             _ => {}
@@ -77,7 +77,7 @@ impl Topics {
                     if said {
                         reporting.troubles.clear(Trouble::Topics);
                     }
-                    self.remember(topic, Standing::There);
+                    self.remember(topic, PartitionOffsets::There);
                     topic.clone_into(&mut self.last);
                     return Ok(None);
                 }
@@ -109,7 +109,10 @@ impl Topics {
     /// Its records are set aside for a while without asking again.
     pub(crate) fn refuse(&mut self, topic: &str, error: Error) -> Error {
         let (says, remedy) = (error.says().to_owned(), error.what_to_do().unwrap_or_default().to_owned());
-        self.remember(topic, Standing::Refused { until: Instant::now() + REFUSAL_HOLDS, says, remedy });
+        self.remember(
+            topic,
+            PartitionOffsets::Refused { until: Instant::now() + REFUSAL_HOLDS, says, remedy },
+        );
         self.last.clear();
         error.into_kind(ErrorKind::BadRecord)
     }
@@ -167,7 +170,7 @@ impl Topics {
         Some(TOPIC_NOT_CREATED.error(ErrorKind::BadRecord, &[("topic", &topic), ("reason", &code)]))
     }
 
-    fn remember(&mut self, topic: &str, standing: Standing) {
+    fn remember(&mut self, topic: &str, standing: PartitionOffsets) {
         if self.known.len() >= NAMES_MAX {
             self.known.clear();
         }

@@ -154,7 +154,7 @@ impl TransactionSink {
     /// Waits for the answers of what was given, or for the first that mars it: what is not sent by then never will be.
     async fn answered(&self) -> Result<()> {
         while !self.inner.deliveries.all_answered() && !self.inner.deliveries.is_marred() {
-            self.inner.deliveries.news().await?;
+            self.inner.deliveries.changed().await?;
         }
         self.inner.deliveries.check()
     }

@@ -5,10 +5,10 @@ use std::sync::PoisonError;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 
+use super::batch_builder::{BatchBuilder, Bounds};
 use super::halts::Why;
 use super::handoff::{Batch, Handoff, name_of};
 use super::member::Member;
-use super::pile::{Bounds, Pile};
 use crate::client::is_passing;
 use crate::native::batch_queue::{BatchQueue, Message};
 
@@ -22,14 +22,14 @@ pub(super) fn read(queue: &BatchQueue<Member>, handoff: &Handoff, bounds: Bounds
     let mut untold = false;
     while handoff.begin_read() {
         let (piles, emptied) = take.some(if untold { 0 } else { DATA_WAIT_MS });
-        let name = |pile: &Pile| {
-            let (topic, partition) = pile.place();
+        let name = |builder: &BatchBuilder| {
+            let (topic, partition) = builder.place();
             name_of(topic, partition)
         };
         let owners = handoff.end_read(piles.iter().map(name));
-        for (pile, from) in piles.into_iter().zip(owners) {
-            if let (Some(from), Some(next)) = (from, pile.next()) {
-                handoff.push(Batch { from, next, records: pile.finish() });
+        for (builder, from) in piles.into_iter().zip(owners) {
+            if let (Some(from), Some(next)) = (from, builder.next()) {
+                handoff.push(Batch { from, next, records: builder.finish() });
                 untold = true;
             }
         }
@@ -51,8 +51,8 @@ struct Take<'a> {
 impl Take<'_> {
     /// Waits for a record, and takes it with what is there already, as much as one batch may hold. Says whether that was
     /// all there is.
-    fn some(&mut self, wait_ms: i32) -> (Vec<Pile>, bool) {
-        let mut piles: Vec<Pile> = Vec::new();
+    fn some(&mut self, wait_ms: i32) -> (Vec<BatchBuilder>, bool) {
+        let mut piles: Vec<BatchBuilder> = Vec::new();
         let (mut records, mut bytes) = (0, 0);
         let member = self.queue.consumer().context();
         let emptied = self.queue.serve(wait_ms, |message| {
@@ -60,8 +60,8 @@ impl Take<'_> {
             records += 1;
             records < self.bounds.records_max && bytes < self.bounds.bytes_max
         });
-        let full = piles.iter().filter(|pile| pile.size().0 > 0).count();
-        let sum = piles.iter().map(Pile::size).fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
+        let full = piles.iter().filter(|builder| builder.size().0 > 0).count();
+        let sum = piles.iter().map(BatchBuilder::size).fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
         if let (Some(records), Some(bytes)) = (sum.0.checked_div(full), sum.1.checked_div(full)) {
             self.usual = (records, bytes);
         }
@@ -73,17 +73,17 @@ impl Take<'_> {
 fn sort(
     member: &Member,
     handoff: &Handoff,
-    piles: &mut Vec<Pile>,
+    piles: &mut Vec<BatchBuilder>,
     message: Message<'_>,
     bounds: Bounds,
     usual: (usize, usize),
 ) -> usize {
     // Only the newest batch of its partition: one before it may have room still, and would give the record out ahead of
     // those between (invariant 7).
-    let newest = piles.iter().rposition(|pile| pile.is_of(message));
+    let newest = piles.iter().rposition(|builder| builder.is_of(message));
     if message.is_end() {
         let at = newest.unwrap_or_else(|| {
-            piles.push(Pile::new(message, 0, 0));
+            piles.push(BatchBuilder::new(message, 0, 0));
             piles.len() - 1
         });
         piles[at].end_at(message.offset());
@@ -94,7 +94,7 @@ fn sort(
         return 0;
     }
     let at = newest.filter(|at| piles[*at].has_room(message, bounds)).unwrap_or_else(|| {
-        piles.push(Pile::new(message, usual.0, usual.1));
+        piles.push(BatchBuilder::new(message, usual.0, usual.1));
         piles.len() - 1
     });
     piles[at].add(message).unwrap_or_else(|code| {

@@ -12,10 +12,10 @@ use rdkafka::metadata::Metadata;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::batch_builder::Bounds;
 use super::handoff::Ending;
 use super::leaders::Leaders;
 use super::member::GroupConsumer;
-use super::pile::Bounds;
 use super::presence::{NAMED, Presence};
 use super::reach::Reach;
 use super::reading::read;

@@ -9,7 +9,7 @@ use aqueduct_api::{
 use aqueduct_spec::Pipeline;
 use bytes::Bytes;
 
-use crate::route::{Read, Route, Write, context};
+use crate::route::{ReadPlan, Route, WritePlan, context};
 
 /// The formats of one part, opened.
 pub(super) struct PartFormats {
@@ -46,19 +46,19 @@ impl PartFormats {
         let source = || context(pipeline, Side::Source, part);
         let sink = || context(pipeline, Side::Sink, part);
         let read = match &route.read {
-            Read::Pass | Read::Given => Reading::Pass,
-            Read::Check(format) => Reading::Check(format.configured.decoder(&source()?)?),
-            Read::Decode(format) => Reading::Decode(format.configured.decoder(&source()?)?),
-            Read::Look(format, fields) => {
+            ReadPlan::Pass | ReadPlan::Typed => Reading::Pass,
+            ReadPlan::Check(format) => Reading::Check(format.configured.decoder(&source()?)?),
+            ReadPlan::Decode(format) => Reading::Decode(format.configured.decoder(&source()?)?),
+            ReadPlan::Project(format, fields) => {
                 let mut decoder = format.configured.decoder(&source()?)?;
-                decoder.look_at(fields);
+                decoder.project(fields);
                 Reading::Decode(decoder)
             }
         };
         let write = match &route.write {
-            Write::Pass => Writing::Pass,
-            Write::Encode(format) => Writing::Encode(format.configured.encoder(&sink()?)?),
-            Write::Translate(format) => {
+            WritePlan::Pass => Writing::Pass,
+            WritePlan::Encode(format) => Writing::Encode(format.configured.encoder(&sink()?)?),
+            WritePlan::Translate(format) => {
                 let from = source()?.registry.ok_or_else(|| Error::config("the source has no registry"))?;
                 Writing::Translate(format.configured.translator(&from, &sink()?)?)
             }

@@ -10,7 +10,7 @@ use aqueduct_ledger::planted::{Bug, planted};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::Read;
+use super::FromPoll;
 use super::commit::Drain;
 use crate::budget::{Budget, Limits};
 use crate::receipt::Book;
@@ -32,7 +32,7 @@ pub(crate) struct Poll {
     pub(crate) book: Arc<Book>,
     pub(crate) status: Arc<Status>,
     pub(crate) stop: Stop,
-    pub(crate) out: mpsc::Sender<Read>,
+    pub(crate) out: mpsc::Sender<FromPoll>,
     pub(crate) releases: mpsc::Receiver<Offsets>,
     pub(crate) drains: mpsc::Sender<Drain>,
     /// True while a flush is on its way, so that at most one is.
@@ -112,13 +112,13 @@ impl Poll {
             false => self.book.open(batch, &records, resume_at)?,
         };
         if records.is_empty() {
-            self.send(Read::Passed { receipt }).await;
+            self.send(FromPoll::Passed { receipt }).await;
             return Ok(());
         }
         let payload = records.payload_bytes() as u64;
         self.status.read(resume_at, records.len() as u64, payload, records.last_timestamp_us());
         let permit = self.budget.take(records.memory_bytes());
-        self.send(Read::Batch { records, receipt, permit }).await;
+        self.send(FromPoll::Batch { records, receipt, permit }).await;
         if sent_first {
             tokio::task::yield_now().await;
             self.book.ledger().open(batch, &Records::default(), resume_at)?;
@@ -127,9 +127,9 @@ impl Poll {
     }
 
     /// What the process station does not take any more is left for the next start.
-    async fn send(&mut self, read: Read) {
-        if let Err(mpsc::error::SendError(Read::Batch { receipt, .. } | Read::Passed { receipt })) =
-            self.out.send(read).await
+    async fn send(&mut self, message: FromPoll) {
+        if let Err(mpsc::error::SendError(FromPoll::Batch { receipt, .. } | FromPoll::Passed { receipt })) =
+            self.out.send(message).await
         {
             receipt.leave();
         }
@@ -156,7 +156,7 @@ impl Poll {
             () = tokio::time::sleep(ROOM_PATIENCE) => {}
         }
         if !self.flushing.swap(true, Ordering::AcqRel) {
-            self.send(Read::Flush).await;
+            self.send(FromPoll::Flush).await;
         }
         Ok(false)
     }
@@ -168,7 +168,7 @@ impl Poll {
             self.book.ledger().forget(&partitions);
             return Ok(());
         }
-        self.send(Read::Flush).await;
+        self.send(FromPoll::Flush).await;
         let (done, mut drained) = oneshot::channel();
         let request = Drain { partitions: partitions.clone(), done };
         self.drains.send(request).await.map_err(|_| gone())?;

@@ -8,7 +8,7 @@ use aqueduct_api::{Batch, ErrorKind, Payload, Record, Records, Result};
 use aqueduct_ledger::planted::{Bug, planted};
 use tokio::sync::mpsc;
 
-use super::{Read, Work};
+use super::{FromPoll, ToLane};
 use crate::budget::Permit;
 use crate::chain::Chain;
 use crate::receipt::Receipt;
@@ -17,8 +17,8 @@ use crate::status::Status;
 
 pub(crate) struct Process {
     pub(crate) chain: Chain,
-    pub(crate) input: mpsc::Receiver<Read>,
-    pub(crate) lanes: Vec<mpsc::Sender<Work>>,
+    pub(crate) input: mpsc::Receiver<FromPoll>,
+    pub(crate) lanes: Vec<mpsc::Sender<ToLane>>,
     pub(crate) set_aside: Arc<SetAside>,
     pub(crate) status: Arc<Status>,
     /// The sink keeps the offsets: nothing settles before it has them.
@@ -37,13 +37,13 @@ impl Process {
                 read = self.input.recv() => read,
             };
             match read {
-                Some(Read::Batch { records, receipt, permit }) => {
+                Some(FromPoll::Batch { records, receipt, permit }) => {
                     self.process(records, receipt, permit).await?
                 }
-                Some(Read::Passed { receipt }) => self.settle(receipt).await,
-                Some(Read::Flush) => {
+                Some(FromPoll::Passed { receipt }) => self.settle(receipt).await,
+                Some(FromPoll::Flush) => {
                     for lane in &self.lanes {
-                        send(lane, Work::Flush).await;
+                        send(lane, ToLane::Flush).await;
                     }
                 }
                 None => return Ok(()),
@@ -52,7 +52,7 @@ impl Process {
         // The poll station reads no more, and what it has read is left for the next start.
         self.input.close();
         while let Some(read) = self.input.recv().await {
-            if let Read::Batch { receipt, .. } | Read::Passed { receipt } = read {
+            if let FromPoll::Batch { receipt, .. } | FromPoll::Passed { receipt } = read {
                 receipt.leave();
             }
         }
@@ -86,7 +86,7 @@ impl Process {
         }
         if let [lane] = self.lanes.as_slice() {
             let batch = Batch::new(receipt.batch(), passed.kept, Some(Arc::new(permit)));
-            send(lane, Work::Batch { batch, receipt }).await;
+            send(lane, ToLane::Batch { batch, receipt }).await;
             return Ok(());
         }
         self.share_out(passed.kept.into_vec(), receipt, permit).await;
@@ -98,7 +98,7 @@ impl Process {
     async fn settle(&mut self, receipt: Receipt) {
         match self.lanes.as_slice() {
             [lane] if self.transactional && !planted(Bug::DroppedOutsideTransaction) => {
-                send(lane, Work::Passed { receipt }).await;
+                send(lane, ToLane::Passed { receipt }).await;
             }
             _ => receipt.settle(),
         }
@@ -117,15 +117,15 @@ impl Process {
                 continue;
             }
             let batch = Batch::new(receipt.batch(), records.into(), Some(Arc::clone(&permit) as _));
-            send(lane, Work::Batch { batch, receipt: receipt.share() }).await;
+            send(lane, ToLane::Batch { batch, receipt: receipt.share() }).await;
         }
         receipt.settle();
     }
 }
 
 /// A lane that takes nothing any more has stopped at a record: what it does not take is left for the next start.
-async fn send(lane: &mpsc::Sender<Work>, work: Work) {
-    if let Err(mpsc::error::SendError(Work::Batch { receipt, .. } | Work::Passed { receipt })) =
+async fn send(lane: &mpsc::Sender<ToLane>, work: ToLane) {
+    if let Err(mpsc::error::SendError(ToLane::Batch { receipt, .. } | ToLane::Passed { receipt })) =
         lane.send(work).await
     {
         receipt.leave();

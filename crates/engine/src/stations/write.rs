@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
 
-use super::Work;
+use super::ToLane;
 use super::transaction::Transaction;
 use crate::receipt::Receipt;
 use crate::retry::Backoff;
@@ -26,8 +26,8 @@ const TICK: Duration = Duration::from_millis(100);
 pub(crate) struct Write {
     pub(crate) sink: Box<dyn Sink>,
     /// Rung by the sink when it has something to report.
-    pub(crate) news: Arc<Notify>,
-    pub(crate) input: mpsc::Receiver<Work>,
+    pub(crate) wakeup: Arc<Notify>,
+    pub(crate) input: mpsc::Receiver<ToLane>,
     /// Taken by the sink and not yet reported, oldest first.
     pub(crate) open: VecDeque<Taken>,
     pub(crate) set_aside: Arc<SetAside>,
@@ -89,19 +89,19 @@ impl Write {
                 () = at(due), if due.is_some() => self.flush().await?,
                 _ = tick.tick() => self.tick().await?,
                 // Without it the budget would be given back by the tick alone, so many bytes each.
-                () = self.news.notified() => self.tick().await?,
+                () = self.wakeup.notified() => self.tick().await?,
                 work = self.input.recv() => match work {
-                    Some(Work::Batch { receipt, .. }) if !self.refused.is_empty() => receipt.leave(),
-                    Some(Work::Batch { batch, receipt }) => {
+                    Some(ToLane::Batch { receipt, .. }) if !self.refused.is_empty() => receipt.leave(),
+                    Some(ToLane::Batch { batch, receipt }) => {
                         self.write(batch, receipt).await?;
                         if self.transaction.as_ref().is_some_and(|it| it.is_full(self.input.is_empty())) {
                             self.flush().await?;
                         }
                     }
-                    Some(Work::Passed { receipt }) => {
+                    Some(ToLane::Passed { receipt }) => {
                         self.land(Taken { receipt, records: 0, spans: Vec::new() });
                     }
-                    Some(Work::Flush) => {
+                    Some(ToLane::Flush) => {
                         self.flushing.store(false, Ordering::Release);
                         self.flush().await?;
                     }
@@ -137,7 +137,7 @@ impl Write {
                     // The same batch again, before any later one (invariant 7).
                     held.push_front((batch, receipt));
                     if planted(Bug::RetryReorders)
-                        && let Ok(Work::Batch { batch, receipt }) = self.input.try_recv()
+                        && let Ok(ToLane::Batch { batch, receipt }) = self.input.try_recv()
                     {
                         held.push_front((batch, receipt));
                     }

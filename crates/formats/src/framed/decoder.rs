@@ -13,7 +13,7 @@ use futures_util::stream;
 use tokio::time::Instant;
 
 use super::frame::{self, Frame};
-use super::{COMPILED_MAX, Framing, Language, REFUSED_FOR, Target, schema_file};
+use super::{COMPILED_MAX, Framing, Language, REFUSED_FOR, SchemaChoice, schema_file};
 
 /// Ids that are asked for at the same time.
 const ASKED_AT_ONCE_MAX: usize = 16;
@@ -118,14 +118,14 @@ impl<L: Language> Framed<L> {
 
     async fn target(&self, key: &Key, writer: &SchemaText) -> Result<Option<Arc<Schema>>> {
         let version = match &self.framing.target {
-            Target::Own => return Ok(None),
-            Target::File(path) => return self.language.schema(&schema_file(path, L::KIND)?).map(Some),
-            Target::Id(id) => {
+            SchemaChoice::Own => return Ok(None),
+            SchemaChoice::File(path) => return self.language.schema(&schema_file(path, L::KIND)?).map(Some),
+            SchemaChoice::Id(id) => {
                 let found = self.registry.schema(SchemaId::Number(*id)).await?;
                 return self.language.schema(&found.schema).map(Some);
             }
-            Target::Latest => Version::Latest,
-            Target::Version(number) => Version::Number(*number),
+            SchemaChoice::Latest => Version::Latest,
+            SchemaChoice::Version(number) => Version::Number(*number),
         };
         let record = || self.language.record_name(writer);
         let topic = key.topic.as_deref().unwrap_or_default();
@@ -137,8 +137,8 @@ impl<L: Language> Framed<L> {
 
 #[async_trait]
 impl<L: Language> Decoder for Framed<L> {
-    fn look_at(&mut self, fields: &[Arc<str>]) {
-        self.language.look_at(fields);
+    fn project(&mut self, fields: &[Arc<str>]) {
+        self.language.project(fields);
     }
 
     fn is_ready(&self, piece: Piece<'_>) -> bool {

@@ -9,7 +9,7 @@ use aqueduct_api::{Encoded, Encoder, Error, ErrorKind, Part, Registry, Result, S
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{COMPILED_MAX, Framing, Language, REFUSED_FOR, Target, frame, schema_file};
+use super::{COMPILED_MAX, Framing, Language, REFUSED_FOR, SchemaChoice, frame, schema_file};
 
 /// The encoder of a language.
 pub(crate) struct Framed<L: Language> {
@@ -64,21 +64,21 @@ impl<L: Language> Framed<L> {
             _ => self.language.text(schema),
         };
         let (id, text) = match &self.framing.target {
-            target @ (Target::Own | Target::File(_)) => {
+            target @ (SchemaChoice::Own | SchemaChoice::File(_)) => {
                 let text = match target {
-                    Target::File(path) => schema_file(path, L::KIND)?,
+                    SchemaChoice::File(path) => schema_file(path, L::KIND)?,
                     _ => own()?,
                 };
                 let id = self.registry.id(&subject(&text)?, &text, self.framing.registering()).await?;
                 (id, text)
             }
-            Target::Id(id) => {
+            SchemaChoice::Id(id) => {
                 let found = self.registry.schema(SchemaId::Number(*id)).await?;
                 (*id, found.schema.clone())
             }
-            target @ (Target::Latest | Target::Version(_)) => {
+            target @ (SchemaChoice::Latest | SchemaChoice::Version(_)) => {
                 let version = match target {
-                    Target::Version(number) => Version::Number(*number),
+                    SchemaChoice::Version(number) => Version::Number(*number),
                     _ => Version::Latest,
                 };
                 // A value without a schema has no name, and needs none where the topic says the subject.

@@ -26,7 +26,7 @@ pub enum Subject {
 /// The schema that values are brought into.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Target {
+pub enum SchemaChoice {
     /// Their own, whatever it is.
     #[default]
     Own,
@@ -55,7 +55,7 @@ pub enum UnknownFields {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Framing {
     pub(crate) subject: Subject,
-    pub(crate) target: Target,
+    pub(crate) target: SchemaChoice,
     pub(crate) register: bool,
     pub(crate) normalize: bool,
 }
@@ -67,7 +67,7 @@ impl Framing {
 
     /// Whether the target hangs on the topic.
     pub(crate) fn by_topic(&self) -> bool {
-        matches!(self.target, Target::Latest | Target::Version(_))
+        matches!(self.target, SchemaChoice::Latest | SchemaChoice::Version(_))
             && !matches!(self.subject, Subject::Fixed(_) | Subject::RecordName)
     }
 }
@@ -110,7 +110,7 @@ pub(crate) fn on_this_side(side: Side, framing: &Framing) -> Vec<Problem> {
             }
         }
     }
-    let version_zero = matches!(framing.target, Target::Version(0));
+    let version_zero = matches!(framing.target, SchemaChoice::Version(0));
     if version_zero {
         problems.push(Problem::new("schema.version", "versions of a subject are counted from 1"));
     }

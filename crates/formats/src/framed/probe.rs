@@ -8,7 +8,7 @@ use aqueduct_api::{
     Error, ErrorKind, Finding, FormatContext, Registered, Registry, Result, SchemaId, SchemaText, Side,
 };
 
-use super::{Framing, Language, Subject, Target, registry_of, schema_file};
+use super::{Framing, Language, SchemaChoice, Subject, registry_of, schema_file};
 
 /// What the target of the file is in the registry: by its id, or a line for each topic's subject. Asked is only what records
 /// will ask for too.
@@ -21,10 +21,10 @@ pub(crate) async fn probe<L: Language>(
 ) -> Vec<Finding> {
     let Ok(registry) = registry_of(&context) else { return Vec::new() };
     let version = match &framing.target {
-        Target::Id(id) => return vec![by_id(&language, &*registry, *id).await],
-        Target::File(path) => return of_file(&language, &framing, side, &context, path, topics).await,
-        Target::Version(number) => Version::Number(*number),
-        Target::Own | Target::Latest => Version::Latest,
+        SchemaChoice::Id(id) => return vec![by_id(&language, &*registry, *id).await],
+        SchemaChoice::File(path) => return of_file(&language, &framing, side, &context, path, topics).await,
+        SchemaChoice::Version(number) => Version::Number(*number),
+        SchemaChoice::Own | SchemaChoice::Latest => Version::Latest,
     };
     if matches!(framing.subject, Subject::RecordName | Subject::TopicRecordName) {
         return vec![Finding::good(format!(
@@ -46,7 +46,7 @@ pub(crate) async fn probe<L: Language>(
                 Ok(()) => Finding::good(format!("subject `{subject}` has schema id {}", found.id)),
                 Err(error) => error.with("subject", &subject).into(),
             },
-            Err(error) if error.kind() == ErrorKind::BadRecord && framing.target == Target::Own => {
+            Err(error) if error.kind() == ErrorKind::BadRecord && framing.target == SchemaChoice::Own => {
                 absent(&subject, side, framing.register)
             }
             Err(error) => error.with("subject", &subject).into(),

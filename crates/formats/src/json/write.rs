@@ -405,6 +405,6 @@ pub(crate) fn kind_of(value: &Value) -> &'static str {
         Value::List(_) => "an array",
         Value::Map(_) => "a map",
         Value::Union(_) => "a branch of a union",
-        Value::Unread(_) => "a field that was not read",
+        Value::Opaque(_) => "a field that was not read",
     }
 }

@@ -17,8 +17,8 @@ use serde::Deserialize;
 
 use super::{Texts, Validator, parse, write};
 use crate::framed::{
-    self, Frame, FramedDecoder, FramedEncoder, Framing, Language, Reframed, Subject, Target, UnknownFields,
-    registry_of,
+    self, Frame, FramedDecoder, FramedEncoder, Framing, Language, Reframed, SchemaChoice, Subject,
+    UnknownFields, registry_of,
 };
 use crate::json::declaration::{Declaration, Declared, Writer};
 use crate::json::declared::{DeclaredReader, Rules};
@@ -36,7 +36,7 @@ pub struct Config {
     subject: Subject,
     /// The schema that values are brought into; at a source the reader's, at a sink the one they are written in.
     #[serde(default)]
-    schema: Target,
+    schema: SchemaChoice,
     /// Whether a schema that the subject does not have yet is registered there.
     #[serde(default = "yes")]
     register: bool,
@@ -78,7 +78,7 @@ impl FormatKind for JsonSchema {
     }
 
     fn traits(config: &Config) -> FormatTraits {
-        let declared = config.schema != Target::Own;
+        let declared = config.schema != SchemaChoice::Own;
         FormatTraits { registry: true, structured: true, declared, unchecked: true }
     }
 

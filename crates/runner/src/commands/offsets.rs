@@ -7,7 +7,7 @@ mod prometheus;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use aqueduct_api::{Error, Offsets, Partition, Result, Standing, Target};
+use aqueduct_api::{Error, OffsetSpec, Offsets, Partition, PartitionOffsets, Result};
 
 use self::ground::Ground;
 use crate::{Exit, catalog};
@@ -49,7 +49,7 @@ struct Set {
     files: Files,
     /// Where to: earliest, latest, a time as 2026-01-31T12:00:00Z, +N or -N records from what is stored, or an offset
     #[arg(long, value_name = "PLACE", allow_hyphen_values = true, value_parser = target)]
-    to: Option<Target>,
+    to: Option<OffsetSpec>,
     /// Offsets by partition from a file: JSON as `show --json` prints it, or lines of topic,partition,offset
     #[arg(long, value_name = "FILE")]
     from_file: Option<PathBuf>,
@@ -110,22 +110,19 @@ async fn show(arguments: Show) -> Result<Exit> {
     }
     let mut good = true;
     for pipeline in pipelines {
-        let standings = match Ground::open(&pipeline, &catalog).await {
-            Ok(mut ground) => ground.standings().await,
+        let list = match Ground::open(&pipeline, &catalog).await {
+            Ok(mut ground) => ground.list().await,
             Err(error) => Err(error),
         };
-        match standings {
-            Ok(standings) if arguments.json => println!("{}", listed::json(&standings)),
-            Ok(standings) => {
+        match list {
+            Ok(list) if arguments.json => println!("{}", listed::json(&list)),
+            Ok(list) => {
                 println!(
                     "{}: {}",
                     pipeline.name,
                     pipeline.source.connector.configured.describe(&pipeline.name)
                 );
-                table(
-                    &["partition", "stored", "first", "end", "behind"],
-                    standings.iter().map(row).collect(),
-                );
+                table(&["partition", "stored", "first", "end", "behind"], list.iter().map(row).collect());
             }
             Err(error) => {
                 good = false;
@@ -136,7 +133,7 @@ async fn show(arguments: Show) -> Result<Exit> {
     Ok(Exit::from(good))
 }
 
-fn row(standing: &Standing) -> Vec<String> {
+fn row(standing: &PartitionOffsets) -> Vec<String> {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let position =
         |position: &Option<aqueduct_api::Position>| or_dash(position.as_ref().map(ToString::to_string));
@@ -164,10 +161,10 @@ async fn set(arguments: Set) -> Result<Exit> {
         .remedy("name one of them, with --in for the file"));
     };
     let mut ground = Ground::open(pipeline, &catalog).await?;
-    let standings = ground.standings().await?;
-    let targets = targets(&arguments, pipeline, &standings).await?;
+    let list = ground.list().await?;
+    let targets = targets(&arguments, pipeline, &list).await?;
     let (mut moved, mut rows) = (Offsets::new(), Vec::new());
-    for standing in &standings {
+    for standing in &list {
         let Some(target) = targets.get(&standing.partition) else { continue };
         let new = ground.resolve(standing, target).await?;
         let stored = standing.stored.as_ref().map_or("-".to_owned(), ToString::to_string);
@@ -193,11 +190,11 @@ async fn set(arguments: Set) -> Result<Exit> {
 async fn targets(
     arguments: &Set,
     pipeline: &aqueduct_spec::Pipeline,
-    standings: &[Standing],
-) -> Result<BTreeMap<Partition, Target>> {
-    let mut targets: BTreeMap<Partition, Target> = match (&arguments.to, &arguments.from_file) {
+    list: &[PartitionOffsets],
+) -> Result<BTreeMap<Partition, OffsetSpec>> {
+    let mut targets: BTreeMap<Partition, OffsetSpec> = match (&arguments.to, &arguments.from_file) {
         (Some(target), _) => {
-            standings.iter().map(|standing| (standing.partition.clone(), target.clone())).collect()
+            list.iter().map(|standing| (standing.partition.clone(), target.clone())).collect()
         }
         (None, Some(path)) => listed::read(path)?,
         (None, None) => {
@@ -206,10 +203,10 @@ async fn targets(
             prometheus::offsets(server, arguments.metric, pipeline, arguments.at).await?
         }
     };
-    let known = |name: &str| standings.iter().any(|standing| &*standing.partition == name);
+    let known = |name: &str| list.iter().any(|standing| &*standing.partition == name);
     let unknown = targets.keys().map(|name| &**name).chain(arguments.partition.iter().map(String::as_str));
     if let Some(name) = unknown.into_iter().find(|name| !known(name)) {
-        let names: Vec<&str> = standings.iter().take(12).map(|standing| &*standing.partition).collect();
+        let names: Vec<&str> = list.iter().take(12).map(|standing| &*standing.partition).collect();
         return Err(Error::config(format!(
             "pipeline `{}` does not read a partition `{name}`",
             pipeline.name
@@ -226,7 +223,7 @@ async fn targets(
 }
 
 /// What a move does, in records.
-fn change(standing: &Standing, new: &str) -> String {
+fn change(standing: &PartitionOffsets, new: &str) -> String {
     let number = |text: &str| text.parse::<i64>().ok();
     let Some(stored) = &standing.stored else { return "is stored for the first time".to_owned() };
     match number(stored).zip(number(new)).map(|(stored, new)| new - stored) {
@@ -254,18 +251,18 @@ fn table(head: &[&str], rows: Vec<Vec<String>>) {
     }
 }
 
-fn target(text: &str) -> Result<Target, String> {
+fn target(text: &str) -> Result<OffsetSpec, String> {
     if text == "earliest" || text == "latest" {
-        return Ok(if text == "earliest" { Target::Earliest } else { Target::Latest });
+        return Ok(if text == "earliest" { OffsetSpec::Earliest } else { OffsetSpec::Latest });
     }
     if let Ok(number) = text.parse::<i64>() {
         let relative = text.starts_with(['+', '-']);
-        return Ok(if relative { Target::By(number) } else { Target::At(text.into()) });
+        return Ok(if relative { OffsetSpec::By(number) } else { OffsetSpec::At(text.into()) });
     }
     if let Ok(ms) = time(text) {
-        return Ok(Target::Time(ms));
+        return Ok(OffsetSpec::Time(ms));
     }
-    Ok(Target::At(text.into()))
+    Ok(OffsetSpec::At(text.into()))
 }
 
 fn time(text: &str) -> Result<i64, String> {
@@ -281,12 +278,12 @@ mod tests {
     #[test]
     fn places_are_read_as_people_write_them() {
         for (text, expected) in [
-            ("earliest", Target::Earliest),
-            ("latest", Target::Latest),
-            ("+10", Target::By(10)),
-            ("-10", Target::By(-10)),
-            ("10", Target::At("10".into())),
-            ("1970-01-01T00:00:01Z", Target::Time(1_000)),
+            ("earliest", OffsetSpec::Earliest),
+            ("latest", OffsetSpec::Latest),
+            ("+10", OffsetSpec::By(10)),
+            ("-10", OffsetSpec::By(-10)),
+            ("10", OffsetSpec::At("10".into())),
+            ("1970-01-01T00:00:01Z", OffsetSpec::Time(1_000)),
         ] {
             assert_eq!(target(text), Ok(expected));
         }

@@ -8,7 +8,7 @@ mod registry;
 use std::sync::Arc;
 
 use aqueduct_api::catalog::{
-    FormatKind, KeepsOffsets, OffsetStoreKind, Repeats, SinkConnector, SinkContext, SinkTraits,
+    Duplicates, FormatKind, KeepsOffsets, OffsetStoreKind, SinkConnector, SinkContext, SinkTraits,
     SourceConnector, SourceContext, SourceTraits, TransformKind,
 };
 use aqueduct_api::config::{Duration, Secret, Size, Template};
@@ -43,16 +43,16 @@ pub fn catalog() -> Catalog {
 }
 
 /// What a sink does about records that come again, and the system of its transactions.
-type Once = (Repeats, Result<String, &'static str>);
+type Once = (Duplicates, Result<String, &'static str>);
 
 /// A crash shows.
-fn repeats<C>(_: &C) -> Once {
-    (Repeats::Visible, Err("what is written stands there"))
+fn duplicates<C>(_: &C) -> Once {
+    (Duplicates::Visible, Err("what is written stands there"))
 }
 
 /// A crash does not show.
 fn absorbs<C>(_: &C) -> Once {
-    (Repeats::Absorbed("a replay changes nothing"), Err("it needs none"))
+    (Duplicates::Absorbed("a replay changes nothing"), Err("it needs none"))
 }
 
 /// A sink that is never opened.
@@ -72,8 +72,8 @@ macro_rules! sink {
             }
             fn traits(config: &$config) -> SinkTraits {
                 let once: fn(&$config) -> Once = $once;
-                let (repeats, transactions) = once(config);
-                SinkTraits { lanes: 1, batch_records_max: None, repeats, transactions, value_format: None }
+                let (duplicates, transactions) = once(config);
+                SinkTraits { lanes: 1, batch_records_max: None, duplicates, transactions, value_format: None }
             }
             fn writes(config: &$config) -> Option<Writes> {
                 let writes: fn(&$config) -> Option<Writes> = $writes;
@@ -95,7 +95,7 @@ sink!(
     "topics of a Kafka cluster",
     KafkaSink,
     |config| config.connection.check(),
-    |config| (Repeats::Visible, config.connection.transactions()),
+    |config| (Duplicates::Visible, config.connection.transactions()),
     |config| {
         let (system, topic) = (config.connection.addresses(), config.topic.clone());
         Some(Writes { system, topic, option: "topic" })
@@ -244,7 +244,7 @@ pub struct FileConfig {
 }
 
 pub struct File;
-sink!(File, "file", "a file, one record a line", FileConfig, |_| Vec::new(), repeats);
+sink!(File, "file", "a file, one record a line", FileConfig, |_| Vec::new(), duplicates);
 
 /// A source that is never opened.
 macro_rules! source {

@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aqueduct_api::{
-    Catalog, Error, OffsetStore, Offsets, Partition, Placement, Position, Result, Standing, Target,
+    Catalog, Error, OffsetAdmin, OffsetSpec, OffsetStore, Offsets, Partition, PartitionOffsets, Position,
+    Result,
 };
 use aqueduct_spec::Pipeline;
 
 /// See the file's header.
 pub(super) struct Ground {
     pipeline: Arc<str>,
-    placement: Option<Box<dyn Placement>>,
+    offset_admin: Option<Box<dyn OffsetAdmin>>,
     store: Option<Arc<dyn OffsetStore>>,
 }
 
@@ -50,56 +51,60 @@ impl Ground {
                 .remedy("name an offset_store"));
         }
         let store = if stored { Some(crate::supervise::open_store(pipeline, catalog).await?) } else { None };
-        let placement = source.configured.placement(Arc::clone(&pipeline.name)).await?;
-        if placement.is_none() && store.is_none() {
+        let offset_admin = source.configured.offset_admin(Arc::clone(&pipeline.name)).await?;
+        if offset_admin.is_none() && store.is_none() {
             return Err(Error::config(format!("the source `{}` does not show its offsets", source.kind)));
         }
-        Ok(Self { pipeline: Arc::clone(&pipeline.name), placement, store })
+        Ok(Self { pipeline: Arc::clone(&pipeline.name), offset_admin, store })
     }
 
     /// Where each partition stands.
-    pub(super) async fn standings(&mut self) -> Result<Vec<Standing>> {
-        let mut standings = match &mut self.placement {
-            Some(placement) => placement.standings().await?,
+    pub(super) async fn list(&mut self) -> Result<Vec<PartitionOffsets>> {
+        let mut list = match &mut self.offset_admin {
+            Some(offset_admin) => offset_admin.list().await?,
             None => Vec::new(),
         };
-        let Some(store) = &self.store else { return Ok(standings) };
+        let Some(store) = &self.store else { return Ok(list) };
         let mut kept = store.load(&self.pipeline).await?;
-        for standing in &mut standings {
+        for standing in &mut list {
             standing.stored = kept.remove(&standing.partition);
             let number = |position: &Option<Position>| position.as_ref()?.parse::<i64>().ok();
             let behind = number(&standing.end).zip(number(&standing.stored));
             standing.lag_records = behind.map(|(end, stored)| (end - stored).max(0));
         }
         // A source that knows no places, or partitions that are read no more.
-        let only = |(partition, position): (Partition, Position)| Standing {
+        let only = |(partition, position): (Partition, Position)| PartitionOffsets {
             partition,
             stored: Some(position),
             first: None,
             end: None,
             lag_records: None,
         };
-        standings.extend(kept.into_iter().map(only));
-        Ok(standings)
+        list.extend(kept.into_iter().map(only));
+        Ok(list)
     }
 
     /// The position that a target means.
-    pub(super) async fn resolve(&mut self, standing: &Standing, target: &Target) -> Result<Position> {
+    pub(super) async fn resolve(
+        &mut self,
+        standing: &PartitionOffsets,
+        target: &OffsetSpec,
+    ) -> Result<Position> {
         let partition = &standing.partition;
         // What is stored may stand elsewhere than the source thinks.
         let target = match (target, &self.store) {
-            (Target::By(records), Some(_)) => {
+            (OffsetSpec::By(records), Some(_)) => {
                 let stored = standing.stored.as_ref().and_then(|stored| stored.parse::<i64>().ok());
                 let stored = stored.ok_or_else(|| {
                     Error::config("no number is stored to move on from").with("partition", partition)
                 })?;
-                &Target::At(stored.saturating_add(*records).to_string().into())
+                &OffsetSpec::At(stored.saturating_add(*records).to_string().into())
             }
             (target, _) => target,
         };
-        match (&mut self.placement, target) {
-            (Some(placement), target) => placement.resolve(partition, target).await,
-            (None, Target::At(position)) => Ok(position.clone()),
+        match (&mut self.offset_admin, target) {
+            (Some(offset_admin), target) => offset_admin.resolve(partition, target).await,
+            (None, OffsetSpec::At(position)) => Ok(position.clone()),
             (None, _) => {
                 Err(Error::config("this source knows no places, only positions as it wrote them itself")
                     .remedy("give a position as `aqueduct offsets show` prints it"))
@@ -109,9 +114,9 @@ impl Ground {
 
     /// Stores all of these or none.
     pub(super) async fn store(&mut self, moved: &Offsets) -> Result<()> {
-        match (&self.store, &mut self.placement) {
+        match (&self.store, &mut self.offset_admin) {
             (Some(store), _) => store.save(&self.pipeline, moved).await,
-            (None, Some(placement)) => placement.store(moved).await,
+            (None, Some(offset_admin)) => offset_admin.store(moved).await,
             (None, None) => Err(Error::fatal("there is nothing to store offsets in")),
         }
     }

@@ -4,22 +4,22 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use aqueduct_api::{Error, Partition, Result, Standing, Target};
+use aqueduct_api::{Error, OffsetSpec, Partition, PartitionOffsets, Result};
 use serde_json::{Map, Value};
 
 /// What is stored, as one object.
-pub(super) fn json(standings: &[Standing]) -> String {
-    let stored = |standing: &Standing| {
+pub(super) fn json(list: &[PartitionOffsets]) -> String {
+    let stored = |standing: &PartitionOffsets| {
         let position = standing.stored.as_ref()?;
         let value = position.parse::<i64>().map_or_else(|_| Value::from(&**position), Value::from);
         Some((standing.partition.to_string(), value))
     };
-    let object: Map<String, Value> = standings.iter().filter_map(stored).collect();
+    let object: Map<String, Value> = list.iter().filter_map(stored).collect();
     serde_json::to_string_pretty(&object).unwrap_or_default()
 }
 
 /// Reads either form.
-pub(super) fn read(path: &Path) -> Result<BTreeMap<Partition, Target>> {
+pub(super) fn read(path: &Path) -> Result<BTreeMap<Partition, OffsetSpec>> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         Error::config("cannot read the file of offsets").with("path", path.display()).caused_by(error)
     })?;
@@ -31,7 +31,7 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<Partition, Target>> {
     })
 }
 
-fn of_json(text: &str) -> Result<BTreeMap<Partition, Target>, String> {
+fn of_json(text: &str) -> Result<BTreeMap<Partition, OffsetSpec>, String> {
     let object: Map<String, Value> =
         serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
     let mut targets = BTreeMap::new();
@@ -41,12 +41,12 @@ fn of_json(text: &str) -> Result<BTreeMap<Partition, Target>, String> {
             Value::String(text) => text,
             _ => return Err(format!("the position of `{partition}` is neither a number nor text")),
         };
-        targets.insert(partition.into(), Target::At(position.into()));
+        targets.insert(partition.into(), OffsetSpec::At(position.into()));
     }
     Ok(targets)
 }
 
-fn of_lines(text: &str) -> Result<BTreeMap<Partition, Target>, String> {
+fn of_lines(text: &str) -> Result<BTreeMap<Partition, OffsetSpec>, String> {
     let mut targets = BTreeMap::new();
     for (index, line) in text.lines().enumerate() {
         let cells: Vec<&str> = line.split(',').map(|cell| cell.trim().trim_matches('"')).collect();
@@ -62,7 +62,7 @@ fn of_lines(text: &str) -> Result<BTreeMap<Partition, Target>, String> {
         if offset.parse::<i64>().is_err() {
             return Err(format!("line {}: `{offset}` is not an offset", index + 1));
         }
-        if targets.insert(partition.clone().into(), Target::At(offset.into())).is_some() {
+        if targets.insert(partition.clone().into(), OffsetSpec::At(offset.into())).is_some() {
             return Err(format!("line {}: `{partition}` is named twice", index + 1));
         }
     }
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn both_forms_say_the_same() {
-        let expected = BTreeMap::from([("orders/3".into(), Target::At("100".into()))]);
+        let expected = BTreeMap::from([("orders/3".into(), OffsetSpec::At("100".into()))]);
         assert_eq!(of_json(r#"{"orders/3": 100}"#), Ok(expected.clone()));
         for lines in ["orders,3,100\n", "topic,partition,offset\n\"orders\",3,100\n\n", "orders/3,100"] {
             assert_eq!(of_lines(lines), Ok(expected.clone()), "{lines}");

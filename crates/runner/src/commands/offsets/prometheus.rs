@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_api::{Error, Partition, Result, Target};
+use aqueduct_api::{Error, OffsetSpec, Partition, Result};
 use aqueduct_spec::Pipeline;
 use serde::Deserialize;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
@@ -61,7 +61,7 @@ pub(super) async fn offsets(
     metric: Metric,
     pipeline: &Pipeline,
     at_ms: Option<i64>,
-) -> Result<BTreeMap<Partition, Target>> {
+) -> Result<BTreeMap<Partition, OffsetSpec>> {
     let group = pipeline.source_raw.get("group").and_then(|group| group.as_str());
     let selector = match metric {
         Metric::Aqueduct => format!("aqueduct_committed_offset{{pipeline={}}}", quoted(&pipeline.name)),
@@ -87,7 +87,7 @@ pub(super) async fn offsets(
         return Err(Error::config(format!("Prometheus remembers nothing of {selector} within {LOOK_BACK}"))
             .remedy("see the names of its labels, or ask for an earlier time with --at"));
     }
-    Ok(found.into_iter().map(|(name, offset)| (name, Target::At(offset.to_string().into()))).collect())
+    Ok(found.into_iter().map(|(name, offset)| (name, OffsetSpec::At(offset.to_string().into()))).collect())
 }
 
 /// Of each partition the value of the series that was alive last.

@@ -7,12 +7,12 @@ use crate::offsets::{Offsets, Partition, Position};
 
 /// Shows and moves the stored positions of one pipeline. Nothing is read from the source meanwhile.
 #[async_trait]
-pub trait Placement: Send {
+pub trait OffsetAdmin: Send {
     /// Where each partition stands.
-    async fn standings(&mut self) -> Result<Vec<Standing>>;
+    async fn list(&mut self) -> Result<Vec<PartitionOffsets>>;
 
     /// The position that a target means in this partition, kept within what exists there.
-    async fn resolve(&mut self, partition: &Partition, target: &Target) -> Result<Position>;
+    async fn resolve(&mut self, partition: &Partition, target: &OffsetSpec) -> Result<Position>;
 
     /// Stores these positions, all or none. Refused, with who is at it, while the pipeline runs anywhere.
     async fn store(&mut self, moved: &Offsets) -> Result<()>;
@@ -20,7 +20,7 @@ pub trait Placement: Send {
 
 /// One partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct PartitionOffsets {
     /// Which.
     pub partition: Partition,
     /// What is stored, if anything.
@@ -35,7 +35,7 @@ pub struct Standing {
 
 /// Where to move to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum OffsetSpec {
     /// The oldest record that is there.
     Earliest,
     /// The end: what is there already is skipped.

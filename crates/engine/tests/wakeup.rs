@@ -45,7 +45,7 @@ impl Source for Few {
 
 /// Hands batches to somebody who answers later.
 struct Answered {
-    news: Arc<Notify>,
+    wakeup: Arc<Notify>,
     rings: bool,
     /// Answered, and not reported yet.
     done: Arc<Mutex<VecDeque<Arc<Batch>>>>,
@@ -64,12 +64,13 @@ impl Answered {
 impl Sink for Answered {
     async fn write(&mut self, batch: &Arc<Batch>) -> Result<Written> {
         self.under_way += 1;
-        let (batch, done, news, rings) = (batch.clone(), self.done.clone(), self.news.clone(), self.rings);
+        let (batch, done, wakeup, rings) =
+            (batch.clone(), self.done.clone(), self.wakeup.clone(), self.rings);
         tokio::spawn(async move {
             tokio::time::sleep(ANSWER).await;
             done.lock().unwrap().push_back(batch);
             if rings {
-                news.notify_one();
+                wakeup.notify_one();
             }
         });
         Ok(self.report())
@@ -89,8 +90,8 @@ impl Sink for Answered {
 
 /// How long a pipeline takes that may have but two batches in flight.
 async fn takes(rings: bool) -> Duration {
-    let news = Arc::new(Notify::new());
-    let sink = Answered { news: news.clone(), rings, done: Arc::default(), under_way: 0 };
+    let wakeup = Arc::new(Notify::new());
+    let sink = Answered { wakeup: wakeup.clone(), rings, done: Arc::default(), under_way: 0 };
     let stopper = Stopper::new();
     let limits = Limits { batches_in_flight_max: 2, ..Limits::default() };
     let setting =
@@ -99,7 +100,7 @@ async fn takes(rings: bool) -> Duration {
         source: Box::new(Few(0)),
         source_condition: Condition::default(),
         chain: Chain::of(Vec::new()),
-        sinks: vec![(Box::new(sink), news)],
+        sinks: vec![(Box::new(sink), wakeup)],
         sink_condition: Condition::default(),
         policy: Policy::Stop,
     };

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_api::{Error, ErrorKind, Offsets, Partition, Placement, Position, Result, Standing, Target};
+use aqueduct_api::{
+    Error, ErrorKind, OffsetAdmin, OffsetSpec, Offsets, Partition, PartitionOffsets, Position, Result,
+};
 use async_trait::async_trait;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -41,13 +43,13 @@ pub(crate) fn open(config: Arc<SourceConfig>, pipeline: &str) -> Result<GroupPla
 }
 
 #[async_trait]
-impl Placement for GroupPlacement {
-    async fn standings(&mut self) -> Result<Vec<Standing>> {
+impl OffsetAdmin for GroupPlacement {
+    async fn list(&mut self) -> Result<Vec<PartitionOffsets>> {
         let group = Arc::clone(&self.0);
-        blocking(move || group.standings()).await
+        blocking(move || group.list()).await
     }
 
-    async fn resolve(&mut self, partition: &Partition, target: &Target) -> Result<Position> {
+    async fn resolve(&mut self, partition: &Partition, target: &OffsetSpec) -> Result<Position> {
         let (group, partition, target) = (Arc::clone(&self.0), Arc::clone(partition), target.clone());
         blocking(move || group.resolve(&partition, &target)).await
     }
@@ -59,7 +61,7 @@ impl Placement for GroupPlacement {
 }
 
 impl Group {
-    fn standings(&self) -> Result<Vec<Standing>> {
+    fn list(&self) -> Result<Vec<PartitionOffsets>> {
         let partitions = self.partitions()?;
         let stored = self.stored(&partitions)?;
         let (firsts, ends) = (self.all(&partitions, Place::First)?, self.all(&partitions, Place::End)?);
@@ -69,7 +71,7 @@ impl Group {
         let position = |offset: i64| -> Position { offset.to_string().into() };
         let standing = |((topic, partition), stored): (&(String, i32), Option<i64>)| {
             let (first, end) = (at(&firsts, topic, *partition), at(&ends, topic, *partition));
-            Standing {
+            PartitionOffsets {
                 partition: name_of(topic, *partition),
                 stored: stored.map(position),
                 first: first.map(position),
@@ -133,7 +135,7 @@ impl Group {
             .map_err(|code| self.failed(code, "where partitions begin and end"))
     }
 
-    fn resolve(&self, name: &Partition, target: &Target) -> Result<Position> {
+    fn resolve(&self, name: &Partition, target: &OffsetSpec) -> Result<Position> {
         let partition = parse(name)?;
         let one = |place| -> Result<Option<i64>> {
             let found = self.all(std::slice::from_ref(&partition), place)?;
@@ -144,10 +146,10 @@ impl Group {
         let first = one(Place::First)?.ok_or_else(unknown)?;
         let end = one(Place::End)?.ok_or_else(unknown)?;
         let offset = match target {
-            Target::Earliest => first,
-            Target::Latest => end,
-            Target::Time(ms) => one(Place::Since(*ms))?.unwrap_or(end),
-            Target::By(records) => {
+            OffsetSpec::Earliest => first,
+            OffsetSpec::Latest => end,
+            OffsetSpec::Time(ms) => one(Place::Since(*ms))?.unwrap_or(end),
+            OffsetSpec::By(records) => {
                 let stored = self.stored(std::slice::from_ref(&partition))?[0].ok_or_else(|| {
                     Error::config("nothing is stored, so there is nothing to move on from")
                         .with("partition", name)
@@ -155,7 +157,7 @@ impl Group {
                 })?;
                 stored.saturating_add(*records)
             }
-            Target::At(position) => position.parse().map_err(|_| {
+            OffsetSpec::At(position) => position.parse().map_err(|_| {
                 Error::config(format!("`{position}` is not an offset")).with("partition", name)
             })?,
         };

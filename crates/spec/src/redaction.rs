@@ -43,7 +43,7 @@ pub(crate) fn hide(node: &mut Node, below_secret: bool, report: &mut Report) {
         Kind::Text(_) | Kind::Number(_) if below_secret => {
             node.hidden = true;
             if !node.as_text().is_some_and(only_a_reference) {
-                report.mask(node.at);
+                report.redact(node.at);
             }
         }
         _ => {}
@@ -70,8 +70,8 @@ impl Line {
         let line: Vec<char> = files.line(at.file, at.line).chars().collect();
         let mut hidden: Vec<(usize, usize)> = masks
             .iter()
-            .filter(|mask| mask.file == at.file && mask.line == at.line)
-            .map(|mask| (mask.column - 1, (mask.column - 1 + mask.length).min(line.len())))
+            .filter(|it| it.file == at.file && it.line == at.line)
+            .map(|it| (it.column - 1, (it.column - 1 + it.length).min(line.len())))
             .chain(looks_secret(&line))
             .filter(|(start, end)| start < end)
             .collect();

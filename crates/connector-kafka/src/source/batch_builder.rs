@@ -15,7 +15,7 @@ pub(crate) struct Bounds {
 }
 
 /// See the file's header.
-pub(crate) struct Pile {
+pub(crate) struct BatchBuilder {
     /// The library's topic, which is not freed while ownership stands still, and the partition.
     id: (usize, i32),
     packer: Packer,
@@ -23,8 +23,8 @@ pub(crate) struct Pile {
     next: Option<i64>,
 }
 
-impl Pile {
-    /// An empty pile for the partition of this record, with room for so many records and bytes.
+impl BatchBuilder {
+    /// An empty builder for the partition of this record, with room for so many records and bytes.
     pub(crate) fn new(message: Message<'_>, records: usize, bytes: usize) -> Self {
         Self {
             id: (message.topic_id(), message.partition()),

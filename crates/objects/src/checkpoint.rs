@@ -13,7 +13,7 @@ pub(crate) type ObjectId = u64;
 
 /// The epochs that are not reported yet.
 #[derive(Default)]
-pub(crate) struct Frontier {
+pub(crate) struct Checkpoint {
     epochs: Vec<Epoch>,
 }
 
@@ -25,7 +25,7 @@ struct Epoch {
     since: Instant,
 }
 
-impl Frontier {
+impl Checkpoint {
     /// A batch with records of these partitions is taken; objects are opened for it afterwards.
     pub(crate) fn take(&mut self, batch: BatchId, streams: &[usize], now: Instant) {
         let mut epoch = Epoch {
@@ -118,52 +118,52 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn batches_count_at_cuts_only() {
         let now = Instant::now();
-        let mut frontier = Frontier::default();
-        frontier.take(BatchId(1), &[0], now);
-        frontier.open(10);
-        frontier.open(11);
-        frontier.seal(10);
-        frontier.finish(10);
-        assert_eq!(frontier.durable(), [], "11 is half-way");
-        frontier.take(BatchId(2), &[0], now);
-        frontier.seal(11);
+        let mut checkpoint = Checkpoint::default();
+        checkpoint.take(BatchId(1), &[0], now);
+        checkpoint.open(10);
+        checkpoint.open(11);
+        checkpoint.seal(10);
+        checkpoint.finish(10);
+        assert_eq!(checkpoint.durable(), [], "11 is half-way");
+        checkpoint.take(BatchId(2), &[0], now);
+        checkpoint.seal(11);
         // All are sealed: the next batch begins a new epoch, although 11 is not finished yet.
-        frontier.take(BatchId(3), &[0], now);
-        frontier.open(12);
-        frontier.finish(11);
-        assert_eq!(frontier.durable(), [BatchId(1), BatchId(2)]);
-        frontier.seal(12);
-        frontier.finish(12);
-        assert_eq!(frontier.durable(), [BatchId(3)]);
+        checkpoint.take(BatchId(3), &[0], now);
+        checkpoint.open(12);
+        checkpoint.finish(11);
+        assert_eq!(checkpoint.durable(), [BatchId(1), BatchId(2)]);
+        checkpoint.seal(12);
+        checkpoint.finish(12);
+        assert_eq!(checkpoint.durable(), [BatchId(3)]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_mixed_batch_joins_its_partitions() {
         let now = Instant::now();
-        let mut frontier = Frontier::default();
+        let mut checkpoint = Checkpoint::default();
         for (batch, stream, object) in [(1, 0, 10), (2, 1, 11)] {
-            frontier.take(BatchId(batch), &[stream], now);
-            frontier.open(object);
+            checkpoint.take(BatchId(batch), &[stream], now);
+            checkpoint.open(object);
         }
-        frontier.take(BatchId(3), &[0, 1], now);
-        frontier.seal(10);
-        frontier.finish(10);
-        assert_eq!(frontier.durable(), []);
-        frontier.seal(11);
-        frontier.finish(11);
-        assert_eq!(frontier.durable(), [BatchId(1), BatchId(2), BatchId(3)]);
+        checkpoint.take(BatchId(3), &[0, 1], now);
+        checkpoint.seal(10);
+        checkpoint.finish(10);
+        assert_eq!(checkpoint.durable(), []);
+        checkpoint.seal(11);
+        checkpoint.finish(11);
+        assert_eq!(checkpoint.durable(), [BatchId(1), BatchId(2), BatchId(3)]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn age_counts_from_the_first_record_since_the_cut() {
         let start = Instant::now();
         let age_max = Duration::from_secs(10);
-        let mut frontier = Frontier::default();
-        frontier.take(BatchId(1), &[0], start);
-        frontier.open(10);
-        frontier.take(BatchId(2), &[0], start + Duration::from_secs(9));
-        assert!(frontier.overdue(start + Duration::from_secs(9), age_max).is_empty());
-        assert_eq!(frontier.overdue(start + Duration::from_secs(10), age_max), [10]);
-        assert!(frontier.overdue(start + Duration::from_secs(11), age_max).is_empty(), "sealed by now");
+        let mut checkpoint = Checkpoint::default();
+        checkpoint.take(BatchId(1), &[0], start);
+        checkpoint.open(10);
+        checkpoint.take(BatchId(2), &[0], start + Duration::from_secs(9));
+        assert!(checkpoint.overdue(start + Duration::from_secs(9), age_max).is_empty());
+        assert_eq!(checkpoint.overdue(start + Duration::from_secs(10), age_max), [10]);
+        assert!(checkpoint.overdue(start + Duration::from_secs(11), age_max).is_empty(), "sealed by now");
     }
 }
