@@ -4,6 +4,7 @@ mod admin;
 mod allocator;
 mod catalog;
 mod commands;
+mod listener;
 mod live;
 mod logging;
 mod loops;

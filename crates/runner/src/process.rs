@@ -28,6 +28,17 @@ pub(crate) fn keep_memory_private() {
     }
 }
 
+/// Asks for as many open files as the system allows this process: the soft limit is often 1,024, which open objects, brokers
+/// and clients of the listener may need (getrlimit(2), `RLIMIT_NOFILE`).
+pub(crate) fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        setrlimit(Resource::Nofile, limit).ok();
+    }
+}
+
 /// Ends without a word when nobody reads what is printed any more, as in `aqueduct connectors | head`.
 pub(crate) fn end_quietly_without_reader() {
     let report = std::panic::take_hook();

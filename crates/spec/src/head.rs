@@ -4,7 +4,7 @@
 // What has to be reported with its place is read from the tree; here it lends its type to the schema.
 #![allow(dead_code)]
 
-use aqueduct_api::config::{Duration, Size};
+use aqueduct_api::config::{Duration, Secret, Size};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -134,6 +134,12 @@ pub(crate) struct RuntimeHead {
     /// Where health and metrics are served: `127.0.0.1:8080`. Nothing listens when it is left out.
     #[serde(default)]
     pub(crate) listen: Option<String>,
+    /// Serves HTTPS there.
+    #[serde(default)]
+    pub(crate) tls: Option<ListenTlsHead>,
+    /// What `/metrics` and `/readyz?verbose` are only shown for, sent as `Authorization: Bearer`: at least 16 characters.
+    #[serde(default)]
+    pub(crate) token: Option<Secret>,
     /// What all pipelines together may keep in memory; left out, 64MiB, or half of what the container may use if that
     /// is less.
     #[serde(default)]
@@ -144,6 +150,16 @@ pub(crate) struct RuntimeHead {
     /// Which states of a pipeline fail `/livez` and `/readyz`.
     #[serde(default)]
     pub(crate) health: HealthHead,
+}
+
+/// `runtime.tls:`
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListenTlsHead {
+    /// The certificate with its intermediate ones, a PEM file. Read again when it changes.
+    pub(crate) certificate: std::path::PathBuf,
+    /// Its private key, a PEM file without a password. Read again when it changes.
+    pub(crate) key: std::path::PathBuf,
 }
 
 /// `runtime.health:`

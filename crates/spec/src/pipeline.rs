@@ -12,6 +12,7 @@ use aqueduct_api::catalog::{
     ConfiguredFormat, ConfiguredRegistry, ConfiguredSink, ConfiguredSource, ConfiguredStore,
     ConfiguredTransform,
 };
+use aqueduct_api::config::Secret;
 
 /// One pipeline of one file.
 #[derive(Clone)]
@@ -170,6 +171,10 @@ impl Delivery {
 pub struct Runtime {
     /// Address of the HTTP listener for health and metrics; none when it is off.
     pub listen: Option<String>,
+    /// Certificate and key of the listener, PEM files; plain HTTP without.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// The bearer token for what says more than yes or no.
+    pub token: Option<Secret>,
     /// What all pipelines together may keep in memory, in bytes, where the file says it.
     pub memory_max_bytes: Option<u64>,
     /// Logs as JSON, one object a line, instead of text.

@@ -16,6 +16,9 @@ use crate::{mismatch, redaction, tree};
 /// The name of the file that pipelines beside it share.
 pub(crate) const FILE_NAME: &str = "aqueduct.yaml";
 
+/// The shortest token of the listener.
+const TOKEN_BYTES_MIN: usize = 16;
+
 /// One `aqueduct.yaml`. Its connections are filled in when they are used, so that one which nobody uses needs nothing.
 pub(crate) struct Settings {
     pub(crate) path: PathBuf,
@@ -43,7 +46,7 @@ impl Settings {
         if let Some(runtime) = root.get_mut("runtime") {
             interpolate::fill(runtime, environment, &folder, "runtime", report);
         }
-        let runtime = runtime(&root, report);
+        let runtime = runtime(&root, &folder, report);
         let runtime_at = root.entry("runtime").map(|entry| entry.at);
         let connections = root.take("connections").map_or(Node::new(start, Kind::Null), |entry| entry.value);
         Self { path, connections, registry, runtime_at, runtime }
@@ -125,7 +128,7 @@ impl Settings {
     }
 }
 
-fn runtime(root: &Node, report: &mut Report) -> Runtime {
+fn runtime(root: &Node, folder: &Path, report: &mut Report) -> Runtime {
     let schema: Value = schemars::schema_for!(SettingsHead).into();
     let spot = Spot::new(root.at, "", "aqueduct.yaml");
     let read = check::configured(root, &schema, &spot, report, |json| {
@@ -147,8 +150,18 @@ fn runtime(root: &Node, report: &mut Report) -> Runtime {
             report.say(node.at, "runtime.listen", says).remedy("write host and port, as in 127.0.0.1:8080");
         }
     }
+    if let Some(token) = &head.runtime.token
+        && token.reveal().len() < TOKEN_BYTES_MIN
+        && let Some(node) = root.get("runtime").and_then(|node| node.get("token"))
+    {
+        let says = format!("a token of {} characters can be guessed", token.reveal().len());
+        let remedy = format!("take {TOKEN_BYTES_MIN} or more, as `openssl rand -hex 16` makes them");
+        report.say(node.at, "runtime.token", says).remedy(remedy);
+    }
     Runtime {
         listen: head.runtime.listen,
+        tls: head.runtime.tls.map(|tls| (folder.join(tls.certificate), folder.join(tls.key))),
+        token: head.runtime.token,
         memory_max_bytes: head.runtime.memory_max.map(|size| size.0),
         log_json: head.runtime.log == LogHead::Json,
         health: head.runtime.health.into(),

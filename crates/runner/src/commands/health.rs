@@ -2,9 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::listener::tls;
 use crate::{Exit, catalog};
 
 /// How long connecting, asking and answering may each take.
@@ -23,18 +24,18 @@ pub(crate) struct Arguments {
 
 /// Asks.
 pub(crate) fn run(arguments: &Arguments) -> Exit {
-    let address = match &arguments.address {
-        Some(address) => address.clone(),
+    let (address, tls) = match &arguments.address {
+        Some(address) => (address.clone(), None),
         None => {
             let Some(loaded) = super::load(&arguments.paths, &catalog::catalog()) else { return Exit::Wrong };
             let Some(address) = loaded.runtime.listen else {
                 println!("runtime.listen is not set: there is nobody to ask");
                 return Exit::Good;
             };
-            address
+            (address, loaded.runtime.tls)
         }
     };
-    match ask(&address) {
+    match ask(&address, tls.map(|(certificate, _)| certificate).as_deref()) {
         Ok(answer) if answer.starts_with("HTTP/1.1 200") => Exit::Good,
         Ok(answer) => {
             eprintln!("error: {address} answers {}", answer.lines().next().unwrap_or("nothing"));
@@ -47,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> Exit {
     }
 }
 
-fn ask(address: &str) -> std::io::Result<String> {
+fn ask(address: &str, certificate: Option<&Path>) -> std::io::Result<String> {
     let none = || std::io::Error::other("the address has no host");
     let mut target: SocketAddr = address.to_socket_addrs()?.next().ok_or_else(none)?;
     // Who listens on all addresses is asked on the local one.
@@ -58,10 +59,20 @@ fn ask(address: &str) -> std::io::Result<String> {
             std::net::Ipv6Addr::LOCALHOST.into()
         });
     }
-    let mut stream = TcpStream::connect_timeout(&target, TIMEOUT)?;
+    let stream = TcpStream::connect_timeout(&target, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
+    match certificate {
+        None => request(stream, address),
+        Some(certificate) => {
+            request(tls::connect(stream, certificate).map_err(std::io::Error::other)?, address)
+        }
+    }
+}
+
+fn request(mut stream: impl Read + Write, address: &str) -> std::io::Result<String> {
     write!(stream, "GET /livez HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    stream.flush()?;
     let mut answer = String::new();
     stream.take(4_096).read_to_string(&mut answer)?;
     Ok(answer)

@@ -4,11 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aqueduct_spec::Runtime;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::listener::{self, tls::Tls};
 use crate::live::{self, Screen};
 use crate::supervise::Fleet;
 use crate::{Exit, admin, catalog, logging, loops, process};
@@ -53,16 +56,16 @@ pub(crate) async fn run(arguments: Arguments) -> Exit {
     };
     let catalog = catalog::catalog();
     let Some(loaded) = super::load(&arguments.paths, &catalog) else { return Exit::Wrong };
+    process::raise_open_files();
     let runtime = loaded.runtime;
     let screen = Arc::new(Screen::default());
     let started = logging::start(&arguments.log.log_level, runtime.log_json, &screen);
-    let listener = match (started, &runtime.listen) {
-        (Err(says), _) => return wrong(&says),
-        (Ok(()), None) => None,
-        (Ok(()), Some(address)) => match admin::bind(address).await {
-            Ok(listener) => Some(listener),
-            Err(says) => return wrong(&says),
-        },
+    if let Err(says) = started {
+        return wrong(&says);
+    }
+    let listener = match listener_of(&runtime).await {
+        Ok(listener) => listener,
+        Err(says) => return wrong(&says),
     };
     let wrong_ends = loops::before_start(&loaded.pipelines).await;
     if !wrong_ends.is_empty() {
@@ -70,8 +73,9 @@ pub(crate) async fn run(arguments: Arguments) -> Exit {
     }
     let mut fleet = Fleet::start(loaded.pipelines, &runtime, &catalog);
     info!(pipelines = fleet.members().len(), "started");
-    if let Some(listener) = listener {
-        tokio::spawn(admin::serve(listener, fleet.members(), fleet.stopping()));
+    if let Some((listener, tls)) = listener {
+        let routes = admin::routes(fleet.members(), fleet.stopping(), runtime.token);
+        tokio::spawn(listener::serve(listener, tls, routes));
     }
     let table = !arguments.log.no_table && !runtime.log_json && Screen::can_draw();
     if table {
@@ -79,6 +83,14 @@ pub(crate) async fn run(arguments: Arguments) -> Exit {
     }
     let good = until_ended(&mut fleet, signals).await;
     Exit::from(good)
+}
+
+/// What listens for questions after health and metrics, if anything.
+async fn listener_of(runtime: &Runtime) -> Result<Option<(TcpListener, Option<Tls>)>, String> {
+    let Some(address) = &runtime.listen else { return Ok(None) };
+    let files = runtime.tls.clone().map(|(certificate, key)| listener::tls::Files { certificate, key });
+    let tls = files.map(Tls::new).transpose()?;
+    Ok(Some((listener::bind(address).await?, tls)))
 }
 
 fn wrong(says: &str) -> Exit {

@@ -35,7 +35,8 @@ fn a_pipeline_that_runs_is_live_ready_and_counted() {
     let folder = folder(&address, GOOD);
     let running = folder.start(&["run", "a.yaml"]);
     let ready = eventually(|| get(&address, "/readyz").filter(|(status, _)| *status == 200)).expect("ready");
-    assert_eq!(ready.1, "good: running\n");
+    assert_eq!(ready.1, "ready\n");
+    assert_eq!(get(&address, "/readyz?verbose"), Some((200, "good: running\n".to_owned())));
     assert_eq!(get(&address, "/livez"), Some((200, "ok\n".to_owned())));
     assert_eq!(get(&address, "/nothing").unwrap().0, 404);
     let page = eventually(|| {
@@ -73,7 +74,7 @@ fn who_is_not_ready_is_named_with_the_reason() {
     std::fs::create_dir(folder.path("a.d")).unwrap();
     let running = folder.start(&["run", "a.yaml"]);
     let both = |says: &str| says.contains("bad: failed") && !says.contains("good: starting");
-    let says = eventually(|| get(&address, "/readyz").filter(|(_, says)| both(says)));
+    let says = eventually(|| get(&address, "/readyz?verbose").filter(|(_, says)| both(says)));
     let (status, says) = says.expect("the failure is told");
     assert_eq!(status, 503);
     assert!(says.contains("good: running\n") && says.contains("a.d"), "{says}");
@@ -91,7 +92,7 @@ fn a_broker_that_is_away_is_waited_for() {
     );
     let folder = folder(&address, &pipeline);
     let running = folder.start(&["run", "a.yaml"]);
-    let says = eventually(|| get(&address, "/readyz").filter(|(_, says)| says.contains(&away)));
+    let says = eventually(|| get(&address, "/readyz?verbose").filter(|(_, says)| says.contains(&away)));
     let (status, says) = says.expect("the broker is named");
     assert_eq!(status, 503, "{says}");
     running.signal(Signal::TERM);
@@ -137,20 +138,21 @@ fn a_stalled_pipeline_is_not_alive_until_it_gets_on() {
         .with("a.yaml", pipeline)
         .with("in.jsonl", &record.repeat(500));
     let mut running = folder.start(&["run", "a.yaml"]);
-    let dead = eventually(|| get(&address, "/livez").filter(|(status, _)| *status == 503)).expect("a stall");
+    let dead =
+        eventually(|| get(&address, "/livez?verbose").filter(|(status, _)| *status == 503)).expect("a stall");
     assert!(
         dead.1.starts_with("stuck: stalled: for 2s or longer records are in flight and nothing was"),
         "{}",
         dead.1
     );
-    assert_eq!(get(&address, "/readyz").unwrap(), dead);
+    assert_eq!(get(&address, "/readyz?verbose").unwrap(), dead);
     assert!(get(&address, "/metrics").unwrap().1.contains("aqueduct_pipeline_alive{pipeline=\"stuck\"} 0"));
     assert_eq!(folder.aqueduct(&["health", "a.yaml"]).code, 1);
     let output = running.stdout();
     let reading = std::thread::spawn(move || std::io::copy(&mut { output }, &mut std::io::sink()));
-    let alive = eventually(|| get(&address, "/livez").filter(|(status, _)| *status == 200));
+    let alive = eventually(|| get(&address, "/livez?verbose").filter(|(status, _)| *status == 200));
     assert_eq!(alive, Some((200, "ok\n".to_owned())), "it gets on");
-    assert_eq!(get(&address, "/readyz").unwrap().1, "stuck: running\n");
+    assert_eq!(get(&address, "/readyz?verbose").unwrap().1, "stuck: running\n");
     drop(running);
     reading.join().unwrap().unwrap();
 }
@@ -169,10 +171,104 @@ fn what_fails_the_questions_is_a_setting() {
         .with("good.jsonl", "")
         .with("in.jsonl", records);
     let _running = folder.start(&["run", "a.yaml"]);
-    let dead =
-        eventually(|| get(&address, "/livez").filter(|(status, _)| *status == 503)).expect("a failure");
+    let dead = eventually(|| get(&address, "/livez?verbose").filter(|(status, _)| *status == 503))
+        .expect("a failure");
     assert!(dead.1.starts_with("bad: failed: "), "{}", dead.1);
-    let (status, lines) = get(&address, "/readyz").unwrap();
+    let (status, lines) = get(&address, "/readyz?verbose").unwrap();
     assert_eq!(status, 200, "{lines}");
     assert!(lines.contains("bad: failed: "), "{lines}");
+}
+
+/// With `curl`, which knows nothing of ours.
+fn curl(arguments: &[&str]) -> String {
+    let output = std::process::Command::new("curl")
+        .args(["--silent", "--show-error", "--max-time", "10", "--write-out", " %{http_code}"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+}
+
+fn certificate(folder: &Folder, name: &str) {
+    let (certificate, key) = (folder.path("tls.crt"), folder.path("tls.key"));
+    let made = std::process::Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+        ])
+        .args(["-subj", &format!("/CN={name}"), "-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
+        .args([key.as_os_str(), "-out".as_ref(), certificate.as_os_str()])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+}
+
+#[test]
+fn over_tls_and_with_a_token_only_yes_and_no_are_for_everybody() {
+    let address = free_address();
+    let token = "0123456789abcdef-token";
+    let settings = format!(
+        "runtime: {{ listen: \"{address}\", tls: {{ certificate: tls.crt, key: tls.key }}, token: \"{token}\" }}\n"
+    );
+    let folder = Folder::new()
+        .with("aqueduct.yaml", &settings)
+        .with("a.yaml", GOOD)
+        .with("in.jsonl", "{\"value\":1}\n");
+    certificate(&folder, "first");
+    let running = folder.start(&["run", "a.yaml"]);
+    let authority = folder.path("tls.crt");
+    let authority = authority.to_str().unwrap();
+    let ask = |path: &str, more: &[&str]| {
+        curl(&[&["--cacert", authority, &format!("https://{address}{path}")], more].concat())
+    };
+    let ready = eventually(|| Some(ask("/readyz", &[])).filter(|says| says == "ready\n 200"));
+    assert!(ready.is_some(), "{}", ask("/readyz", &[]));
+    for path in ["/readyz?verbose", "/livez?verbose", "/metrics"] {
+        let wrong = ["authorization: Bearer 0123456789abcdef-tokem", "authorization: Basic x", "x: y"];
+        for header in wrong {
+            let says = ask(path, &["--header", header]);
+            assert!(says.ends_with(" 401") && !says.contains("good"), "{says}");
+        }
+        let right = ask(path, &["--header", &format!("Authorization: bearer {token}")]);
+        assert!(right.ends_with(" 200"), "{right}");
+    }
+    assert_eq!(folder.aqueduct(&["health", "a.yaml"]).code, 0);
+    assert!(
+        curl(&[&format!("http://{address}/livez")]).ends_with(" 000") || get(&address, "/livez").is_none()
+    );
+    // Renewed in place.
+    certificate(&folder, "second");
+    let renewed = eventually(|| Some(ask("/livez", &[])).filter(|says| says == "ok\n 200"));
+    assert!(renewed.is_some(), "{}", ask("/livez", &[]));
+    running.signal(Signal::TERM);
+    let ended = running.ended();
+    assert_eq!(ended.code, 0);
+    assert!(!(ended.out + &ended.err).contains(token));
+}
+
+#[test]
+fn a_listener_that_cannot_serve_says_why() {
+    let address = free_address();
+    for (block, says) in [
+        ("tls: { certificate: none.crt, key: none.key }", "runtime.tls.certificate: cannot read"),
+        (
+            "tls: { certificate: in.jsonl, key: none.key }",
+            "runtime.tls.certificate: there is no certificate in",
+        ),
+        ("token: short", "a token of 5 characters can be guessed"),
+    ] {
+        let settings = format!("runtime: {{ listen: \"{address}\", {block} }}\n");
+        let folder = Folder::new().with("aqueduct.yaml", &settings).with("a.yaml", GOOD).with("in.jsonl", "");
+        let ended = folder.aqueduct(&["run", "a.yaml"]);
+        assert_eq!(ended.code, 2);
+        assert!(ended.err.contains(says), "{}", ended.err);
+        assert!(!ended.err.contains("short"), "{}", ended.err);
+    }
 }

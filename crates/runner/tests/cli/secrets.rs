@@ -210,9 +210,9 @@ fn a_run_tells_none_in_logs_health_and_metrics() {
         let mut running = folder.start(&["run", "all.yaml", "--log-level", "trace"]);
         let read = running.log();
         let waits = eventually(|| get(&address, "/readyz").filter(|(_, lines)| lines.contains("waiting: ")));
-        assert!(waits.is_some(), "{:?}", get(&address, "/readyz"));
+        assert!(waits.is_some(), "{:?}", get(&address, "/readyz?verbose"));
         std::thread::sleep(Duration::from_secs(2));
-        for page in ["/readyz", "/livez", "/metrics"] {
+        for page in ["/readyz?verbose", "/livez?verbose", "/metrics"] {
             clean(page, &get(&address, page).unwrap().1);
         }
         running.signal(Signal::TERM);
