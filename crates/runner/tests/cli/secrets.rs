@@ -209,7 +209,8 @@ fn a_run_tells_none_in_logs_health_and_metrics() {
         let folder = Folder::new().with("aqueduct.yaml", &settings).with("all.yaml", &files);
         let mut running = folder.start(&["run", "all.yaml", "--log-level", "trace"]);
         let read = running.log();
-        let waits = eventually(|| get(&address, "/readyz").filter(|(_, lines)| lines.contains("waiting: ")));
+        let waits =
+            eventually(|| get(&address, "/readyz?verbose").filter(|(_, lines)| lines.contains("waiting: ")));
         assert!(waits.is_some(), "{:?}", get(&address, "/readyz?verbose"));
         std::thread::sleep(Duration::from_secs(2));
         for page in ["/readyz?verbose", "/livez?verbose", "/metrics"] {
