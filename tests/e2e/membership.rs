@@ -88,7 +88,7 @@ impl Place {
 }
 
 fn ready(port: u16) -> (u16, String) {
-    request(port, "GET", "/readyz", "").unwrap_or_default()
+    request(port, "GET", "/readyz?verbose", "").unwrap_or_default()
 }
 
 fn until_ready(port: u16, says: &str) {

@@ -119,11 +119,11 @@ impl Pipeline {
     }
 }
 
-/// Waits until `/readyz` says no, for this reason.
+/// Waits until `/readyz` says no, and its lines name this reason.
 pub(crate) fn not_ready(port: u16, because: &str) {
     let mut last = String::new();
     until(&format!("/readyz says `{because}`"), Duration::from_secs(40), || {
-        let (status, body) = request(port, "GET", "/readyz", "").ok()?;
+        let (status, body) = request(port, "GET", "/readyz?verbose", "").ok()?;
         if body != last {
             println!("{status} {body}");
             last.clone_from(&body);
