@@ -38,9 +38,10 @@ use self::membership::Membership;
 use self::presence::Presence;
 use self::remembered::recall;
 use self::settings::Reading;
-use crate::client::{REFRESH, Trouble, Troubles, consumer_config};
+use crate::client::{REFRESH, consumer_config};
 use crate::config::SourceConfig;
-use crate::native::batch_queue::watermarks;
+use aqueduct_kafka_client::native::batch_queue::watermarks;
+use aqueduct_kafka_client::{Trouble, Troubles};
 
 /// How long the last commits and leaving the group may take together.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(15);

@@ -8,8 +8,8 @@ use rdkafka::metadata::Metadata;
 use tokio::time::Instant;
 
 use super::member::Member;
-use crate::client::Trouble;
 use crate::diagnosis::PARTITION_WITHOUT_LEADER;
+use aqueduct_kafka_client::Trouble;
 
 /// How often the cluster is asked when all seems well.
 const LOOK_SELDOM: Duration = Duration::from_secs(30);

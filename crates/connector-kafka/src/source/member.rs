@@ -19,10 +19,10 @@ use super::handoff::{Commit, Ending, Handoff, name_of};
 use super::lives;
 use super::presence::Awaited;
 use super::start::{Known, Placed, place};
-use crate::client::{Deed, Trouble, Troubles, code_of};
 use crate::config::{OnLostOffsets, Start};
 use crate::diagnosis::{GROUP_HAS_MEMBERS, PARTITIONS_LOST};
-use crate::native::batch_queue::{self, BatchQueue};
+use aqueduct_kafka_client::native::batch_queue::{self, BatchQueue};
+use aqueduct_kafka_client::{Deed, Trouble, Troubles, code_of};
 
 /// How long the last commit of what is given up may take.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(5);

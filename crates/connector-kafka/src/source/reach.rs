@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::handoff::Owned;
 use super::member::{GroupConsumer, Keeping, Member};
-use crate::client::Trouble;
-use crate::native::batch_queue::watermarks;
+use aqueduct_kafka_client::Trouble;
+use aqueduct_kafka_client::native::batch_queue::watermarks;
 
 /// A broker that has not answered after this is visited.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use super::halts::{Halt, Stage, TRY_AGAIN, Why};
 use super::handoff::name_of;
 use super::member::{GroupConsumer, Member};
-use crate::client::{ASK_TIMEOUT, LOOK_AGAIN, Trouble, is_passing};
 use crate::config::{OnLostOffsets, Start};
 use crate::diagnosis::{BATCH_DAMAGED, Diagnosis, OFFSET_BEYOND_END, OFFSET_DELETED, OFFSETS_FORGOTTEN};
-use crate::native::batch_queue;
-use crate::questions::{self, Found, Place};
+use aqueduct_kafka_client::admin::{self, Found, Place};
+use aqueduct_kafka_client::native::batch_queue;
+use aqueduct_kafka_client::{ASK_TIMEOUT, LOOK_AGAIN, Trouble, is_passing};
 
 /// Until a question that the cluster did not answer is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -131,8 +131,7 @@ impl Member {
     /// A partition that nobody led when it was assigned begins where `start` says, once somebody does.
     fn place_late(&self, consumer: &GroupConsumer, halt: &Halt) -> Moved {
         let (topic, partition) = (halt.topic.as_str(), halt.partition);
-        let ask =
-            |place| questions::list_offsets(consumer.client(), &[(topic, partition, place)], LOOK_AGAIN);
+        let ask = |place| admin::list_offsets(consumer.client(), &[(topic, partition, place)], LOOK_AGAIN);
         let since = match self.start {
             Start::Timestamp(moment) => ask(Place::Since(moment.unix_ms.max(0))),
             _ => ask(Place::End),
@@ -196,8 +195,7 @@ impl Member {
         partition: i32,
     ) -> Result<(Found, Found), RDKafkaErrorCode> {
         let ask = |place| {
-            let found =
-                questions::list_offsets(consumer.client(), &[(topic, partition, place)], ASK_TIMEOUT)?;
+            let found = admin::list_offsets(consumer.client(), &[(topic, partition, place)], ASK_TIMEOUT)?;
             found.into_iter().next().ok_or(RDKafkaErrorCode::UnknownPartition)
         };
         let (mut first, end) = (ask(Place::First)?, ask(Place::End)?);
@@ -216,7 +214,7 @@ impl Member {
             OnLostOffsets::Latest => end,
             OnLostOffsets::Timestamp(moment) => {
                 let since = [(&*topic, partition, Place::Since(moment.unix_ms))];
-                match questions::list_offsets(consumer.client(), &since, ASK_TIMEOUT) {
+                match admin::list_offsets(consumer.client(), &since, ASK_TIMEOUT) {
                     Ok(found) => found.into_iter().find(|found| found.offset.is_some()).unwrap_or(end),
                     Err(code) => return self.not_told(code, &topic).map_or(Ok(None), Err),
                 }

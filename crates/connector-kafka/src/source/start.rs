@@ -15,10 +15,10 @@ use super::lives::id_in;
 use super::member::{GroupConsumer, Keeping, Member};
 use super::reach;
 use super::remembered::recall;
-use crate::client::{ASK_TIMEOUT, Trouble, code_of, is_passing};
 use crate::config::Start;
 use crate::diagnosis::OFFSET_NONE;
-use crate::questions::topic_ids;
+use aqueduct_kafka_client::admin::topic_ids;
+use aqueduct_kafka_client::{ASK_TIMEOUT, Trouble, code_of, is_passing};
 
 /// A partition with its place.
 pub(crate) struct Placed {

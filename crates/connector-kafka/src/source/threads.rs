@@ -21,10 +21,10 @@ use super::reach::Reach;
 use super::reading::read;
 use super::recover::Moved;
 use super::settings::{Reading, list_of};
-use crate::client::{LOOK_AGAIN, Trouble, is_passing, no_topic};
 use crate::config::{Start, TopicSelection};
 use crate::diagnosis::PARTITION_MISSING;
-use crate::native::batch_queue::BatchQueue;
+use aqueduct_kafka_client::native::batch_queue::BatchQueue;
+use aqueduct_kafka_client::{LOOK_AGAIN, Trouble, is_passing, no_topic};
 
 /// How long the event thread waits for an event before it looks for other work.
 const EVENT_WAIT: Duration = Duration::from_millis(100);
