@@ -1,4 +1,4 @@
-//! The source: topics read as a member of a consumer group, handed out in batches of one partition.
+//! The source: topics read as a member of a consumer group, in batches of one partition.
 
 mod batch_builder;
 mod commit;
@@ -100,7 +100,7 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
     let group_status = GroupStatus::new(config, &client, context);
     let stopped = member.stopped.clone();
     let commits = member.commits();
-    let kept_by = member.offsets_in_group().then(|| (member.brokers.clone(), member.group.clone()));
+    let group = member.offsets_in_group().then(|| (member.brokers.clone(), member.group.clone()));
     let consumer: GroupConsumer = client
         .create_with_context(member)
         .map_err(|error| Error::config("the Kafka client refuses its settings").caused_by(error))?;
@@ -127,7 +127,7 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
         consumer: weak,
         ended: Some(ended),
         commits,
-        group: kept_by,
+        group,
         left: Vec::new(),
     })
 }

@@ -96,9 +96,9 @@ async fn missing_replicas_are_waited_for() {
     assert_eq!(block_in_place(|| ends::values(&kafka, "careful", 1)), (0..101).collect::<Vec<_>>());
 }
 
-/// A replica that hangs and still counts as in sync: the leader waits for it, and every question is answered.
+/// A replica that hangs and still counts as in sync: the leader waits for it, and answers every request but this one.
 #[tokio::test(flavor = "multi_thread")]
-async fn silence_without_a_visible_reason_is_told() {
+async fn silence_without_a_visible_reason_is_reported() {
     let patient = "broker.session.timeout.ms=120000\nreplica.lag.time.max.ms=120000";
     let kafka = Kafka::of(3).set(patient);
     block_in_place(|| kafka.start_again());

@@ -23,7 +23,7 @@
 //!    the signal the engine drains (`Draining`): what was polled is released and committed as before. When it polls again the
 //!    drain is over (`Drained`), and the event thread, between `pause` and `resume` again, calls `give_up`: what is fetched or
 //!    released under this assignment from then on is ignored (invariant 9). The event thread waits a bounded time for that.
-//!    Partitions that are lost instead (`lose`) are gone at once.
+//!    Partitions that are lost (`lose`) are removed at once, without a drain.
 //!
 //! [`Revocation::Pending`]: state::Revocation::Pending
 

@@ -17,14 +17,14 @@ const SOME_TIME: &str = "2026-01-31T12:00:00Z";
 
 /// A partition whose offset is lost.
 pub(super) struct LostOffset {
-    /// The offset to go on from, which is not there.
+    /// The offset that is lost.
     pub(super) lost: i64,
     pub(super) first: Found,
     pub(super) end: Found,
 }
 
 impl Member {
-    /// The offset to go on from where the stored one is lost: the group has it no more, or it is of a topic that was
+    /// The offset to go on from where the stored one is lost: the group does not have it any more, or it is of a topic that was
     /// recreated since.
     pub(super) fn offset_after_loss(
         &self,

@@ -57,7 +57,7 @@ pub(crate) struct Member {
 pub(crate) enum OffsetStorage {
     /// By this source, in the group that it joins.
     Group,
-    /// By this source, in a group that nobody joins.
+    /// By this source, in a group that it does not join.
     UnjoinedGroup,
     /// By the transactions of the sink, in the group that this source joins.
     SinkTransactions,
@@ -91,7 +91,7 @@ impl Member {
         matches!(self.offset_storage, OffsetStorage::Group | OffsetStorage::SinkTransactions)
     }
 
-    /// Reading begins at an offset that may be found differently next time: it is stored at once, whoever stores.
+    /// Reading begins at an offset that may be found differently next time: it is stored at once.
     pub(crate) fn start_at(&self, topic: &str, partition: i32, offset: i64) {
         self.handoff.start_at(topic, partition, offset, !self.commits());
     }

@@ -64,7 +64,7 @@ pub(crate) struct MemberFile {
     file: File,
 }
 
-/// The file of a member whose process is dead. Nobody else can have it meanwhile.
+/// The file of a member whose process is dead. No other process can lock it meanwhile.
 #[derive(Debug)]
 pub(crate) struct Dead {
     /// The member.
@@ -88,13 +88,13 @@ impl MemberFiles {
         }
     }
 
-    /// In this folder, which is made. It has to be this user's, and nobody else's.
+    /// In this folder, which is made. It has to be accessible to this user alone.
     fn at(path: &Path, uid: u32, kernel: &str) -> io::Result<Self> {
         match DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        // Not through a link, which somebody else may have put there.
+        // Not through a link, which another user may have put there.
         let found = path.symlink_metadata()?;
         if !found.is_dir() || found.uid() != uid || found.mode() & 0o077 != 0 {
             let says = format!("{} is not a folder of this user alone", path.display());

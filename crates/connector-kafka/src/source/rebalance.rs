@@ -51,7 +51,7 @@ impl Member {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(&positions),
             _ => consumer.assign(&positions),
         }
-        // Nobody has said yet where they begin. Whatever the library reads before the pause is dropped, as they are stopped.
+        // Where they begin is not known yet. What the library reads before the pause is dropped, as they are stopped.
         .and_then(|()| if leaderless.count() > 0 { consumer.pause(&leaderless) } else { Ok(()) });
         if let Err(error) = result {
             self.handoff.fail(

@@ -56,7 +56,7 @@ impl Member {
                 restart = Restart::Rejoin;
             }
         }
-        self.show_damaged();
+        self.report_damaged();
         let leave_error = self.leave_error.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(error) = leave_error {
             self.leave_group(consumer);
@@ -75,8 +75,8 @@ impl Member {
         self.poll_events(consumer, LEAVE_TIMEOUT);
     }
 
-    /// One sentence for all batches that cannot be read.
-    fn show_damaged(&self) {
+    /// Reports all batches that cannot be read, in one sentence.
+    fn report_damaged(&self) {
         let is_damaged = |it: &StoppedPartition| matches!(it.why, StopReason::Damaged(_));
         let damaged: Vec<StoppedPartition> = self.stopped.all().into_iter().filter(is_damaged).collect();
         let Some(first) = damaged.first() else { return self.troubles.clear(Trouble::Partitions) };
@@ -144,15 +144,10 @@ impl Member {
 
     /// The offset is lost, or was reported as lost.
     fn recover_offset(&self, consumer: &GroupConsumer, stopped: &StoppedPartition) -> Result<Restart> {
-        let (first, end) = match self.first_and_end(consumer, &stopped.topic, stopped.partition) {
-            Ok(bounds) => bounds,
-            Err(code) => {
-                self.stopped.retry_in(stopped, Retry::Pending, ASK_AGAIN);
-                return self.refused(code, &stopped.topic).map_or(Ok(Restart::Done), Err);
-            }
-        };
-        let recreated = match self.recreated(consumer, stopped) {
-            Ok(recreated) => recreated,
+        let bounds = self.first_and_end(consumer, &stopped.topic, stopped.partition);
+        let found = bounds.and_then(|bounds| Ok((bounds, self.recreated(consumer, stopped)?)));
+        let ((first, end), recreated) = match found {
+            Ok(found) => found,
             Err(code) => {
                 self.stopped.retry_in(stopped, Retry::Pending, ASK_AGAIN);
                 return self.refused(code, &stopped.topic).map_or(Ok(Restart::Done), Err);
@@ -261,7 +256,7 @@ fn reposition(
     match taken.and_then(|()| consumer.incremental_assign(&list)) {
         Ok(()) => Restart::Done,
         Err(error) => {
-            tracing::debug!(%error, topic, partition, "a partition cannot be restarted alone");
+            tracing::debug!(%error, topic, partition, "a partition cannot be moved alone");
             Restart::Rejoin
         }
     }

@@ -52,7 +52,8 @@ impl EngineSide {
     /// assignment is over.
     pub(crate) fn advance(&self, from: &Assignment, next: i64) -> bool {
         let mut state = self.state();
-        let Some(partition) = state.assigned.get_mut(&from.partition).filter(|it| it.is(from)) else {
+        let Some(partition) = state.assigned.get_mut(&from.partition).filter(|it| it.is_read_under(from))
+        else {
             return false;
         };
         let moves = Some(next) > partition.polled;

@@ -55,7 +55,8 @@ impl FetchSide {
         if state.ending.is_some() {
             return;
         }
-        if let Some(partition) = state.assigned.get_mut(&batch.from.partition).filter(|it| it.is(&batch.from))
+        if let Some(partition) =
+            state.assigned.get_mut(&batch.from.partition).filter(|it| it.is_read_under(&batch.from))
             && (!batch.records.is_empty() || Some(batch.next) > partition.fetched)
         {
             partition.fetched = Some(batch.next);

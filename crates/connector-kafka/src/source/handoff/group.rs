@@ -36,7 +36,7 @@ impl GroupSide {
     }
 
     /// Nothing is stored for this partition yet, and it begins at `offset`: that is committed like a release, or `polled`
-    /// first, as a position without records, where somebody else stores it.
+    /// first, as a position without records, where the sink or an offset store stores it.
     pub(crate) fn start_at(&self, topic: &str, partition: i32, offset: i64, polled: bool) {
         let mut state = self.state();
         let name = name_of(topic, partition);
@@ -77,7 +77,7 @@ impl GroupSide {
         });
     }
 
-    /// The same of partitions that are lost: they are gone at once, with nothing to drain or to commit.
+    /// The same for partitions that are lost: they are removed at once, with nothing to drain or to commit.
     pub(crate) fn lose(&self, names: &[Partition]) {
         self.take_away(names, Revocation::None, |state, name| drop(state.assigned.remove(name)));
     }

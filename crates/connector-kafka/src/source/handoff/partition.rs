@@ -62,7 +62,7 @@ impl PartitionState {
     }
 
     /// Whether it is read, under this assignment.
-    pub(super) fn is(&self, assignment: &Assignment) -> bool {
+    pub(super) fn is_read_under(&self, assignment: &Assignment) -> bool {
         self.assignment == assignment.id && self.stage == Stage::Reading
     }
 

@@ -67,7 +67,7 @@ pub(crate) struct Batch {
 
 /// What a poll returns before any batch.
 pub(crate) enum Signal {
-    /// These are being given up.
+    /// These are revoked, and to be drained.
     Revoked(Vec<Partition>),
     /// This partition begins at this offset, which is to be stored before anything of it is read.
     StartsAt(Partition, i64),
@@ -124,6 +124,6 @@ impl Handoff {
 impl State {
     /// Whether this assignment still lasts, and its partition is not being revoked.
     pub(super) fn is_current(&self, assignment: &Assignment) -> bool {
-        self.assigned.get(&assignment.partition).is_some_and(|partition| partition.is(assignment))
+        self.assigned.get(&assignment.partition).is_some_and(|partition| partition.is_read_under(assignment))
     }
 }

@@ -1,4 +1,4 @@
-//! Whether brokers can be reached, and the client that then asks them.
+//! Whether brokers can be reached, and the client that then sends the requests of a probe.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -18,10 +18,10 @@ use aqueduct_kafka_client::{Tokens, code_of, log, login};
 
 /// A certificate that expires sooner is worth a warning.
 const EXPIRES_SOON_HOURS: i64 = 14 * 24;
-/// So many brokers are looked at at a time.
-const VISITS_MAX: usize = 16;
+/// So many preflights are made at a time.
+const PREFLIGHTS_MAX: usize = 16;
 
-/// Properties of producers that a consumer does not take in silence.
+/// Properties of producers, for which a consumer logs a warning.
 pub(super) const PRODUCER_ONLY: [&str; 14] = [
     "acks",
     "batch.size",
@@ -39,7 +39,7 @@ pub(super) const PRODUCER_ONLY: [&str; 14] = [
     "max.in.flight.requests.per.connection",
 ];
 
-/// Our own certificate and its time.
+/// The client certificate and its validity.
 pub(super) fn certificate(credentials: &Credentials) -> Option<Finding> {
     let own = credentials.own_certificate()?;
     if let Some(told) = out_of_time(&own) {
@@ -53,7 +53,7 @@ pub(super) fn certificate(credentials: &Credentials) -> Option<Finding> {
     Some(timely(says, time_of(own.not_after()), "renew it in time"))
 }
 
-/// Looks at each; true when one at least can be reached.
+/// Makes a preflight of each; true when at least one can be reached.
 pub(super) fn brokers(
     connection: &Connection,
     credentials: &Credentials,
@@ -66,17 +66,17 @@ pub(super) fn brokers(
         Err(told) => return (vec![told.into()], false),
     };
     let mut answers = Vec::new();
-    for some in brokers.chunks(VISITS_MAX) {
+    for some in brokers.chunks(PREFLIGHTS_MAX) {
         std::thread::scope(|scope| {
-            let visits: Vec<_> =
+            let preflights: Vec<_> =
                 some.iter().map(|broker| scope.spawn(|| way.knock(broker, patience))).collect();
-            answers.extend(visits.into_iter().filter_map(|visit| visit.join().ok()));
+            answers.extend(preflights.into_iter().filter_map(|preflight| preflight.join().ok()));
         });
     }
     let reached = answers.iter().any(Result::is_ok);
     let finding = |(broker, answer): (&String, Result<Found, Told>)| match answer {
         Ok(found) => good(broker, &found),
-        // Any of several is enough to begin with; each that the cluster advertises is needed.
+        // One bootstrap broker of several is enough; each that the cluster advertises is needed.
         Err(told) if first && reached => Finding::warning(told.says, told.remedy),
         Err(told) => told.into(),
     };
@@ -106,29 +106,33 @@ fn timely(says: String, expires: Option<Timestamp>, remedy: &str) -> Finding {
     }
 }
 
-/// The context of the client that asks.
-pub(super) struct Visitor {
+/// The context of the client of a probe.
+pub(super) struct ProbeClient {
     connection: Connection,
     tokens: Option<Tokens>,
-    told: Mutex<Option<Told>>,
+    login_error: Mutex<Option<Told>>,
 }
 
-impl Visitor {
+impl ProbeClient {
     pub(super) fn new(connection: &Connection) -> Self {
-        Self { tokens: Tokens::new(connection), connection: connection.clone(), told: Mutex::default() }
+        Self {
+            tokens: Tokens::new(connection),
+            connection: connection.clone(),
+            login_error: Mutex::default(),
+        }
     }
 
     /// Why the login failed.
-    pub(super) fn told(&self) -> Option<Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn login_error(&self) -> Option<Told> {
+        self.login_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn tell(&self, told: Told) {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(told);
+    fn login_failed(&self, told: Told) {
+        self.login_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(told);
     }
 }
 
-impl ClientContext for Visitor {
+impl ClientContext for ProbeClient {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
@@ -138,7 +142,7 @@ impl ClientContext for Visitor {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "the Kafka client reports");
         if let Some(told) = login(&self.connection, code_of(&error), reason) {
-            self.tell(told);
+            self.login_failed(told);
         }
     }
 
@@ -146,10 +150,10 @@ impl ClientContext for Visitor {
         let tokens = self.tokens.as_ref().ok_or("no token is configured")?;
         tokens.fetch().map_err(|told| {
             let says = told.to_string();
-            self.tell(told);
+            self.login_failed(told);
             says.into()
         })
     }
 }
 
-impl ConsumerContext for Visitor {}
+impl ConsumerContext for ProbeClient {}
