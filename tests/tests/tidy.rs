@@ -14,7 +14,7 @@ fn floor(name: &str) -> u32 {
     match name {
         "api" => 1,
         "ledger" | "spec" | "avro" | "protobuf" | "registry" | "transforms" | "offsets" | "objects" => 2,
-        "formats" => 3,
+        "formats" | "kafka-client" => 3,
         "engine" | "devserver" => 4,
         connector if connector.starts_with("connector-") => 4,
         "testkit" => 5,
