@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aqueduct_api::catalog::ProbeContext;
 use aqueduct_api::{Catalog, Condition, ErrorKind, Polled};
-use aqueduct_connector_kafka::Topics;
+use aqueduct_connector_kafka::{SinkConfig, SourceConfig};
 use aqueduct_tests::{Kafka, Toxiproxy};
 use ends::{broker, create, open_sink, open_source, record, text};
 use serde_json::{Value, json};
@@ -324,11 +324,16 @@ async fn probed(end: &str, config: Value) -> Vec<String> {
         ProbeContext { pipeline: "probed".into(), transactional: false, patience: Duration::from_secs(10) };
     let findings = match end {
         "source" => {
-            let source = Catalog::default().source::<Topics>().sources["kafka"].configure(config).unwrap();
+            let source =
+                Catalog::default().source::<SourceConfig>().sources["kafka"].configure(config).unwrap();
             source.probe(context).await
         }
         _ => {
-            Catalog::default().sink::<Topics>().sinks["kafka"].configure(config).unwrap().probe(context).await
+            Catalog::default().sink::<SinkConfig>().sinks["kafka"]
+                .configure(config)
+                .unwrap()
+                .probe(context)
+                .await
         }
     };
     findings.into_iter().map(|finding| format!("{:?}: {finding}", finding.verdict)).collect()
@@ -428,7 +433,7 @@ async fn files_that_are_wrong_are_told_without_a_network() {
     let file = |name: &str| kafka.certificate(name);
     let problem = |tls: Value| {
         let config = json!({ "connection": { "brokers": "a:1", "tls": tls }, "topics": ["a"] });
-        let configured = Catalog::default().source::<Topics>().sources["kafka"].configure(config);
+        let configured = Catalog::default().source::<SourceConfig>().sources["kafka"].configure(config);
         let problems = configured.err().unwrap();
         assert_eq!(problems.len(), 1, "{problems:#?}");
         (problems[0].path.clone(), problems[0].says.replace(&*file("").display().to_string(), ""))

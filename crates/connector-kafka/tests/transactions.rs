@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aqueduct_api::catalog::ProbeContext;
 use aqueduct_api::{Catalog, Error, ErrorKind, Offsets, Polled};
-use aqueduct_connector_kafka::Topics;
+use aqueduct_connector_kafka::SinkConfig;
 use aqueduct_tests::Kafka;
 use ends::{
     PATIENCE, Reader, Writer, broker, committed, create, fill, open_sink_of, open_source_kept, record, text,
@@ -188,7 +188,7 @@ async fn a_transactional_id_needs_a_right() {
     let says = "the user of certificate `CN=client` may not use the transactional id `team.ids-";
     assert!(error.says().starts_with(says), "{error}");
     let probed = async || {
-        let sink = Catalog::default().sink::<Topics>().sinks["kafka"].configure(config.clone()).unwrap();
+        let sink = Catalog::default().sink::<SinkConfig>().sinks["kafka"].configure(config.clone()).unwrap();
         let context =
             ProbeContext { pipeline: "ids".into(), transactional: true, patience: Duration::from_secs(10) };
         sink.probe(context).await.last().unwrap().to_string()

@@ -8,4 +8,3 @@ mod sink;
 mod upload;
 
 pub use config::{Config, Connection};
-pub use sink::Objects;

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use aqueduct_api::catalog::{
-    ConfiguredSink, ConfiguredSource, ConfiguredStore, ConfiguredTransform, KeepsOffsets,
-};
+use aqueduct_api::catalog::{KeepsOffsets, OffsetStoreKind, SinkConnector, SourceConnector, TransformKind};
 use serde_json::Value;
 
 use crate::check::{Check, Spot};
@@ -151,7 +149,7 @@ impl Reading<'_> {
         Some((SourceBlock { connector: named, formats: Formats::default() }, raw))
     }
 
-    fn sink(&mut self, root: &Node) -> Option<Block<dyn ConfiguredSink>> {
+    fn sink(&mut self, root: &Node) -> Option<Block<dyn SinkConnector>> {
         let entry = root.entry("sink")?;
         if let Some(entry) = entry.value.entry("when") {
             let says = "conditions are not available yet";
@@ -160,7 +158,7 @@ impl Reading<'_> {
         self.block(&entry.value, &Spot::new(entry.at, "sink", "`sink`"), &self.catalog.sinks, &SINK)
     }
 
-    fn transforms(&mut self, root: &Node) -> Vec<Named<dyn ConfiguredTransform>> {
+    fn transforms(&mut self, root: &Node) -> Vec<Named<dyn TransformKind>> {
         let Some(Kind::List(items)) = root.get("transforms").map(|node| &node.kind) else {
             return Vec::new();
         };
@@ -183,7 +181,7 @@ impl Reading<'_> {
         &mut self,
         root: &Node,
         source: Option<&(SourceBlock, Value)>,
-    ) -> Option<Named<dyn ConfiguredStore>> {
+    ) -> Option<Named<dyn OffsetStoreKind>> {
         let entry = root.entry("offset_store").filter(|entry| !matches!(entry.value.kind, Kind::Null))?;
         let keeps = |source: &SourceBlock| source.connector.configured.traits().keeps_offsets;
         let named = |source: &SourceBlock| entry.value.as_text() == Some(source.connector.kind);
@@ -212,7 +210,7 @@ impl Reading<'_> {
     }
 
     fn tasks(&mut self, root: &Node, tasks: u16, source: &SourceBlock) {
-        let connector: &dyn ConfiguredSource = &*source.connector.configured;
+        let connector: &dyn SourceConnector = &*source.connector.configured;
         let Some(most) = connector.traits().tasks_max.filter(|most| usize::from(tasks) > *most) else {
             return;
         };
@@ -232,7 +230,7 @@ impl Reading<'_> {
         root: &Node,
         source: &SourceBlock,
         formats: &Formats,
-        sink: &Named<dyn ConfiguredSink>,
+        sink: &Named<dyn SinkConnector>,
     ) {
         if !sink.configured.names_by_offsets() {
             return;
