@@ -12,10 +12,11 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
-use crate::client::{Caller, Deed, code_of, consumer_config, denial, is_passing, no_broker, no_topic};
+use crate::client::consumer_config;
 use crate::config::{SourceConfig, TopicSelection};
-use crate::questions::{self, Found, Place};
 use crate::source::name_of;
+use aqueduct_kafka_client::admin::{self, Found, Place};
+use aqueduct_kafka_client::{Caller, Deed, code_of, denial, is_passing, no_broker, no_topic};
 
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -131,7 +132,7 @@ impl Group {
     fn all(&self, partitions: &[(String, i32)], place: Place) -> Result<Vec<Found>> {
         let wanted: Vec<(&str, i32, Place)> =
             partitions.iter().map(|(topic, partition)| (topic.as_str(), *partition, place)).collect();
-        retry(|| questions::list_offsets(self.consumer.client(), &wanted, PATIENCE))
+        retry(|| admin::list_offsets(self.consumer.client(), &wanted, PATIENCE))
             .map_err(|code| self.failed(code, "where partitions begin and end"))
     }
 
@@ -166,7 +167,7 @@ impl Group {
 
     /// One request: the coordinator commits all of it or nothing, and nothing while the group has members.
     fn store(&self, moved: &Offsets) -> Result<()> {
-        let members = retry(|| questions::members(self.consumer.client(), &self.name, PATIENCE))
+        let members = retry(|| admin::members(self.consumer.client(), &self.name, PATIENCE))
             .map_err(|code| self.failed(code, &format!("the members of group `{}`", self.name)))?;
         if !members.is_empty() {
             return Err(self.in_use(&members));
@@ -185,7 +186,7 @@ impl Group {
         self.consumer.commit(&list, CommitMode::Sync).map_err(|error| failed(code_of(&error)))
     }
 
-    fn in_use(&self, members: &[questions::GroupMember]) -> Error {
+    fn in_use(&self, members: &[admin::GroupMember]) -> Error {
         let mut who: Vec<String> = members
             .iter()
             .take(MEMBERS_NAMED_MAX)

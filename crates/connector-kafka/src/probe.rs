@@ -15,15 +15,17 @@ use rdkafka::producer::{Producer, ThreadedProducer};
 use tokio::time::Instant;
 
 use self::brokers::{ProbeClient, brokers, certificate};
-use crate::client::{
-    Caller, Deed, consumer_config, credentials, denial, denied_transactions, is_passing, near_topics,
-    no_topic, producer_config,
+use crate::client::{consumer_config, producer_config};
+use crate::config::{OnMissingTopic, SinkConfig, SourceConfig, TopicSelection};
+use crate::diagnosis::TRANSACTION_TOO_LONG;
+use aqueduct_kafka_client::admin::acls::{self, Described, Topic};
+use aqueduct_kafka_client::admin::topic_ids;
+use aqueduct_kafka_client::config::Connection;
+use aqueduct_kafka_client::diagnosis::connecting::NO_BROKER;
+use aqueduct_kafka_client::native::transactions::{self, Step};
+use aqueduct_kafka_client::{
+    Caller, Deed, credentials, denial, denied_transactions, is_passing, near_topics, no_topic,
 };
-use crate::config::{Connection, OnMissingTopic, SinkConfig, SourceConfig, TopicSelection};
-use crate::diagnosis::{NO_BROKER, TRANSACTION_TOO_LONG};
-use crate::native::transactions::{self, Step};
-use crate::questions::rights::{self, Described, Topic};
-use crate::questions::topic_ids;
 
 /// At most so many topics of a pattern are described.
 const TOPICS_MAX: usize = 200;
@@ -210,7 +212,7 @@ fn topics(
         let says = format!("no topic on {} matches `{}`", connection.brokers.0, pattern.pattern);
         return vec![Finding::warning(says, "create one, or correct the pattern; the pipeline would wait")];
     }
-    let described = match rights::topics(consumer.client(), &names, patience) {
+    let described = match acls::topics(consumer.client(), &names, patience) {
         Ok(described) => described,
         Err(code) => {
             let says = format!("the cluster does not describe its topics: {code}");
@@ -272,7 +274,7 @@ fn group(
     };
     // The first use of a group creates the topic `__consumer_offsets`, which takes a moment.
     let deadline = Instant::now() + patience;
-    let ask = || rights::group(consumer.client(), name, patience);
+    let ask = || acls::group(consumer.client(), name, patience);
     let mut answer = ask();
     while answer.as_ref().is_err_and(|code| is_passing(*code)) && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(200));

@@ -42,9 +42,10 @@ use self::ownership::GroupOwnership;
 use self::settings::Subscription;
 use self::stopped::StoppedPartitions;
 pub(crate) use self::topic_id::metadata;
-use crate::client::{REFRESH, Trouble, Troubles, consumer_config};
+use crate::client::{REFRESH, consumer_config};
 use crate::config::SourceConfig;
-use crate::native::batch_queue::watermarks;
+use aqueduct_kafka_client::native::batch_queue::watermarks;
+use aqueduct_kafka_client::{Trouble, Troubles};
 
 /// How long the last commits and leaving the group may take together.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(15);

@@ -10,11 +10,11 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 
-use crate::client::credentials::{Credentials, out_of_time, shown, subject_of, time_of};
-use crate::client::knock::{Found, Way};
-use crate::client::{Tokens, code_of, log, login};
-use crate::config::Connection;
-use crate::diagnosis::Told;
+use aqueduct_kafka_client::config::Connection;
+use aqueduct_kafka_client::credentials::{Credentials, out_of_time, shown, subject_of, time_of};
+use aqueduct_kafka_client::diagnosis::Told;
+use aqueduct_kafka_client::preflight::{Found, Way};
+use aqueduct_kafka_client::{Tokens, code_of, log, login};
 
 /// A certificate that expires sooner is worth a warning.
 const EXPIRES_SOON_HOURS: i64 = 14 * 24;

@@ -14,10 +14,10 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::deliveries::Deliveries;
-use super::topic_of;
-use crate::client::{self, ASK_TIMEOUT, Caller, Trouble, Troubles};
+use super::topic_name::topic_of;
 use crate::config::SinkConfig;
 use crate::diagnosis::{NOT_ACKNOWLEDGED, NOT_ENOUGH_REPLICAS, PARTITION_WITHOUT_LEADER, THROTTLED};
+use aqueduct_kafka_client::{ASK_TIMEOUT, Caller, Trouble, Troubles, admin};
 
 /// After how long without an answer the cluster is asked why.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -75,8 +75,8 @@ impl Question {
 
     fn ask(&self, runtime: &Handle) {
         let Some((batch, time)) = self.silence() else { return };
-        // A client of its own: a broker answers the producer's questions when it is done with its records.
-        let admin = client::admin(&self.config.connection, &self.config.client).ok();
+        // A client of its own: a broker completed the producer's questions when it is done with its records.
+        let admin = admin(&self.config.connection, &self.config.client).ok();
         let reason = admin.and_then(|admin| {
             self.topics_of(&batch).iter().find_map(|topic| short_of(topic, &admin, runtime))
         });
@@ -110,7 +110,7 @@ fn short_of(topic: &str, admin: &AdminClient<Caller>, runtime: &Handle) -> Optio
     let weakest = partitions.iter().min_by_key(|partition| partition.isr().len())?;
     let (in_sync, replicas) = (weakest.isr().len(), weakest.replicas().len());
     let wanted = in_sync_wanted(topic, admin, runtime);
-    // Who may not be told the setting suspects it when a replica lags.
+    // Who may not be told the setting candidates it when a replica lags.
     if in_sync >= wanted.unwrap_or(replicas) {
         return None;
     }
@@ -160,7 +160,7 @@ impl Throttled {
     }
 
     /// A broker held one request back.
-    pub(crate) fn took(&self, throttle_ms: u64) {
+    pub(crate) fn add(&self, throttle_ms: u64) {
         if throttle_ms > 0 {
             self.longest_ms.fetch_max(throttle_ms, Ordering::AcqRel);
         }

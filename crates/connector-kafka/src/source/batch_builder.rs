@@ -5,7 +5,7 @@ use aqueduct_api::{Headers, Packer, Records};
 use bytes::Bytes;
 use rdkafka::error::RDKafkaErrorCode;
 
-use crate::native::batch_queue::Message;
+use aqueduct_kafka_client::native::batch_queue::Message;
 
 /// The bounds of a batch.
 #[derive(Clone, Copy)]

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use super::handoff::{Commit, Ending, name_of};
 use super::member::{GroupConsumer, Member, OffsetStorage};
 use super::topic_id;
-use crate::client::{Trouble, code_of};
 use crate::diagnosis::GROUP_HAS_MEMBERS;
-use crate::native::batch_queue;
+use aqueduct_kafka_client::native::batch_queue;
+use aqueduct_kafka_client::{Trouble, code_of};
 
 /// How long the last commit of what is given up may take.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -22,10 +22,10 @@ use super::member::GroupConsumer;
 use super::reachability::Reachability;
 use super::recover::Restart;
 use super::settings::{Subscription, list_of};
-use crate::client::{LOOK_AGAIN, Trouble, is_passing, no_topic};
 use crate::config::{Start, TopicSelection};
 use crate::diagnosis::PARTITION_MISSING;
-use crate::native::batch_queue::BatchQueue;
+use aqueduct_kafka_client::native::batch_queue::BatchQueue;
+use aqueduct_kafka_client::{LOOK_AGAIN, Trouble, is_passing, no_topic};
 
 /// How long the event thread waits for an event before it looks for other work.
 const EVENT_WAIT: Duration = Duration::from_millis(100);

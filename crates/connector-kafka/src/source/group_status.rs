@@ -11,12 +11,13 @@ use tokio::time::Instant;
 
 use super::member::{GroupConsumer, Member};
 use super::member_files::{Entry, MemberFile, MemberFiles, WRITE_AGAIN};
-use crate::client::{LOOK_AGAIN, Trouble};
-use crate::config::{Sasl, SourceConfig};
-use crate::native::member_id::member_id;
-use crate::native::transactions::GroupMetadata;
-use crate::wire::dial::Dialer;
-use crate::wire::group::{self, Identity, Shared};
+use crate::config::SourceConfig;
+use aqueduct_kafka_client::config::Sasl;
+use aqueduct_kafka_client::native::member_id::member_id;
+use aqueduct_kafka_client::native::transactions::GroupMetadata;
+use aqueduct_kafka_client::wire::dialer::Dialer;
+use aqueduct_kafka_client::wire::group::{self, Identity, Shared};
+use aqueduct_kafka_client::{LOOK_AGAIN, Trouble};
 
 /// How long the removal of dead members may delay this one.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(3);

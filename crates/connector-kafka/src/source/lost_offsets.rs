@@ -7,10 +7,10 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::handoff::name_of;
 use super::member::{GroupConsumer, Member};
 use super::stopped::StoppedPartition;
-use crate::client::{ASK_TIMEOUT, is_passing};
 use crate::config::OnLostOffsets;
 use crate::diagnosis::{Diagnosis, OFFSET_BEYOND_END, OFFSET_DELETED, OFFSETS_FORGOTTEN};
-use crate::questions::{self, Found, Place};
+use aqueduct_kafka_client::admin::{self, Found, Place};
+use aqueduct_kafka_client::{ASK_TIMEOUT, is_passing};
 
 /// What stands in a remedy where no record has a time.
 const SOME_TIME: &str = "2026-01-31T12:00:00Z";
@@ -66,8 +66,7 @@ impl Member {
         partition: i32,
     ) -> Result<(Found, Found), RDKafkaErrorCode> {
         let ask = |place| {
-            let found =
-                questions::list_offsets(consumer.client(), &[(topic, partition, place)], ASK_TIMEOUT)?;
+            let found = admin::list_offsets(consumer.client(), &[(topic, partition, place)], ASK_TIMEOUT)?;
             found.into_iter().next().ok_or(RDKafkaErrorCode::UnknownPartition)
         };
         let (mut first, end) = (ask(Place::First)?, ask(Place::End)?);
@@ -91,7 +90,7 @@ impl Member {
             OnLostOffsets::Latest => end,
             OnLostOffsets::Timestamp(moment) => {
                 let since = [(&*topic, partition, Place::Since(moment.unix_ms))];
-                match questions::list_offsets(consumer.client(), &since, ASK_TIMEOUT) {
+                match admin::list_offsets(consumer.client(), &since, ASK_TIMEOUT) {
                     Ok(found) => found.into_iter().find(|found| found.offset.is_some()).unwrap_or(end),
                     Err(code) => return self.refused(code, &topic).map_or(Ok(None), Err),
                 }

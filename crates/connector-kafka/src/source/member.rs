@@ -14,10 +14,10 @@ use super::committed_cache;
 use super::handoff::GroupSide;
 use super::known_partitions::KnownPartitions;
 use super::stopped::StoppedPartitions;
-use crate::client::{Deed, Trouble, Troubles};
 use crate::config::{OnLostOffsets, Start};
 use crate::diagnosis::GROUP_GIVES_NOTHING;
-use crate::native::batch_queue::BatchQueue;
+use aqueduct_kafka_client::native::batch_queue::BatchQueue;
+use aqueduct_kafka_client::{Deed, Trouble, Troubles};
 
 /// How long events are served at a time while something else is waited for.
 const BRIEF_POLL: Duration = Duration::from_millis(20);

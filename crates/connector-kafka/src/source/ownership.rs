@@ -8,7 +8,7 @@ use rdkafka::consumer::Consumer;
 
 use super::member::GroupConsumer;
 use crate::diagnosis::PARTITIONS_LOST;
-use crate::native::transactions::GroupMetadata;
+use aqueduct_kafka_client::native::transactions::GroupMetadata;
 
 /// See the file's header.
 pub(crate) struct GroupOwnership(Weak<GroupConsumer>);

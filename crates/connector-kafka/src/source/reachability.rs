@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::handoff::PartitionState;
 use super::member::{GroupConsumer, Member};
-use crate::client::Trouble;
-use crate::native::batch_queue::watermarks;
+use aqueduct_kafka_client::Trouble;
+use aqueduct_kafka_client::native::batch_queue::watermarks;
 
 /// A preflight of the brokers follows when they have not answered after this.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);

@@ -15,8 +15,8 @@ use super::handoff::name_of;
 use super::member::{GroupConsumer, Member};
 use super::start_offsets::{StartOffset, start_offsets};
 use super::stopped::StopReason;
-use crate::client::code_of;
-use crate::native::batch_queue;
+use aqueduct_kafka_client::code_of;
+use aqueduct_kafka_client::native::batch_queue;
 
 impl Member {
     /// Takes partitions over.

@@ -13,11 +13,11 @@ use super::handoff::name_of;
 use super::lost_offsets::LostOffset;
 use super::member::{GroupConsumer, Member};
 use super::stopped::{Retry, StopReason, StoppedPartition, TRY_AGAIN};
-use crate::client::{LOOK_AGAIN, Trouble};
 use crate::config::Start;
 use crate::diagnosis::BATCH_DAMAGED;
-use crate::native::batch_queue;
-use crate::questions::{self, Place};
+use aqueduct_kafka_client::admin::{self, Place};
+use aqueduct_kafka_client::native::batch_queue;
+use aqueduct_kafka_client::{LOOK_AGAIN, Trouble};
 
 /// How long to wait before a request that the cluster did not answer is made again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -119,8 +119,7 @@ impl Member {
     /// A partition that had no leader when it was assigned begins where `start` says, once it has one.
     fn start_once_led(&self, consumer: &GroupConsumer, stopped: &StoppedPartition) -> Restart {
         let (topic, partition) = (stopped.topic.as_str(), stopped.partition);
-        let ask =
-            |place| questions::list_offsets(consumer.client(), &[(topic, partition, place)], LOOK_AGAIN);
+        let ask = |place| admin::list_offsets(consumer.client(), &[(topic, partition, place)], LOOK_AGAIN);
         let since = match self.start {
             Start::Timestamp(moment) => ask(Place::Since(moment.unix_ms.max(0))),
             _ => ask(Place::End),

@@ -13,10 +13,10 @@ use super::handoff::name_of;
 use super::member::{GroupConsumer, Member, OffsetStorage};
 use super::reachability;
 use super::topic_id::id_in;
-use crate::client::{ASK_TIMEOUT, Trouble, code_of, is_passing};
 use crate::config::Start;
 use crate::diagnosis::OFFSET_NONE;
-use crate::questions::topic_ids;
+use aqueduct_kafka_client::admin::topic_ids;
+use aqueduct_kafka_client::{ASK_TIMEOUT, Trouble, code_of, is_passing};
 
 /// Where a partition begins.
 pub(crate) struct StartOffset {
