@@ -6,6 +6,8 @@ use std::time::Duration;
 use aqueduct_api::{
     Error, ErrorKind, OffsetAdmin, OffsetSpec, Offsets, Partition, PartitionOffsets, Position, Result,
 };
+use aqueduct_kafka_client::admin::{self, Found, Place};
+use aqueduct_kafka_client::{Caller, Deed, code_of, denial, is_passing, no_broker, no_topic};
 use async_trait::async_trait;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -15,8 +17,6 @@ use tokio::time::Instant;
 use crate::client::consumer_config;
 use crate::config::{SourceConfig, TopicSelection};
 use crate::source::name_of;
-use aqueduct_kafka_client::admin::{self, Found, Place};
-use aqueduct_kafka_client::{Caller, Deed, code_of, denial, is_passing, no_broker, no_topic};
 
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(15);

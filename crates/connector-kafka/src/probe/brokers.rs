@@ -4,17 +4,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aqueduct_api::Finding;
-use jiff::Timestamp;
-use rdkafka::client::{ClientContext, OAuthToken};
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
-
 use aqueduct_kafka_client::config::Connection;
 use aqueduct_kafka_client::credentials::{Credentials, out_of_time, shown, subject_of, time_of};
 use aqueduct_kafka_client::diagnosis::Told;
 use aqueduct_kafka_client::preflight::{Found, Way};
 use aqueduct_kafka_client::{Tokens, code_of, log, login};
+use jiff::Timestamp;
+use rdkafka::client::{ClientContext, OAuthToken};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
 
 /// A certificate that expires sooner is worth a warning.
 const EXPIRES_SOON_HOURS: i64 = 14 * 24;

@@ -4,6 +4,12 @@
 use std::time::Duration;
 
 use aqueduct_api::catalog::SourceContext;
+use aqueduct_kafka_client::config::Sasl;
+use aqueduct_kafka_client::native::member_id::member_id;
+use aqueduct_kafka_client::native::transactions::GroupMetadata;
+use aqueduct_kafka_client::wire::dialer::Dialer;
+use aqueduct_kafka_client::wire::group::{self, Identity, Shared};
+use aqueduct_kafka_client::{LOOK_AGAIN, Trouble};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::runtime::{Builder, Runtime};
@@ -12,12 +18,6 @@ use tokio::time::Instant;
 use super::member::{GroupConsumer, Member};
 use super::member_files::{Entry, MemberFile, MemberFiles, WRITE_AGAIN};
 use crate::config::SourceConfig;
-use aqueduct_kafka_client::config::Sasl;
-use aqueduct_kafka_client::native::member_id::member_id;
-use aqueduct_kafka_client::native::transactions::GroupMetadata;
-use aqueduct_kafka_client::wire::dialer::Dialer;
-use aqueduct_kafka_client::wire::group::{self, Identity, Shared};
-use aqueduct_kafka_client::{LOOK_AGAIN, Trouble};
 
 /// How long the removal of dead members may delay this one.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(3);

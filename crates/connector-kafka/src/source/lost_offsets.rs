@@ -1,6 +1,8 @@
 //! Where a partition goes on when its offset is lost: as `on_lost_offsets` says. Runs on the event thread.
 
 use aqueduct_api::{Error, ErrorKind, Result};
+use aqueduct_kafka_client::admin::{self, Found, Place};
+use aqueduct_kafka_client::{ASK_TIMEOUT, is_passing};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -9,8 +11,6 @@ use super::member::{GroupConsumer, Member};
 use super::stopped::StoppedPartition;
 use crate::config::OnLostOffsets;
 use crate::diagnosis::{Diagnosis, OFFSET_BEYOND_END, OFFSET_DELETED, OFFSETS_FORGOTTEN};
-use aqueduct_kafka_client::admin::{self, Found, Place};
-use aqueduct_kafka_client::{ASK_TIMEOUT, is_passing};
 
 /// What stands in a remedy where no record has a time.
 const SOME_TIME: &str = "2026-01-31T12:00:00Z";

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use aqueduct_api::{Error, ErrorKind, Incarnations, Offsets, Partition};
+use aqueduct_kafka_client::native::batch_queue::BatchQueue;
+use aqueduct_kafka_client::{Deed, Trouble, Troubles};
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -16,8 +18,6 @@ use super::known_partitions::KnownPartitions;
 use super::stopped::StoppedPartitions;
 use crate::config::{OnLostOffsets, Start};
 use crate::diagnosis::GROUP_GIVES_NOTHING;
-use aqueduct_kafka_client::native::batch_queue::BatchQueue;
-use aqueduct_kafka_client::{Deed, Trouble, Troubles};
 
 /// How long events are served at a time while something else is waited for.
 const BRIEF_POLL: Duration = Duration::from_millis(20);

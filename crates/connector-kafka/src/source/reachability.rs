@@ -4,13 +4,13 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use aqueduct_kafka_client::Trouble;
+use aqueduct_kafka_client::native::batch_queue::watermarks;
 use rdkafka::metadata::Metadata;
 use tokio::time::Instant;
 
 use super::handoff::PartitionState;
 use super::member::{GroupConsumer, Member};
-use aqueduct_kafka_client::Trouble;
-use aqueduct_kafka_client::native::batch_queue::watermarks;
 
 /// A preflight of the brokers follows when they have not answered after this.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);

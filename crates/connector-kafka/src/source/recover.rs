@@ -5,6 +5,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use aqueduct_api::{ErrorKind, Partition, Result};
+use aqueduct_kafka_client::admin::{self, Place};
+use aqueduct_kafka_client::native::batch_queue;
+use aqueduct_kafka_client::{LOOK_AGAIN, Trouble};
 use rdkafka::consumer::{Consumer, RebalanceProtocol};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::Instant;
@@ -15,9 +18,6 @@ use super::member::{GroupConsumer, Member};
 use super::stopped::{Retry, StopReason, StoppedPartition, TRY_AGAIN};
 use crate::config::Start;
 use crate::diagnosis::BATCH_DAMAGED;
-use aqueduct_kafka_client::admin::{self, Place};
-use aqueduct_kafka_client::native::batch_queue;
-use aqueduct_kafka_client::{LOOK_AGAIN, Trouble};
 
 /// How long to wait before a request that the cluster did not answer is made again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
