@@ -204,7 +204,7 @@ impl Group {
     fn failed(&self, code: RDKafkaErrorCode, asked: &str) -> Error {
         let deed = Deed { operation: "Read", topic: None, group: Some(&self.name) };
         let denied = denial(&self.config.connection, code, "", deed);
-        denied.map(|told| told.error(ErrorKind::Fatal)).unwrap_or_else(|| {
+        denied.map(|diagnosed| diagnosed.error(ErrorKind::Fatal)).unwrap_or_else(|| {
             Error::transient(format!("{} does not tell {asked}", self.config.connection.brokers.0))
                 .caused_by(KafkaError::OffsetFetch(code))
         })

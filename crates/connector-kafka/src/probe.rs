@@ -173,8 +173,8 @@ fn connect(
     while Instant::now() < deadline {
         // Errors, and requests for tokens, are called back from a poll only.
         let _ = consumer.poll(Duration::from_millis(50));
-        if let Some(told) = consumer.context().login_error() {
-            return Err(told.into());
+        if let Some(diagnosed) = consumer.context().login_error() {
+            return Err(diagnosed.into());
         }
         if consumer.client().fetch_cluster_id(Duration::from_millis(200)).is_some() {
             return Ok(consumer);
@@ -226,8 +226,8 @@ fn one_topic(connection: &Connection, topic: Described, metadata: &Metadata, wan
     use RDKafkaErrorCode as Code;
     let denied = |name: &str, operation: &'static str| {
         let deed = Deed { operation, topic: Some(name), group: None };
-        let told = denial(connection, Code::TopicAuthorizationFailed, "", deed);
-        let mut finding = told.map_or_else(|| Finding::good(name), Finding::from);
+        let diagnosed = denial(connection, Code::TopicAuthorizationFailed, "", deed);
+        let mut finding = diagnosed.map_or_else(|| Finding::good(name), Finding::from);
         // The cluster does not say whether a topic exists that this user may not describe.
         if let (Some(near), Some(remedy)) = (near_topics(name, metadata), &mut finding.remedy)
             && operation == "Describe"
@@ -269,8 +269,8 @@ fn group(
 ) -> Finding {
     let denied = || {
         let deed = Deed { operation: "Read", topic: None, group: Some(name) };
-        let told = denial(connection, RDKafkaErrorCode::GroupAuthorizationFailed, "", deed);
-        told.map_or_else(|| Finding::good(name), Finding::from)
+        let diagnosed = denial(connection, RDKafkaErrorCode::GroupAuthorizationFailed, "", deed);
+        diagnosed.map_or_else(|| Finding::good(name), Finding::from)
     };
     // The first use of a group creates the topic `__consumer_offsets`, which takes a moment.
     let deadline = Instant::now() + patience;

@@ -41,8 +41,8 @@ pub(super) const PRODUCER_ONLY: [&str; 14] = [
 /// The client certificate and its validity.
 pub(super) fn certificate(credentials: &Credentials) -> Option<Finding> {
     let own = credentials.own_certificate()?;
-    if let Some(told) = out_of_time(&own) {
-        return Some(told.into());
+    if let Some(diagnosed) = out_of_time(&own) {
+        return Some(diagnosed.into());
     }
     let says = format!(
         "client certificate `{}` is valid until {}",
@@ -62,7 +62,7 @@ pub(super) fn brokers(
 ) -> (Vec<Finding>, bool) {
     let way = match Way::new(connection, credentials) {
         Ok(way) => way,
-        Err(told) => return (vec![told.into()], false),
+        Err(diagnosed) => return (vec![diagnosed.into()], false),
     };
     let mut answers = Vec::new();
     for some in brokers.chunks(PREFLIGHTS_MAX) {
@@ -76,8 +76,8 @@ pub(super) fn brokers(
     let finding = |(broker, answer): (&String, Result<Found, Told>)| match answer {
         Ok(found) => good(broker, &found),
         // One bootstrap broker of several is enough; each that the cluster advertises is needed.
-        Err(told) if first && reached => Finding::warning(told.says, told.remedy),
-        Err(told) => told.into(),
+        Err(diagnosed) if first && reached => Finding::warning(diagnosed.says, diagnosed.remedy),
+        Err(diagnosed) => diagnosed.into(),
     };
     (brokers.iter().zip(answers).map(finding).collect(), reached)
 }
@@ -126,8 +126,8 @@ impl ProbeClient {
         self.login_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn login_failed(&self, told: Told) {
-        self.login_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(told);
+    fn login_failed(&self, diagnosed: Told) {
+        self.login_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(diagnosed);
     }
 }
 
@@ -140,16 +140,16 @@ impl ClientContext for ProbeClient {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "the Kafka client reports");
-        if let Some(told) = login(&self.connection, code_of(&error), reason) {
-            self.login_failed(told);
+        if let Some(diagnosed) = login(&self.connection, code_of(&error), reason) {
+            self.login_failed(diagnosed);
         }
     }
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
         let tokens = self.tokens.as_ref().ok_or("no token is configured")?;
-        tokens.fetch().map_err(|told| {
-            let says = told.to_string();
-            self.login_failed(told);
+        tokens.fetch().map_err(|diagnosed| {
+            let says = diagnosed.to_string();
+            self.login_failed(diagnosed);
             says.into()
         })
     }

@@ -89,7 +89,7 @@ impl Member {
 /// Reports what a preflight has found; true when a broker cannot be reached.
 fn report(member: &Member) -> bool {
     match member.troubles.advertised.found() {
-        Some(Some(told)) => member.troubles.set(Trouble::Advertised, told.to_string()),
+        Some(Some(diagnosed)) => member.troubles.set(Trouble::Advertised, diagnosed.to_string()),
         Some(None) => member.troubles.clear(Trouble::Advertised),
         None => return false,
     }
