@@ -14,7 +14,7 @@ use rdkafka::metadata::Metadata;
 use rdkafka::producer::{Producer, ThreadedProducer};
 use tokio::time::Instant;
 
-use self::reach::{Visitor, brokers, certificate};
+use self::reach::{ProbeClient, brokers, certificate};
 use crate::client::{consumer_config, producer_config};
 use crate::config::{OnMissingTopic, SinkConfig, SourceConfig, TopicSelection};
 use crate::diagnosis::TRANSACTION_TOO_LONG;
@@ -24,7 +24,7 @@ use aqueduct_kafka_client::config::Connection;
 use aqueduct_kafka_client::diagnosis::connecting::NO_BROKER;
 use aqueduct_kafka_client::native::transactions::{self, Step};
 use aqueduct_kafka_client::{
-    Caller, Deed, credentials, denial, denied_transactions, is_passing, near_topics, no_topic,
+    Access, AdminContext, credentials, denial, is_passing, near_topics, no_topic, transactional_id_denial,
 };
 
 /// So many topics of a pattern are looked at one by one.
@@ -159,33 +159,33 @@ fn meet(
     mut client: ClientConfig,
     connection: &Connection,
     patience: Duration,
-) -> Result<BaseConsumer<Visitor>, Finding> {
+) -> Result<BaseConsumer<ProbeClient>, Finding> {
     // Neither joins: it is a consumer only because consumers can ask all that is asked here.
     client.set("group.id", "aqueduct-check");
     for of_producers in reach::PRODUCER_ONLY {
         client.remove(of_producers);
     }
-    let consumer: BaseConsumer<Visitor> =
-        client.create_with_context(Visitor::new(connection)).map_err(|error| {
+    let consumer: BaseConsumer<ProbeClient> =
+        client.create_with_context(ProbeClient::new(connection)).map_err(|error| {
             Finding::bad(format!("the Kafka client refuses its settings: {error}"), "see `client`")
         })?;
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
         // Reports, and requests for tokens, come only to those who poll.
         let _ = consumer.poll(Duration::from_millis(50));
-        if let Some(told) = consumer.context().told() {
-            return Err(told.into());
+        if let Some(diagnosed) = consumer.context().fill() {
+            return Err(diagnosed.into());
         }
         if consumer.client().fetch_cluster_id(Duration::from_millis(200)).is_some() {
             return Ok(consumer);
         }
     }
-    Err(NO_BROKER.told(&[("brokers", &connection.brokers.0)]).into())
+    Err(NO_BROKER.fill(&[("brokers", &connection.brokers.0)]).into())
 }
 
 fn topics(
     connection: &Connection,
-    consumer: &BaseConsumer<Visitor>,
+    consumer: &BaseConsumer<ProbeClient>,
     metadata: &Metadata,
     wanted: &Wanted<'_>,
     patience: Duration,
@@ -225,9 +225,9 @@ fn topics(
 fn one_topic(connection: &Connection, topic: Described, metadata: &Metadata, wanted: &Wanted<'_>) -> Finding {
     use RDKafkaErrorCode as Code;
     let denied = |name: &str, operation: &'static str| {
-        let deed = Deed { operation, topic: Some(name), group: None };
-        let told = denial(connection, Code::TopicAuthorizationFailed, "", deed);
-        let mut finding = told.map_or_else(|| Finding::good(name), Finding::from);
+        let access = Access { operation, topic: Some(name), group: None };
+        let diagnosed = denial(connection, Code::TopicAuthorizationFailed, "", access);
+        let mut finding = diagnosed.map_or_else(|| Finding::good(name), Finding::from);
         // Of a topic that it may not describe, nobody is told whether it exists.
         if let (Some(near), Some(remedy)) = (near_topics(name, metadata), &mut finding.remedy)
             && operation == "Describe"
@@ -263,14 +263,14 @@ fn one_topic(connection: &Connection, topic: Described, metadata: &Metadata, wan
 
 fn group(
     connection: &Connection,
-    consumer: &BaseConsumer<Visitor>,
+    consumer: &BaseConsumer<ProbeClient>,
     name: &str,
     patience: Duration,
 ) -> Finding {
     let denied = || {
-        let deed = Deed { operation: "Read", topic: None, group: Some(name) };
-        let told = denial(connection, RDKafkaErrorCode::GroupAuthorizationFailed, "", deed);
-        told.map_or_else(|| Finding::good(name), Finding::from)
+        let access = Access { operation: "Read", topic: None, group: Some(name) };
+        let diagnosed = denial(connection, RDKafkaErrorCode::GroupAuthorizationFailed, "", access);
+        diagnosed.map_or_else(|| Finding::good(name), Finding::from)
     };
     // The first use of a cluster's groups makes the topic that keeps them, which takes a moment.
     let deadline = Instant::now() + patience;
@@ -298,7 +298,8 @@ fn transactional_id(config: &SinkConfig, pipeline: &str, client_id: &str, patien
         Ok(client) => client,
         Err(error) => return error.into(),
     };
-    let producer: ThreadedProducer<Caller> = match client.create_with_context(Caller::new(&config.connection))
+    let producer: ThreadedProducer<AdminContext> = match client
+        .create_with_context(AdminContext::new(&config.connection))
     {
         Ok(producer) => producer,
         Err(error) => {
@@ -309,9 +310,9 @@ fn transactional_id(config: &SinkConfig, pipeline: &str, client_id: &str, patien
     match transactions::init(producer.client(), timeout_ms) {
         Step::Done => Finding::good(format!("transactional ids that begin with `{prefix}` may be used")),
         Step::Over(RDKafkaErrorCode::TransactionalIdAuthorizationFailed, _) => {
-            denied_transactions(&config.connection, &id, &prefix).into()
+            transactional_id_denial(&config.connection, &id, &prefix).into()
         }
-        Step::Over(RDKafkaErrorCode::InvalidTransactionTimeout, _) => TRANSACTION_TOO_LONG.told(&[]).into(),
+        Step::Over(RDKafkaErrorCode::InvalidTransactionTimeout, _) => TRANSACTION_TOO_LONG.fill(&[]).into(),
         Step::Again(says) | Step::Undo(says) | Step::Over(_, says) => Finding::bad(
             format!("no transaction can be begun: {says}"),
             "see the state of the topic `__transaction_state` and the brokers' logs",

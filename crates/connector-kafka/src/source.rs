@@ -41,7 +41,7 @@ use self::settings::Reading;
 use crate::client::{REFRESH, consumer_config};
 use crate::config::SourceConfig;
 use aqueduct_kafka_client::native::batch_queue::watermarks;
-use aqueduct_kafka_client::{Trouble, Troubles};
+use aqueduct_kafka_client::{ClientHealth, WaitReason};
 
 /// How long the last commits and leaving the group may take together.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(15);
@@ -66,9 +66,9 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
     let group = config.group.clone().unwrap_or_else(|| context.pipeline.to_string());
     let client_id = format!("aqueduct-{}-{}", context.pipeline, context.task);
     let handoff = Arc::new(Handoff::default());
-    let troubles = Troubles::new(context.condition.clone(), &config.connection)?;
-    troubles.set_quietly(
-        Trouble::Beginning,
+    let health = ClientHealth::new(context.condition.clone(), &config.connection)?;
+    health.set_quietly(
+        WaitReason::Beginning,
         format!("{} does not say yet what there is to be read", config.connection.brokers.0),
     );
     let mut client = consumer_config(config, &group, &client_id)?;
@@ -77,7 +77,7 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
     let member = Member {
         handoff: handoff.clone(),
         halts: Arc::default(),
-        troubles,
+        health,
         pipeline: context.pipeline.clone(),
         group,
         brokers: config.connection.brokers.0.clone(),

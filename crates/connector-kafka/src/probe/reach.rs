@@ -12,14 +12,14 @@ use rdkafka::error::KafkaError;
 
 use aqueduct_kafka_client::config::Connection;
 use aqueduct_kafka_client::credentials::{Credentials, out_of_time, shown, subject_of, time_of};
-use aqueduct_kafka_client::diagnosis::Told;
-use aqueduct_kafka_client::preflight::{Found, Way};
+use aqueduct_kafka_client::diagnosis::Diagnosed;
+use aqueduct_kafka_client::preflight::{Preflight, Reachable};
 use aqueduct_kafka_client::{Tokens, code_of, log, login};
 
 /// A certificate that expires sooner is worth a warning.
 const EXPIRES_SOON_HOURS: i64 = 14 * 24;
 /// So many brokers are looked at at a time.
-const VISITS_MAX: usize = 16;
+const CHECKS_MAX: usize = 16;
 
 /// Properties of producers that a consumer does not take in silence.
 pub(super) const PRODUCER_ONLY: [&str; 14] = [
@@ -42,8 +42,8 @@ pub(super) const PRODUCER_ONLY: [&str; 14] = [
 /// Our own certificate and its time.
 pub(super) fn certificate(credentials: &Credentials) -> Option<Finding> {
     let own = credentials.own_certificate()?;
-    if let Some(told) = out_of_time(&own) {
-        return Some(told.into());
+    if let Some(diagnosed) = out_of_time(&own) {
+        return Some(diagnosed.into());
     }
     let says = format!(
         "client certificate `{}` is valid until {}",
@@ -61,29 +61,29 @@ pub(super) fn brokers(
     first: bool,
     patience: Duration,
 ) -> (Vec<Finding>, bool) {
-    let way = match Way::new(connection, credentials) {
-        Ok(way) => way,
-        Err(told) => return (vec![told.into()], false),
+    let preflight = match Preflight::new(connection, credentials) {
+        Ok(preflight) => preflight,
+        Err(diagnosed) => return (vec![diagnosed.into()], false),
     };
     let mut answers = Vec::new();
-    for some in brokers.chunks(VISITS_MAX) {
+    for some in brokers.chunks(CHECKS_MAX) {
         std::thread::scope(|scope| {
-            let visits: Vec<_> =
-                some.iter().map(|broker| scope.spawn(|| way.knock(broker, patience))).collect();
-            answers.extend(visits.into_iter().filter_map(|visit| visit.join().ok()));
+            let checks: Vec<_> =
+                some.iter().map(|broker| scope.spawn(|| preflight.check(broker, patience))).collect();
+            answers.extend(checks.into_iter().filter_map(|visit| visit.join().ok()));
         });
     }
     let reached = answers.iter().any(Result::is_ok);
-    let finding = |(broker, answer): (&String, Result<Found, Told>)| match answer {
+    let finding = |(broker, answer): (&String, Result<Reachable, Diagnosed>)| match answer {
         Ok(found) => good(broker, &found),
         // Any of several is enough to begin with; each that the cluster advertises is needed.
-        Err(told) if first && reached => Finding::warning(told.says, told.remedy),
-        Err(told) => told.into(),
+        Err(diagnosed) if first && reached => Finding::warning(diagnosed.says, diagnosed.remedy),
+        Err(diagnosed) => diagnosed.into(),
     };
     (brokers.iter().zip(answers).map(finding).collect(), reached)
 }
 
-fn good(broker: &str, found: &Found) -> Finding {
+fn good(broker: &str, found: &Reachable) -> Finding {
     let mut addresses: Vec<String> = found.addresses.iter().map(|address| address.ip().to_string()).collect();
     addresses.dedup();
     let says = format!("broker {broker} answers at {}", addresses.join(", "));
@@ -107,28 +107,28 @@ fn timely(says: String, expires: Option<Timestamp>, remedy: &str) -> Finding {
 }
 
 /// The context of the client that asks.
-pub(super) struct Visitor {
+pub(super) struct ProbeClient {
     connection: Connection,
     tokens: Option<Tokens>,
-    told: Mutex<Option<Told>>,
+    diagnosed: Mutex<Option<Diagnosed>>,
 }
 
-impl Visitor {
+impl ProbeClient {
     pub(super) fn new(connection: &Connection) -> Self {
-        Self { tokens: Tokens::new(connection), connection: connection.clone(), told: Mutex::default() }
+        Self { tokens: Tokens::new(connection), connection: connection.clone(), diagnosed: Mutex::default() }
     }
 
     /// Why the login failed.
-    pub(super) fn told(&self) -> Option<Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn fill(&self) -> Option<Diagnosed> {
+        self.diagnosed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn tell(&self, told: Told) {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(told);
+    fn tell(&self, diagnosed: Diagnosed) {
+        self.diagnosed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(diagnosed);
     }
 }
 
-impl ClientContext for Visitor {
+impl ClientContext for ProbeClient {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
@@ -137,19 +137,19 @@ impl ClientContext for Visitor {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "the Kafka client reports");
-        if let Some(told) = login(&self.connection, code_of(&error), reason) {
-            self.tell(told);
+        if let Some(diagnosed) = login(&self.connection, code_of(&error), reason) {
+            self.tell(diagnosed);
         }
     }
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
         let tokens = self.tokens.as_ref().ok_or("no token is configured")?;
-        tokens.fetch().map_err(|told| {
-            let says = told.to_string();
-            self.tell(told);
+        tokens.fetch().map_err(|diagnosed| {
+            let says = diagnosed.to_string();
+            self.tell(diagnosed);
             says.into()
         })
     }
 }
 
-impl ConsumerContext for Visitor {}
+impl ConsumerContext for ProbeClient {}

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::member::Member;
 use crate::diagnosis::PARTITION_WITHOUT_LEADER;
-use aqueduct_kafka_client::Trouble;
+use aqueduct_kafka_client::WaitReason;
 
 /// How often the cluster is asked when all seems well.
 const LOOK_SELDOM: Duration = Duration::from_secs(30);
@@ -37,7 +37,7 @@ impl Leaders {
         if suspected {
             self.suspicious_until = now + SUSPICION;
         }
-        let often = now < self.suspicious_until || member.troubles.has(Trouble::Leaders);
+        let often = now < self.suspicious_until || member.health.has(WaitReason::Leaders);
         now >= self.looked_at + if often { LOOK_OFTEN } else { LOOK_SELDOM }
     }
 
@@ -56,13 +56,13 @@ impl Leaders {
             .filter(|(topic, partition)| leads(topic, *partition) == Some(false))
             .collect();
         lost.sort_unstable();
-        let Some((topic, partition)) = lost.first() else { return member.troubles.clear(Trouble::Leaders) };
+        let Some((topic, partition)) = lost.first() else { return member.health.clear(WaitReason::Leaders) };
         let says = PARTITION_WITHOUT_LEADER
             .error(ErrorKind::Transient, &[("topic", topic), ("partition", partition)]);
         let more = match lost.len() - 1 {
             0 => String::new(),
             more => format!(" (and {more} more partitions)"),
         };
-        member.troubles.set(Trouble::Leaders, format!("{says}{more}"));
+        member.health.set(WaitReason::Leaders, format!("{says}{more}"));
     }
 }

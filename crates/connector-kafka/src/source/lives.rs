@@ -12,7 +12,7 @@ use super::halts::{Halt, Why};
 use super::member::{GroupConsumer, Member};
 use crate::diagnosis::TOPIC_MADE_ANEW;
 use aqueduct_kafka_client::admin;
-use aqueduct_kafka_client::{ASK_TIMEOUT, LOOK_AGAIN};
+use aqueduct_kafka_client::{CHECK_INTERVAL, REQUEST_TIMEOUT};
 
 /// What stands before the id in the metadata of a committed offset. Whoever moves a group leaves it out, and is obeyed.
 const LABEL: &str = "topic_id=";
@@ -39,7 +39,7 @@ impl Member {
         let owned = self.handoff.owned();
         let topics: BTreeSet<&str> = owned.iter().map(|(_, it)| it.topic.as_str()).collect();
         let topics: Vec<&str> = topics.into_iter().collect();
-        let Ok(ids) = admin::topic_ids(consumer.client(), &topics, LOOK_AGAIN) else { return };
+        let Ok(ids) = admin::topic_ids(consumer.client(), &topics, CHECK_INTERVAL) else { return };
         for (_, it) in &owned {
             let known = self.id_of(&it.topic, it.partition);
             if let (Some(known), Some(now)) = (known, ids.get(&it.topic))
@@ -56,7 +56,7 @@ impl Member {
         consumer: &GroupConsumer,
         topic: &str,
     ) -> Result<Option<Arc<str>>, RDKafkaErrorCode> {
-        let ids = admin::topic_ids(consumer.client(), &[topic], ASK_TIMEOUT)?;
+        let ids = admin::topic_ids(consumer.client(), &[topic], REQUEST_TIMEOUT)?;
         Ok(ids.get(topic).map(|id| id.as_str().into()))
     }
 

@@ -22,7 +22,7 @@ use super::start::{Known, Placed, place};
 use crate::config::{OnLostOffsets, Start};
 use crate::diagnosis::{GROUP_HAS_MEMBERS, PARTITIONS_LOST};
 use aqueduct_kafka_client::native::batch_queue::{self, BatchQueue};
-use aqueduct_kafka_client::{Deed, Trouble, Troubles, code_of};
+use aqueduct_kafka_client::{Access, ClientHealth, WaitReason, code_of};
 
 /// How long the last commit of what is given up may take.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ pub(crate) type GroupConsumer = BaseConsumer<Member>;
 pub(crate) struct Member {
     pub(crate) handoff: Arc<Handoff>,
     pub(crate) halts: Arc<Halts>,
-    pub(crate) troubles: Troubles,
+    pub(crate) health: ClientHealth,
     pub(crate) pipeline: Arc<str>,
     pub(crate) group: String,
     pub(crate) brokers: String,
@@ -77,11 +77,11 @@ pub(crate) enum Keeping {
 impl Member {
     /// The error for a right that is missing; `None` for every other code.
     pub(crate) fn denied(&self, code: RDKafkaErrorCode, topic: Option<&str>) -> Option<Error> {
-        self.troubles.denied(code, "", self.deed(topic))
+        self.health.denied(code, "", self.access(topic))
     }
 
-    fn deed<'a>(&'a self, topic: Option<&'a str>) -> Deed<'a> {
-        Deed { operation: "Read", topic, group: Some(&self.group) }
+    fn access<'a>(&'a self, topic: Option<&'a str>) -> Access<'a> {
+        Access { operation: "Read", topic, group: Some(&self.group) }
     }
 
     /// Starts a commit of what is released, if there is any and none is under way.
@@ -142,11 +142,11 @@ impl Member {
                         self.remember(name, offset);
                     }
                 }
-                self.troubles.clear(Trouble::Group);
+                self.health.clear(WaitReason::Group);
             }
             Err(RDKafkaErrorCode::UnknownMemberId) if self.keeping == Keeping::Named => {
                 let says = GROUP_HAS_MEMBERS.error(ErrorKind::Transient, &[("group", &self.group)]);
-                self.troubles.set(Trouble::Group, says.to_string());
+                self.health.set(WaitReason::Group, says.to_string());
             }
             // The group is on the move: what is still ours afterwards is committed then.
             Err(RDKafkaErrorCode::RebalanceInProgress | RDKafkaErrorCode::IllegalGeneration) => {}
@@ -156,7 +156,7 @@ impl Member {
                     return self.handoff.fail(error);
                 }
                 let says = format!("offsets of group `{group}` are not committed ({code}): trying again");
-                self.troubles.set(Trouble::Group, says);
+                self.health.set(WaitReason::Group, says);
             }
         }
     }
@@ -235,7 +235,7 @@ impl Member {
         let lost = consumer.assignment_lost();
         if lost {
             // The group was not heard of for a whole session: somebody has to ask whether any broker answers.
-            self.troubles.suspect();
+            self.health.connection_failed();
             self.await_assignment();
         }
         if !names.is_empty() {
@@ -330,7 +330,7 @@ impl ClientContext for Member {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        if let Some(error) = self.troubles.logged(level, facility, line) {
+        if let Some(error) = self.health.client_log(level, facility, line) {
             self.handoff.fail(error);
         }
     }
@@ -341,13 +341,13 @@ impl ClientContext for Member {
             *self.unknown.lock().unwrap_or_else(PoisonError::into_inner) = true;
             return;
         }
-        if let Some(error) = self.troubles.heard(&error, reason, self.deed(None)) {
+        if let Some(error) = self.health.client_error(&error, reason, self.access(None)) {
             self.handoff.fail(error);
         }
     }
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
-        self.troubles.token()
+        self.health.oauth_token()
     }
 }
 

@@ -20,7 +20,7 @@ use aqueduct_kafka_client::native::member_id::member_id;
 use aqueduct_kafka_client::native::transactions::GroupMetadata;
 use aqueduct_kafka_client::wire::dialer::Dialer;
 use aqueduct_kafka_client::wire::group::{self, Identity, Shared};
-use aqueduct_kafka_client::{LOOK_AGAIN, Trouble};
+use aqueduct_kafka_client::{CHECK_INTERVAL, WaitReason};
 
 /// How long the dead may hold up the living.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -56,13 +56,13 @@ impl Member {
     /// From now on the group owes an assignment.
     pub(crate) fn await_assignment(&self) {
         self.awaited.0.store(true, Ordering::Release);
-        self.troubles.set_quietly(Trouble::Assignment, self.gives_nothing(""));
+        self.health.set_quietly(WaitReason::Assignment, self.gives_nothing(""));
     }
 
     /// Here it is.
     pub(crate) fn assignment_came(&self) {
         self.awaited.0.store(false, Ordering::Release);
-        self.troubles.clear_quietly(Trouble::Assignment);
+        self.health.clear_quietly(WaitReason::Assignment);
     }
 
     /// Whether it still does.
@@ -168,14 +168,14 @@ impl Presence {
             self.await_longer(consumer, since);
         } else if member.handoff.owned().is_empty() && joins(consumer) {
             let since = self.since(false);
-            if now >= self.ask_at && since.elapsed() >= LOOK_AGAIN {
+            if now >= self.ask_at && since.elapsed() >= CHECK_INTERVAL {
                 self.ask_at = now + STANDBY_AGAIN;
-                member.troubles.standing_by(Some(self.stands_by(consumer)));
+                member.health.standing_by(Some(self.stands_by(consumer)));
             }
         } else if self.since.take().is_some() {
             // The time of the file is that of the last assignment.
             self.write();
-            member.troubles.standing_by(None);
+            member.health.standing_by(None);
         }
     }
 
@@ -205,7 +205,8 @@ impl Presence {
 
     fn await_longer(&mut self, consumer: &GroupConsumer, since: Instant) {
         let (now, member) = (Instant::now(), consumer.context());
-        if now < self.ask_at || since.elapsed() < if self.consumer_protocol { LOOK_AGAIN } else { USUAL } {
+        if now < self.ask_at || since.elapsed() < if self.consumer_protocol { CHECK_INTERVAL } else { USUAL }
+        {
             return;
         }
         self.ask_at = now + ASK_AGAIN;
@@ -213,7 +214,7 @@ impl Presence {
         if self.consumer_protocol
             && GroupMetadata::of(consumer).is_some_and(|metadata| metadata.generation() > 0)
         {
-            self.ask_at = now + LOOK_AGAIN;
+            self.ask_at = now + CHECK_INTERVAL;
             match self.within(group::shared(&self.dialer, &self.entry.group, &self.entry.member)) {
                 Ok(Shared { decided: true, of_member: 0, .. }) => return member.assignment_came(),
                 Ok(_) => {}
@@ -226,7 +227,7 @@ impl Presence {
             format!(", which has {} and is in state {state}", counted(members, "member"))
         });
         if member.is_awaiting() && since.elapsed() >= USUAL {
-            member.troubles.set(Trouble::Assignment, member.gives_nothing(&found));
+            member.health.set(WaitReason::Assignment, member.gives_nothing(&found));
         }
     }
 
@@ -237,7 +238,7 @@ impl Presence {
                 self.within(group::shared(&self.dialer, &self.entry.group, &self.entry.member)).ok()?;
             return Some((shared.members, shared.state));
         }
-        let list = consumer.client().fetch_group_list(Some(&self.entry.group), LOOK_AGAIN).ok()?;
+        let list = consumer.client().fetch_group_list(Some(&self.entry.group), CHECK_INTERVAL).ok()?;
         let group = list.groups().first()?;
         Some((group.members().len(), group.state().to_owned())).filter(|(members, _)| *members > 0)
     }
@@ -345,7 +346,7 @@ fn partitions(consumer: &BaseConsumer<Member>) -> Option<usize> {
     let subscribed: Vec<String> =
         subscribed.elements().iter().map(|element| element.topic().to_owned()).collect();
     let one = subscribed.first().map(String::as_str).filter(|_| subscribed.len() == 1);
-    let cluster = consumer.fetch_metadata(one, LOOK_AGAIN).ok()?;
+    let cluster = consumer.fetch_metadata(one, CHECK_INTERVAL).ok()?;
     let topics = cluster.topics().iter().filter(|topic| subscribed.iter().any(|name| name == topic.name()));
     Some(topics.map(|topic| topic.partitions().len()).sum())
 }

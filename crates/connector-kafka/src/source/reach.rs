@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::handoff::Owned;
 use super::member::{GroupConsumer, Keeping, Member};
-use aqueduct_kafka_client::Trouble;
+use aqueduct_kafka_client::WaitReason;
 use aqueduct_kafka_client::native::batch_queue::watermarks;
 
 /// A broker that has not answered after this is visited.
@@ -34,7 +34,7 @@ impl Reach {
 
     /// Looks at what has been heard, and whether brokers have to be visited now. `suspected`: a connection failed.
     pub(super) fn due(&mut self, member: &Member, consumer: &GroupConsumer, suspected: bool) -> bool {
-        let troubles = &member.troubles;
+        let health = &member.health;
         if say(member) {
             self.pause = VISIT_AGAIN;
             self.visit_at = Instant::now() + self.pause;
@@ -45,7 +45,7 @@ impl Reach {
             self.since.get_or_insert_with(Instant::now);
         }
         let missing = self.since.is_some_and(|since| since.elapsed() > PATIENCE);
-        let wanted = missing || suspected || troubles.has(Trouble::Advertised);
+        let wanted = missing || suspected || health.has(WaitReason::Advertised);
         wanted && Instant::now() >= self.visit_at
     }
 
@@ -57,7 +57,7 @@ impl Reach {
             Some(topic.partitions().iter().find(|seen| seen.id() == partition)?.leader())
         };
         let leaders: Vec<i32> = owned.iter().filter_map(|(_, it)| leader(&it.topic, it.partition)).collect();
-        member.troubles.visit(if owned.is_empty() { None } else { Some(&leaders) });
+        member.health.check_advertised(if owned.is_empty() { None } else { Some(&leaders) });
         self.visit_at = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(VISIT_AGAIN_MAX);
     }
@@ -73,7 +73,7 @@ impl Member {
         let stands_by = joins && owned.is_empty() && !self.is_awaiting();
         let all = stands_by || !owned.is_empty() && owned.iter().all(|(_, it)| heard(it));
         if all && !self.begun.swap(true, Ordering::AcqRel) {
-            self.troubles.clear_quietly(Trouble::Beginning);
+            self.health.clear_quietly(WaitReason::Beginning);
         }
         all
     }
@@ -88,17 +88,17 @@ impl Member {
 
 /// Says what a visit has found; true when a broker cannot be reached.
 fn say(member: &Member) -> bool {
-    match member.troubles.advertised.found() {
-        Some(Some(told)) => member.troubles.set(Trouble::Advertised, told.to_string()),
-        Some(None) => member.troubles.clear(Trouble::Advertised),
+    match member.health.advertised.found() {
+        Some(Some(told)) => member.health.set(WaitReason::Advertised, told.to_string()),
+        Some(None) => member.health.clear(WaitReason::Advertised),
         None => return false,
     }
-    member.troubles.has(Trouble::Advertised)
+    member.health.has(WaitReason::Advertised)
 }
 
 /// While a question is asked again and again, and nothing else is looked at: visits all brokers, and says what was found the
 /// last time.
 pub(super) fn look(member: &Member) {
     say(member);
-    member.troubles.visit(None);
+    member.health.check_advertised(None);
 }

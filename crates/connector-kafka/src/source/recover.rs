@@ -15,9 +15,9 @@ use super::handoff::name_of;
 use super::member::{GroupConsumer, Member};
 use crate::config::{OnLostOffsets, Start};
 use crate::diagnosis::{BATCH_DAMAGED, Diagnosis, OFFSET_BEYOND_END, OFFSET_DELETED, OFFSETS_FORGOTTEN};
-use aqueduct_kafka_client::admin::{self, Found, Place};
+use aqueduct_kafka_client::admin::{self, ListedOffset, OffsetQuery};
 use aqueduct_kafka_client::native::batch_queue;
-use aqueduct_kafka_client::{ASK_TIMEOUT, LOOK_AGAIN, Trouble, is_passing};
+use aqueduct_kafka_client::{CHECK_INTERVAL, REQUEST_TIMEOUT, WaitReason, is_passing};
 
 /// Until a question that the cluster did not answer is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -40,8 +40,8 @@ pub(crate) enum Moved {
 struct Lost {
     /// The offset to go on from, which is not there.
     at: i64,
-    first: Found,
-    end: Found,
+    first: ListedOffset,
+    end: ListedOffset,
 }
 
 impl Member {
@@ -92,7 +92,7 @@ impl Member {
     fn show_halts(&self) {
         let is_damaged = |halt: &Halt| matches!(halt.why, Why::Damaged(_));
         let damaged: Vec<Halt> = self.halts.all().into_iter().filter(is_damaged).collect();
-        let Some(first) = damaged.first() else { return self.troubles.clear(Trouble::Partitions) };
+        let Some(first) = damaged.first() else { return self.health.clear(WaitReason::Partitions) };
         let Why::Damaged(reason) = &first.why else { return };
         let says = BATCH_DAMAGED.error(
             ErrorKind::Transient,
@@ -108,7 +108,7 @@ impl Member {
             0 => String::new(),
             more => format!(" (and {more} more partitions)"),
         };
-        self.troubles.set(Trouble::Partitions, format!("{says}{more}"));
+        self.health.set(WaitReason::Partitions, format!("{says}{more}"));
     }
 
     fn damaged(&self, consumer: &GroupConsumer, halt: &Halt) {
@@ -131,14 +131,15 @@ impl Member {
     /// A partition that nobody led when it was assigned begins where `start` says, once somebody does.
     fn place_late(&self, consumer: &GroupConsumer, halt: &Halt) -> Moved {
         let (topic, partition) = (halt.topic.as_str(), halt.partition);
-        let ask = |place| admin::list_offsets(consumer.client(), &[(topic, partition, place)], LOOK_AGAIN);
+        let ask =
+            |place| admin::list_offsets(consumer.client(), &[(topic, partition, place)], CHECK_INTERVAL);
         let since = match self.start {
-            Start::Timestamp(moment) => ask(Place::Since(moment.unix_ms.max(0))),
-            _ => ask(Place::End),
+            Start::Timestamp(moment) => ask(OffsetQuery::Timestamp(moment.unix_ms.max(0))),
+            _ => ask(OffsetQuery::Latest),
         };
         let offset = match since.map(|found| found.first().and_then(|found| found.offset)) {
             // No record is that late.
-            Ok(None) => ask(Place::End).map(|found| found.first().and_then(|found| found.offset)),
+            Ok(None) => ask(OffsetQuery::Latest).map(|found| found.first().and_then(|found| found.offset)),
             offset => offset,
         };
         let Ok(Some(offset)) = offset else {
@@ -193,14 +194,15 @@ impl Member {
         consumer: &GroupConsumer,
         topic: &str,
         partition: i32,
-    ) -> Result<(Found, Found), RDKafkaErrorCode> {
+    ) -> Result<(ListedOffset, ListedOffset), RDKafkaErrorCode> {
         let ask = |place| {
-            let found = admin::list_offsets(consumer.client(), &[(topic, partition, place)], ASK_TIMEOUT)?;
+            let found =
+                admin::list_offsets(consumer.client(), &[(topic, partition, place)], REQUEST_TIMEOUT)?;
             found.into_iter().next().ok_or(RDKafkaErrorCode::UnknownPartition)
         };
-        let (mut first, end) = (ask(Place::First)?, ask(Place::End)?);
+        let (mut first, end) = (ask(OffsetQuery::Earliest)?, ask(OffsetQuery::Latest)?);
         // The first record with a time is the oldest one, unless it has none.
-        first.timestamp_ms = ask(Place::Since(0))?.timestamp_ms;
+        first.timestamp_ms = ask(OffsetQuery::Timestamp(0))?.timestamp_ms;
         Ok((first, end))
     }
 
@@ -213,8 +215,8 @@ impl Member {
             OnLostOffsets::Earliest => first,
             OnLostOffsets::Latest => end,
             OnLostOffsets::Timestamp(moment) => {
-                let since = [(&*topic, partition, Place::Since(moment.unix_ms))];
-                match admin::list_offsets(consumer.client(), &since, ASK_TIMEOUT) {
+                let since = [(&*topic, partition, OffsetQuery::Timestamp(moment.unix_ms))];
+                match admin::list_offsets(consumer.client(), &since, REQUEST_TIMEOUT) {
                     Ok(found) => found.into_iter().find(|found| found.offset.is_some()).unwrap_or(end),
                     Err(code) => return self.not_told(code, &topic).map_or(Ok(None), Err),
                 }
@@ -237,7 +239,7 @@ impl Member {
         Ok(offset)
     }
 
-    fn say_lost(&self, halt: &Halt, first: &Found, end: i64) -> Error {
+    fn say_lost(&self, halt: &Halt, first: &ListedOffset, end: i64) -> Error {
         let oldest = first.offset.unwrap_or(end);
         let diagnosis: &Diagnosis = if halt.at < oldest { &OFFSET_DELETED } else { &OFFSET_BEYOND_END };
         let time = first.timestamp_ms.and_then(time_of);

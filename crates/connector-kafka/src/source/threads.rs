@@ -24,7 +24,7 @@ use super::settings::{Reading, list_of};
 use crate::config::{Start, TopicSelection};
 use crate::diagnosis::PARTITION_MISSING;
 use aqueduct_kafka_client::native::batch_queue::BatchQueue;
-use aqueduct_kafka_client::{LOOK_AGAIN, Trouble, is_passing, no_topic};
+use aqueduct_kafka_client::{CHECK_INTERVAL, WaitReason, is_passing, no_topic};
 
 /// How long the event thread waits for an event before it looks for other work.
 const EVENT_WAIT: Duration = Duration::from_millis(100);
@@ -143,7 +143,7 @@ impl Events {
         let member = self.consumer.context();
         if member.start == Start::Latest
             && !member.known.is_learned()
-            && let Ok(cluster) = self.consumer.fetch_metadata(None, LOOK_AGAIN)
+            && let Ok(cluster) = self.consumer.fetch_metadata(None, CHECK_INTERVAL)
         {
             member.known.learn(&cluster);
         }
@@ -181,21 +181,21 @@ impl Events {
     /// Looks whether what is missing is there now, and for topics of a pattern.
     fn look(&mut self) {
         let member = self.consumer.context().clone();
-        if let Some(error) = member.troubles.replaced(self.consumer.client()) {
+        if let Some(error) = member.health.credentials_replaced(self.consumer.client()) {
             // The connections that are open still work: what was read is drained and committed first.
             member.part_with(error);
         }
         let unknown = std::mem::take(&mut *member.unknown.lock().unwrap_or_else(PoisonError::into_inner));
-        let away = member.troubles.to_ask();
+        let away = member.health.must_probe();
         if unknown || Instant::now() >= self.lives_at {
             self.lives_at = Instant::now() + LIVES_AGAIN;
             member.compare_lives(&self.consumer);
         }
-        self.look_at = Instant::now() + LOOK_AGAIN;
+        self.look_at = Instant::now() + CHECK_INTERVAL;
         let leaders = self.leaders.due(&member, away);
         let visit = self.reach.due(&member, &self.consumer, away);
         let all = unknown
-            || member.troubles.has(Trouble::Topics)
+            || member.health.has(WaitReason::Topics)
             || matches!(self.reading, Reading::Shared(TopicSelection::Matching(_)))
                 && Instant::now() >= self.match_at;
         if !all && !away && !leaders && !visit {
@@ -203,10 +203,10 @@ impl Events {
         }
         let enough = !all && (self.subscribed.len() == 1 || !leaders && !visit);
         let one = self.subscribed.first().map(String::as_str).filter(|_| enough);
-        match self.consumer.fetch_metadata(one, LOOK_AGAIN) {
+        match self.consumer.fetch_metadata(one, CHECK_INTERVAL) {
             Ok(cluster) => {
-                member.troubles.answered();
-                member.troubles.advertised.learn(&cluster);
+                member.health.broker_answered();
+                member.health.advertised.learn(&cluster);
                 if visit {
                     self.reach.visit(&member, &cluster);
                 }
@@ -223,12 +223,12 @@ impl Events {
                 *member.unknown.lock().unwrap_or_else(PoisonError::into_inner) |= unknown;
                 match error.rdkafka_error_code() {
                     Some(code) if is_passing(code) || code == RDKafkaErrorCode::UnsupportedFeature => {
-                        member.troubles.silent(self.consumer.client());
+                        member.health.no_broker_answered(self.consumer.client());
                     }
                     _ => {
                         let says =
                             format!("{} does not name its topics ({error}): asking again", member.brokers);
-                        member.troubles.set(Trouble::Brokers, says);
+                        member.health.set(WaitReason::Brokers, says);
                     }
                 }
             }
@@ -244,12 +244,12 @@ impl Events {
             Reading::Shared(TopicSelection::Named(names)) => match names.iter().find(|name| !exists(name)) {
                 Some(missing) => {
                     let error = no_topic(missing, &member.brokers, Some(cluster));
-                    if !member.troubles.has(Trouble::Topics) {
-                        member.troubles.set(Trouble::Topics, error.to_string());
+                    if !member.health.has(WaitReason::Topics) {
+                        member.health.set(WaitReason::Topics, error.to_string());
                         member.handoff.fail(error);
                     }
                 }
-                None => member.troubles.clear(Trouble::Topics),
+                None => member.health.clear(WaitReason::Topics),
             },
             Reading::Shared(TopicSelection::Matching(pattern)) => {
                 let Ok(expression) = pattern.compile() else { return };
@@ -270,9 +270,9 @@ impl Events {
                         "no topic on {} matches `{}`: waiting for one; create it, or correct the pattern",
                         member.brokers, pattern.pattern
                     );
-                    return member.troubles.set(Trouble::Topics, says);
+                    return member.health.set(WaitReason::Topics, says);
                 }
-                member.troubles.clear(Trouble::Topics);
+                member.health.clear(WaitReason::Topics);
                 self.match_at = Instant::now() + self.refresh;
                 self.subscribe(names);
             }
@@ -294,12 +294,12 @@ impl Events {
                 ),
                 Some(_) => continue,
             };
-            if !member.troubles.has(Trouble::Topics) {
-                member.troubles.set(Trouble::Topics, error.to_string());
+            if !member.health.has(WaitReason::Topics) {
+                member.health.set(WaitReason::Topics, error.to_string());
                 member.handoff.fail(error);
             }
             return;
         }
-        member.troubles.clear(Trouble::Topics);
+        member.health.clear(WaitReason::Topics);
     }
 }
