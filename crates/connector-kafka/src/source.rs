@@ -29,7 +29,7 @@ use aqueduct_api::catalog::SourceContext;
 use aqueduct_api::source::Lag;
 use aqueduct_api::{Error, Offsets, Ownership, Partition, Polled, Records, Result, Source};
 use aqueduct_kafka_client::native::batch_queue::watermarks;
-use aqueduct_kafka_client::{Trouble, Troubles};
+use aqueduct_kafka_client::{ClientHealth, WaitReason};
 use async_trait::async_trait;
 use rdkafka::consumer::Consumer;
 use tokio::sync::oneshot::{self, error::TryRecvError};
@@ -70,9 +70,9 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
     let group = config.group.clone().unwrap_or_else(|| context.pipeline.to_string());
     let client_id = format!("aqueduct-{}-{}", context.pipeline, context.task);
     let (engine, group_side, fetch) = handoff::sides();
-    let troubles = Troubles::new(context.condition.clone(), &config.connection)?;
-    troubles.set_quietly(
-        Trouble::Beginning,
+    let health = ClientHealth::new(context.condition.clone(), &config.connection)?;
+    health.set_quietly(
+        WaitReason::Beginning,
         format!("{} does not say yet what there is to be read", config.connection.brokers.0),
     );
     let mut client = consumer_config(config, &group, &client_id)?;
@@ -81,7 +81,7 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
     let member = Member {
         handoff: group_side,
         stopped: Arc::default(),
-        troubles,
+        health,
         pipeline: context.pipeline.clone(),
         group,
         brokers: config.connection.brokers.0.clone(),

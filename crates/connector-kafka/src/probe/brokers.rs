@@ -6,8 +6,8 @@ use std::time::Duration;
 use aqueduct_api::Finding;
 use aqueduct_kafka_client::config::Connection;
 use aqueduct_kafka_client::credentials::{Credentials, out_of_time, shown, subject_of, time_of};
-use aqueduct_kafka_client::diagnosis::Told;
-use aqueduct_kafka_client::preflight::{Found, Way};
+use aqueduct_kafka_client::diagnosis::Diagnosed;
+use aqueduct_kafka_client::preflight::{Preflight, Reachable};
 use aqueduct_kafka_client::{Tokens, code_of, log, login};
 use jiff::Timestamp;
 use rdkafka::client::{ClientContext, OAuthToken};
@@ -60,20 +60,20 @@ pub(super) fn brokers(
     first: bool,
     patience: Duration,
 ) -> (Vec<Finding>, bool) {
-    let way = match Way::new(connection, credentials) {
-        Ok(way) => way,
+    let preflight = match Preflight::new(connection, credentials) {
+        Ok(preflight) => preflight,
         Err(diagnosed) => return (vec![diagnosed.into()], false),
     };
     let mut answers = Vec::new();
     for some in brokers.chunks(PREFLIGHTS_MAX) {
         std::thread::scope(|scope| {
-            let preflights: Vec<_> =
-                some.iter().map(|broker| scope.spawn(|| way.knock(broker, patience))).collect();
-            answers.extend(preflights.into_iter().filter_map(|preflight| preflight.join().ok()));
+            let checks: Vec<_> =
+                some.iter().map(|broker| scope.spawn(|| preflight.check(broker, patience))).collect();
+            answers.extend(checks.into_iter().filter_map(|check| check.join().ok()));
         });
     }
     let reached = answers.iter().any(Result::is_ok);
-    let finding = |(broker, answer): (&String, Result<Found, Told>)| match answer {
+    let finding = |(broker, answer): (&String, Result<Reachable, Diagnosed>)| match answer {
         Ok(found) => good(broker, &found),
         // One bootstrap broker of several is enough; each that the cluster advertises is needed.
         Err(diagnosed) if first && reached => Finding::warning(diagnosed.says, diagnosed.remedy),
@@ -82,7 +82,7 @@ pub(super) fn brokers(
     (brokers.iter().zip(answers).map(finding).collect(), reached)
 }
 
-fn good(broker: &str, found: &Found) -> Finding {
+fn good(broker: &str, found: &Reachable) -> Finding {
     let mut addresses: Vec<String> = found.addresses.iter().map(|address| address.ip().to_string()).collect();
     addresses.dedup();
     let says = format!("broker {broker} answers at {}", addresses.join(", "));
@@ -109,7 +109,7 @@ fn timely(says: String, expires: Option<Timestamp>, remedy: &str) -> Finding {
 pub(super) struct ProbeClient {
     connection: Connection,
     tokens: Option<Tokens>,
-    login_error: Mutex<Option<Told>>,
+    login_error: Mutex<Option<Diagnosed>>,
 }
 
 impl ProbeClient {
@@ -122,11 +122,11 @@ impl ProbeClient {
     }
 
     /// Why the login failed.
-    pub(super) fn login_error(&self) -> Option<Told> {
+    pub(super) fn login_error(&self) -> Option<Diagnosed> {
         self.login_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn login_failed(&self, diagnosed: Told) {
+    fn login_failed(&self, diagnosed: Diagnosed) {
         self.login_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(diagnosed);
     }
 }
