@@ -72,7 +72,7 @@ impl GroupStatus {
         let joins = !config.is_assigned() && client.get("group.instance.id").is_none();
         let can_remove = !matches!(config.connection.sasl, Some(Sasl::Kerberos(_)));
         let files = (joins && can_remove).then(find_files).flatten();
-        let place = files.as_ref().map(MemberFiles::place).unwrap_or_default();
+        let lock_scope = files.as_ref().map(MemberFiles::lock_scope).unwrap_or_default();
         let now = Instant::now();
         Self {
             dialer: Dialer::new(&config.connection, client.get("client.id").unwrap_or("aqueduct")),
@@ -85,7 +85,7 @@ impl GroupStatus {
                 group: client.get("group.id").unwrap_or_default().to_owned(),
                 member: String::new(),
                 consumer_protocol,
-                place,
+                lock_scope,
             },
             since: None,
             begun: now,
