@@ -19,18 +19,18 @@ pub use self::topic_ids::topic_ids;
 
 /// A place in a partition, as the broker is asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum OffsetQuery {
     /// The oldest record that is there.
-    First,
+    Earliest,
     /// After the newest.
-    End,
+    Latest,
     /// The first record of that time or later, in milliseconds since 1970.
-    Since(i64),
+    Timestamp(i64),
 }
 
 /// Where a partition has what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct ListedOffset {
     pub topic: String,
     pub partition: i32,
     /// `None` where nothing is that late.
@@ -51,9 +51,9 @@ pub struct GroupMember {
 /// Asks the leaders of these partitions. Uncommitted records count.
 pub fn list_offsets<C: ClientContext>(
     client: &Client<C>,
-    wanted: &[(&str, i32, Place)],
-    patience: Duration,
-) -> Result<Vec<Found>, RDKafkaErrorCode> {
+    wanted: &[(&str, i32, OffsetQuery)],
+    timeout: Duration,
+) -> Result<Vec<ListedOffset>, RDKafkaErrorCode> {
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
@@ -62,14 +62,14 @@ pub fn list_offsets<C: ClientContext>(
     for (topic, partition, place) in wanted {
         let Ok(topic) = CString::new(*topic) else { continue };
         let offset = match place {
-            Place::First => -2,
-            Place::End => -1,
-            Place::Since(ms) => (*ms).max(0),
+            OffsetQuery::Earliest => -2,
+            OffsetQuery::Latest => -1,
+            OffsetQuery::Timestamp(ms) => (*ms).max(0),
         };
         // SAFETY: the list is alive, the name a C string that is copied.
         unsafe { (*rd::rd_kafka_topic_partition_list_add(list, topic.as_ptr(), *partition)).offset = offset };
     }
-    let event = ask(client, Operation::RD_KAFKA_ADMIN_OP_LISTOFFSETS, patience, |client, options, queue| {
+    let event = ask(client, Operation::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout, |client, options, queue| {
         // SAFETY: all four live until the answer has come.
         unsafe { rd::rd_kafka_ListOffsets(client, list, options, queue) };
     });
@@ -89,7 +89,7 @@ pub fn list_offsets<C: ClientContext>(
                 return Err(place.err.into());
             }
             let timestamp = rd::rd_kafka_ListOffsetsResultInfo_timestamp(info);
-            found.push(Found {
+            found.push(ListedOffset {
                 topic: text(place.topic),
                 partition: place.partition,
                 offset: (place.offset >= 0).then_some(place.offset),
@@ -104,12 +104,12 @@ pub fn list_offsets<C: ClientContext>(
 pub fn members<C: ClientContext>(
     client: &Client<C>,
     group: &str,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Vec<GroupMember>, RDKafkaErrorCode> {
     let Ok(group) = CString::new(group) else { return Ok(Vec::new()) };
     let mut names = [group.as_ptr()];
     let operation = Operation::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
-    let event = ask(client, operation, patience, |client, options, queue| {
+    let event = ask(client, operation, timeout, |client, options, queue| {
         // SAFETY: all live until the answer has come.
         unsafe { rd::rd_kafka_DescribeConsumerGroups(client, names.as_mut_ptr(), 1, options, queue) };
     })?;
@@ -153,10 +153,10 @@ impl Drop for Event {
 pub fn ask<C: ClientContext>(
     client: &Client<C>,
     operation: Operation,
-    patience: Duration,
+    timeout: Duration,
     send: impl FnOnce(*mut rd::rd_kafka_t, *const rd::rd_kafka_AdminOptions_t, *mut rd::rd_kafka_queue_t),
 ) -> Result<Event, RDKafkaErrorCode> {
-    let wait_ms = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
+    let wait_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     let client = client.native_ptr();
     // SAFETY: the client is alive; options and queue are ours, used by the one call, and destroyed once after its answer
     // or the end of the wait: the library keeps references of its own while it needs them.

@@ -21,35 +21,38 @@ use crate::tokens::Tokens;
 const SILENCE_MS_MAX: &str = "10000";
 
 /// A client for one question to the cluster or one order.
-pub fn admin(connection: &Connection, properties: &Properties) -> Result<AdminClient<Caller>, Error> {
-    let mut client = common(connection, "aqueduct-admin")?;
-    overlay(&mut client, &[&connection.client, properties]);
+pub fn admin_client(
+    connection: &Connection,
+    properties: &Properties,
+) -> Result<AdminClient<AdminContext>, Error> {
+    let mut client = client_config(connection, "aqueduct-admin")?;
+    set_properties(&mut client, &[&connection.client, properties]);
     client
-        .create_with_context(Caller::new(connection))
+        .create_with_context(AdminContext::new(connection))
         .map_err(|error| Error::config("the Kafka client refuses its settings").caused_by(error))
 }
 
 /// The context of a client that asks and orders.
-pub struct Caller {
+pub struct AdminContext {
     tokens: Option<Tokens>,
 }
 
-impl Caller {
+impl AdminContext {
     /// For a client of this cluster.
     pub fn new(connection: &Connection) -> Self {
         Self { tokens: Tokens::new(connection) }
     }
 }
 
-impl ConsumerContext for Caller {}
+impl ConsumerContext for AdminContext {}
 
-impl ProducerContext for Caller {
+impl ProducerContext for AdminContext {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }
 
-impl ClientContext for Caller {
+impl ClientContext for AdminContext {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
@@ -62,11 +65,11 @@ impl ClientContext for Caller {
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
         let tokens = self.tokens.as_ref().ok_or("no token is configured")?;
-        tokens.fetch().map_err(|told| told.to_string().into())
+        tokens.fetch().map_err(|diagnosed| diagnosed.to_string().into())
     }
 }
 
-pub fn common(connection: &Connection, client_id: &str) -> Result<ClientConfig, Error> {
+pub fn client_config(connection: &Connection, client_id: &str) -> Result<ClientConfig, Error> {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &connection.brokers.0);
     client.set("client.id", client_id);
@@ -120,7 +123,7 @@ pub fn common(connection: &Connection, client_id: &str) -> Result<ClientConfig, 
     Ok(client)
 }
 
-pub fn overlay(client: &mut ClientConfig, layers: &[&Properties]) {
+pub fn set_properties(client: &mut ClientConfig, layers: &[&Properties]) {
     for (name, value) in layers.iter().flat_map(|layer| &layer.0) {
         client.set(name, value);
     }
@@ -137,7 +140,7 @@ pub fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
 }
 
 /// How long the question may take whether a broker answers, and how often it is asked.
-pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long one question to the cluster may take before it is asked again.
-pub const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);

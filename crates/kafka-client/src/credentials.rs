@@ -11,7 +11,7 @@ use openssl::pkey::{PKey, Private};
 use openssl::x509::{X509, X509NameRef};
 
 use crate::config::{Connection, Password, Pem, Sasl, Tls};
-use crate::diagnosis::Told;
+use crate::diagnosis::Diagnosed;
 use crate::diagnosis::connecting::{
     CERTIFICATE_EARLY, CERTIFICATE_EXPIRED, FILE_UNREADABLE, KEY_LOCKED, KEY_MISMATCH, NOT_PEM,
 };
@@ -47,7 +47,7 @@ pub struct Fingerprint {
 }
 
 /// What was wrong, and with which key of the block `connection`.
-type Wrong = (&'static str, Told);
+type Wrong = (&'static str, Diagnosed);
 
 impl Credentials {
     /// Reads all files.
@@ -124,12 +124,12 @@ impl Principal {
 
 /// Reads all files; an error that the next start may not meet.
 pub fn load(connection: &Connection) -> Result<Credentials, Error> {
-    load_told(connection).map_err(|told| told.error(ErrorKind::Fatal))
+    load_diagnosed(connection).map_err(|diagnosed| diagnosed.error(ErrorKind::Fatal))
 }
 
 /// Reads all files.
-pub fn load_told(connection: &Connection) -> Result<Credentials, Told> {
-    Credentials::load(connection).map_err(|(_, told)| told)
+pub fn load_diagnosed(connection: &Connection) -> Result<Credentials, Diagnosed> {
+    Credentials::load(connection).map_err(|(_, diagnosed)| diagnosed)
 }
 
 /// Everything that can be seen without a network: files that are not there or hold something else, keys that belong to
@@ -139,22 +139,22 @@ pub fn check(connection: &Connection) -> Vec<Problem> {
         Err(wrong) => Some(wrong),
         Ok(read) => connection.tls.as_ref().and_then(|tls| wrong_with(&read, tls)),
     };
-    wrong.map(|(at, told)| told.problem(format!("connection.{at}"))).into_iter().collect()
+    wrong.map(|(at, diagnosed)| diagnosed.problem(format!("connection.{at}"))).into_iter().collect()
 }
 
 fn wrong_with(read: &Credentials, tls: &Tls) -> Option<Wrong> {
     if let (Some(text), Some(pem)) = (&read.ca, &tls.ca)
         && !X509::stack_from_pem(text.as_bytes()).is_ok_and(|all| !all.is_empty())
     {
-        return Some(("tls.ca", NOT_PEM.told(&[("file", &name_of(pem)), ("what", &"certificate")])));
+        return Some(("tls.ca", NOT_PEM.fill(&[("file", &name_of(pem)), ("what", &"certificate")])));
     }
     let (Some(text), Some(pem)) = (&read.certificate, &tls.certificate) else { return None };
     let Ok(certificate) = X509::from_pem(text.as_bytes()) else {
-        let told = NOT_PEM.told(&[("file", &name_of(pem)), ("what", &"certificate")]);
-        return Some(("tls.certificate", told));
+        let diagnosed = NOT_PEM.fill(&[("file", &name_of(pem)), ("what", &"certificate")]);
+        return Some(("tls.certificate", diagnosed));
     };
-    if let Some(told) = out_of_time(&certificate) {
-        return Some(("tls.certificate", told));
+    if let Some(diagnosed) = out_of_time(&certificate) {
+        return Some(("tls.certificate", diagnosed));
     }
     let (Some(text), Some(pem)) = (&read.key, &tls.key) else { return None };
     let file = name_of(pem);
@@ -162,34 +162,34 @@ fn wrong_with(read: &Credentials, tls: &Tls) -> Option<Wrong> {
         Ok(key) if certificate.public_key().is_ok_and(|public| public.public_eq(&key)) => None,
         Ok(_) => {
             let subject = subject_of(certificate.subject_name());
-            Some(("tls.key", KEY_MISMATCH.told(&[("file", &file), ("subject", &subject)])))
+            Some(("tls.key", KEY_MISMATCH.fill(&[("file", &file), ("subject", &subject)])))
         }
         Err(_) if !text.reveal().contains("PRIVATE KEY-----") => {
-            Some(("tls.key", NOT_PEM.told(&[("file", &file), ("what", &"private key")])))
+            Some(("tls.key", NOT_PEM.fill(&[("file", &file), ("what", &"private key")])))
         }
         Err(_) if text.reveal().contains("ENCRYPTED") => {
             let (at, cause) = match read.key_password {
                 Some(_) => ("tls.key_password", "the password does not open it"),
                 None => ("tls.key", "there is no password for it"),
             };
-            Some((at, KEY_LOCKED.told(&[("file", &file), ("cause", &cause)])))
+            Some((at, KEY_LOCKED.fill(&[("file", &file), ("cause", &cause)])))
         }
         Err(_) => {
-            Some(("tls.key", NOT_PEM.told(&[("file", &file), ("what", &"private key that can be read")])))
+            Some(("tls.key", NOT_PEM.fill(&[("file", &file), ("what", &"private key that can be read")])))
         }
     }
 }
 
 /// A client certificate whose time is over or has not come.
-pub fn out_of_time(certificate: &X509) -> Option<Told> {
+pub fn out_of_time(certificate: &X509) -> Option<Diagnosed> {
     let subject = subject_of(certificate.subject_name());
     let (from, to) = (certificate.not_before(), certificate.not_after());
     let now = jiff::Timestamp::now();
     if time_of(to).is_some_and(|to| to < now) {
-        return Some(CERTIFICATE_EXPIRED.told(&[("subject", &subject), ("time", &shown(to))]));
+        return Some(CERTIFICATE_EXPIRED.fill(&[("subject", &subject), ("time", &shown(to))]));
     }
     if time_of(from).is_some_and(|from| from > now) {
-        return Some(CERTIFICATE_EARLY.told(&[("subject", &subject), ("time", &shown(from))]));
+        return Some(CERTIFICATE_EARLY.fill(&[("subject", &subject), ("time", &shown(from))]));
     }
     None
 }
@@ -256,7 +256,7 @@ fn secret_of(at: &'static str, password: Option<&Password>) -> Result<Option<Sec
 }
 
 fn read(at: &'static str, path: &Path) -> Result<String, Wrong> {
-    let says = || NOT_PEM.told(&[("file", &path.display()), ("what", &"text")]);
+    let says = || NOT_PEM.fill(&[("file", &path.display()), ("what", &"text")]);
     String::from_utf8(read_bytes(at, path)?).map_err(|_| (at, says()))
 }
 
@@ -267,7 +267,7 @@ fn read_bytes(at: &'static str, path: &Path) -> Result<Vec<u8>, Wrong> {
             std::io::ErrorKind::PermissionDenied => "this process may not".to_owned(),
             _ => error.to_string(),
         };
-        (at, FILE_UNREADABLE.told(&[("file", &path.display()), ("cause", &cause)]))
+        (at, FILE_UNREADABLE.fill(&[("file", &path.display()), ("cause", &cause)]))
     })
 }
 
@@ -289,8 +289,8 @@ mod tests {
         let connection: Connection =
             serde_json::from_value(serde_json::json!({ "brokers": "a:1", "sasl": sasl })).unwrap();
         let problems = check(&connection);
-        let told: Vec<(&str, &str)> = problems.iter().map(|it| (&*it.path, &*it.says)).collect();
+        let diagnosed: Vec<(&str, &str)> = problems.iter().map(|it| (&*it.path, &*it.says)).collect();
         let says = "cannot read /no/such.keytab: there is no such file";
-        assert_eq!(told, [("connection.sasl.kerberos.keytab", says)]);
+        assert_eq!(diagnosed, [("connection.sasl.kerberos.keytab", says)]);
     }
 }

@@ -13,9 +13,9 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use super::{ask, text};
 
-/// Rights on one topic or group.
+/// AuthorizedOperations on one topic or group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rights {
+pub struct AuthorizedOperations {
     pub read: bool,
     pub write: bool,
 }
@@ -25,7 +25,7 @@ pub struct Rights {
 pub struct Topic {
     pub name: String,
     pub partitions: usize,
-    pub rights: Rights,
+    pub rights: AuthorizedOperations,
 }
 
 /// One that is described, or its name and why it is not.
@@ -35,7 +35,7 @@ pub type Described = Result<Topic, (String, RDKafkaErrorCode)>;
 pub fn topics<C: ClientContext>(
     client: &Client<C>,
     names: &[String],
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Vec<Described>, RDKafkaErrorCode> {
     let names: Vec<CString> = names.iter().filter_map(|name| CString::new(name.as_str()).ok()).collect();
     let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
@@ -43,7 +43,7 @@ pub fn topics<C: ClientContext>(
     let wanted =
         unsafe { rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len()) };
     let event =
-        ask(client, Operation::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, patience, |client, options, queue| {
+        ask(client, Operation::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout, |client, options, queue| {
             // SAFETY: all live until the answer has come; the options are ours, and nobody else reads them now.
             unsafe {
                 with_rights(options);
@@ -74,16 +74,16 @@ pub fn topics<C: ClientContext>(
     }
 }
 
-/// Rights on a group, which need not exist.
+/// AuthorizedOperations on a group, which need not exist.
 pub fn group<C: ClientContext>(
     client: &Client<C>,
     name: &str,
-    patience: Duration,
-) -> Result<Rights, RDKafkaErrorCode> {
+    timeout: Duration,
+) -> Result<AuthorizedOperations, RDKafkaErrorCode> {
     let name = CString::new(name).map_err(|_| RDKafkaErrorCode::InvalidGroupId)?;
     let mut names = [name.as_ptr()];
     let operation = Operation::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
-    let event = ask(client, operation, patience, |client, options, queue| {
+    let event = ask(client, operation, timeout, |client, options, queue| {
         // SAFETY: as above.
         unsafe {
             with_rights(options);
@@ -122,9 +122,9 @@ unsafe fn with_rights(options: *const rd::rd_kafka_AdminOptions_t) {
 
 /// # Safety
 /// Null or a list of that length. A broker too old to tell is taken to allow everything.
-unsafe fn rights(granted: *const Acl, count: usize) -> Rights {
+unsafe fn rights(granted: *const Acl, count: usize) -> AuthorizedOperations {
     if granted.is_null() {
-        return Rights { read: true, write: true };
+        return AuthorizedOperations { read: true, write: true };
     }
     // SAFETY: by contract.
     let granted = unsafe { std::slice::from_raw_parts(granted, count) };
@@ -133,7 +133,10 @@ unsafe fn rights(granted: *const Acl, count: usize) -> Rights {
             .iter()
             .any(|acl| *acl as u32 == wanted as u32 || *acl as u32 == Acl::RD_KAFKA_ACL_OPERATION_ALL as u32)
     };
-    Rights { read: has(Acl::RD_KAFKA_ACL_OPERATION_READ), write: has(Acl::RD_KAFKA_ACL_OPERATION_WRITE) }
+    AuthorizedOperations {
+        read: has(Acl::RD_KAFKA_ACL_OPERATION_READ),
+        write: has(Acl::RD_KAFKA_ACL_OPERATION_WRITE),
+    }
 }
 
 /// # Safety

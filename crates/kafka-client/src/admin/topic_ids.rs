@@ -15,7 +15,7 @@ use super::{ask, text};
 pub fn topic_ids<C: ClientContext>(
     client: &Client<C>,
     topics: &[&str],
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<HashMap<String, String>, RDKafkaErrorCode> {
     let names: Vec<CString> = topics.iter().filter_map(|topic| CString::new(*topic).ok()).collect();
     let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
@@ -26,7 +26,7 @@ pub fn topic_ids<C: ClientContext>(
     let wanted =
         unsafe { rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len()) };
     let operation = Operation::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-    let event = ask(client, operation, patience, |client, options, queue| {
+    let event = ask(client, operation, timeout, |client, options, queue| {
         // SAFETY: all four live until the answer has come.
         unsafe { rd::rd_kafka_DescribeTopics(client, wanted, options, queue) };
     });

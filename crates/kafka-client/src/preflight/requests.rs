@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::ops::RangeInclusive;
 
-use super::Trouble;
+use super::Failure;
 
 /// Kafka's key of Metadata.
 const METADATA: i16 = 3;
@@ -12,37 +12,37 @@ const METADATA: i16 = 3;
 pub(super) const METADATA_VERSION: i16 = 4;
 /// No answer to these questions is longer.
 const ANSWER_BYTES_MAX: i32 = 1 << 20;
-/// Told from answers to others; nobody else asks on this connection.
+/// Diagnosed from answers to others; nobody else asks on this connection.
 const CORRELATION: i32 = 7;
 
 /// A question.
-pub(super) enum Ask {
+pub(super) enum Request {
     ApiVersions,
     SaslHandshake(&'static str),
     Metadata,
 }
 
 /// The bytes of an answer.
-pub(super) struct Answer(Vec<u8>);
+pub(super) struct Response(Vec<u8>);
 
-impl Ask {
+impl Request {
     /// Key, version and body.
     fn parts(&self) -> (i16, i16, Vec<u8>) {
         match self {
-            Ask::ApiVersions => (18, 0, Vec::new()),
-            Ask::SaslHandshake(mechanism) => {
+            Request::ApiVersions => (18, 0, Vec::new()),
+            Request::SaslHandshake(mechanism) => {
                 let mut body = (mechanism.len() as i16).to_be_bytes().to_vec();
                 body.extend(mechanism.as_bytes());
                 (17, 1, body)
             }
             // No topics, and none to be created.
-            Ask::Metadata => (METADATA, METADATA_VERSION, vec![0, 0, 0, 0, 0]),
+            Request::Metadata => (METADATA, METADATA_VERSION, vec![0, 0, 0, 0, 0]),
         }
     }
 }
 
 /// Asks, and waits for the answer as long as the stream waits.
-pub(super) fn ask(stream: &mut (impl Read + Write + ?Sized), ask: &Ask) -> Result<Answer, Trouble> {
+pub(super) fn send(stream: &mut (impl Read + Write + ?Sized), ask: &Request) -> Result<Response, Failure> {
     let (key, version, body) = ask.parts();
     let client = b"aqueduct-check";
     let mut request = Vec::new();
@@ -60,14 +60,14 @@ pub(super) fn ask(stream: &mut (impl Read + Write + ?Sized), ask: &Ask) -> Resul
     let length = i32::from_be_bytes([head[0], head[1], head[2], head[3]]);
     let correlation = i32::from_be_bytes([head[4], head[5], head[6], head[7]]);
     if !(4..ANSWER_BYTES_MAX).contains(&length) || correlation != CORRELATION {
-        return Err(Trouble::Foreign("it answers with something else"));
+        return Err(Failure::NotKafka("it answers with something else"));
     }
     let mut answer = vec![0; length as usize - 4];
     stream.read_exact(&mut answer)?;
-    Ok(Answer(answer))
+    Ok(Response(answer))
 }
 
-impl Answer {
+impl Response {
     /// The versions of Metadata, if it has any: a controller has none. `None` when the answer cannot be read.
     pub(super) fn api_versions(&self) -> Option<Option<RangeInclusive<i16>>> {
         let mut rest = &self.0[..];
@@ -115,12 +115,12 @@ mod tests {
 
     #[test]
     fn answers_that_are_cut_off_are_no_answers() {
-        let versions = Answer(vec![0, 0, 0, 0, 0, 1, 0, 3, 0, 0, 0, 13]);
+        let versions = Response(vec![0, 0, 0, 0, 0, 1, 0, 3, 0, 0, 0, 13]);
         assert_eq!(versions.api_versions(), Some(Some(0..=13)));
-        assert_eq!(Answer(vec![0, 0, 0, 0, 0, 1, 0, 18, 0, 0, 0, 4]).api_versions(), Some(None));
-        assert_eq!(Answer(vec![0, 0, 0, 0, 0, 2, 0, 3, 0, 0, 0, 13]).api_versions(), None);
-        let sasl = Answer(vec![0, 33, 0, 0, 0, 1, 0, 2, b'A', b'B']);
+        assert_eq!(Response(vec![0, 0, 0, 0, 0, 1, 0, 18, 0, 0, 0, 4]).api_versions(), Some(None));
+        assert_eq!(Response(vec![0, 0, 0, 0, 0, 2, 0, 3, 0, 0, 0, 13]).api_versions(), None);
+        let sasl = Response(vec![0, 33, 0, 0, 0, 1, 0, 2, b'A', b'B']);
         assert_eq!(sasl.sasl_handshake(), Some((33, vec!["AB".to_owned()])));
-        assert_eq!(Answer(vec![0, 33, 0, 0, 0, 1, 0, 9, b'A']).sasl_handshake(), None);
+        assert_eq!(Response(vec![0, 33, 0, 0, 0, 1, 0, 9, b'A']).sasl_handshake(), None);
     }
 }

@@ -12,28 +12,32 @@ use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509CheckFlags;
 use openssl::x509::{X509, X509Ref, X509VerifyResult};
 
-use super::Shown;
+use super::CertificateInfo;
 use crate::credentials::{self, Credentials, SYSTEM_AUTHORITIES, subject_of, time_of};
-use crate::diagnosis::Told;
+use crate::diagnosis::Diagnosed;
 use crate::diagnosis::connecting::{
     BROKER_CERTIFICATE_EARLY, BROKER_CERTIFICATE_EXPIRED, BROKER_NAME_WRONG, CA_UNKNOWN, CERTIFICATE_REFUSED,
     CERTIFICATE_REQUIRED, NO_ANSWER, TLS_FAILED, TLS_UNEXPECTED,
 };
 
 /// Whom we trust and who we are.
-pub(super) struct Encryption {
+pub(super) struct TlsClient {
     connector: SslConnector,
     verify_hostname: bool,
     subject: Option<String>,
 }
 
 /// The certificate that was looked at last, and what was wrong with it.
-type Seen = Arc<Mutex<Option<(X509, X509VerifyResult)>>>;
+type Rejected = Arc<Mutex<Option<(X509, X509VerifyResult)>>>;
 
-impl Encryption {
-    pub(super) fn new(credentials: &Credentials, verify_hostname: bool, brokers: &str) -> Result<Self, Told> {
+impl TlsClient {
+    pub(super) fn new(
+        credentials: &Credentials,
+        verify_hostname: bool,
+        brokers: &str,
+    ) -> Result<Self, Diagnosed> {
         let failed = |error: ErrorStack| {
-            TLS_FAILED.told(&[("broker", &brokers), ("cause", &sentence(&error.to_string()))])
+            TLS_FAILED.fill(&[("broker", &brokers), ("cause", &sentence(&error.to_string()))])
         };
         let own = credentials.own_certificate();
         let subject = own.as_ref().map(|own| subject_of(own.subject_name()));
@@ -53,22 +57,22 @@ impl Encryption {
     }
 
     /// Encrypts the stream; says who is on the other side.
-    pub(super) fn shake_hands(
+    pub(super) fn handshake(
         &self,
         broker: &str,
         host: &str,
         stream: TcpStream,
-    ) -> Result<(SslStream<TcpStream>, Option<Shown>), Told> {
-        let seen = Seen::default();
-        let ssl = self.prepare(host, seen.clone()).map_err(|error| failed(broker, &error.to_string()))?;
+    ) -> Result<(SslStream<TcpStream>, Option<CertificateInfo>), Diagnosed> {
+        let rejected = Rejected::default();
+        let ssl = self.prepare(host, rejected.clone()).map_err(|error| failed(broker, &error.to_string()))?;
         match ssl.connect(stream) {
             Ok(stream) => {
                 let certificate = stream.ssl().peer_certificate().map(|certificate| shown(&certificate));
                 Ok((stream, certificate))
             }
             Err(HandshakeError::Failure(stream)) => {
-                let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
-                if let Some((certificate, verdict)) = seen {
+                let rejected = rejected.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some((certificate, verdict)) = rejected {
                     return Err(distrust(broker, host, &certificate, verdict));
                 }
                 let says = stream.error().to_string();
@@ -76,18 +80,18 @@ impl Encryption {
                     return Err(self.refused(broker, &says));
                 }
                 // A plain listener closes the connection, or says something that is no TLS.
-                Err(TLS_UNEXPECTED.told(&[("broker", &broker)]))
+                Err(TLS_UNEXPECTED.fill(&[("broker", &broker)]))
             }
             // The time to read is over.
             Err(HandshakeError::WouldBlock(_)) => {
                 let cause = "it takes the connection and says nothing";
-                Err(NO_ANSWER.told(&[("broker", &broker), ("cause", &cause)]))
+                Err(NO_ANSWER.fill(&[("broker", &broker), ("cause", &cause)]))
             }
             Err(error) => Err(failed(broker, &error.to_string())),
         }
     }
 
-    pub(super) fn prepare(&self, host: &str, seen: Seen) -> Result<Ssl, ErrorStack> {
+    pub(super) fn prepare(&self, host: &str, rejected: Rejected) -> Result<Ssl, ErrorStack> {
         let mut ssl = self.connector.configure()?.verify_hostname(false).into_ssl(host)?;
         if self.verify_hostname {
             let rules = ssl.param_mut();
@@ -100,7 +104,7 @@ impl Encryption {
         ssl.set_verify_callback(SslVerifyMode::PEER, move |good, context| {
             let leaf = context.chain().and_then(|chain| chain.get(0)).map(X509Ref::to_owned);
             if let (false, Some(leaf)) = (good, leaf) {
-                *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((leaf, context.error()));
+                *rejected.lock().unwrap_or_else(PoisonError::into_inner) = Some((leaf, context.error()));
             }
             good
         });
@@ -108,7 +112,7 @@ impl Encryption {
     }
 
     /// The other side does not want us; in TLS 1.3 this comes only after the handshake.
-    pub(super) fn refused(&self, broker: &str, says: &str) -> Told {
+    pub(super) fn refused(&self, broker: &str, says: &str) -> Diagnosed {
         let cause = match says {
             says if says.contains("unknown ca") => "it does not trust the authority that signed it",
             says if says.contains("certificate expired") => "it has expired",
@@ -118,9 +122,9 @@ impl Encryption {
             says => return failed(broker, says),
         };
         match &self.subject {
-            None => CERTIFICATE_REQUIRED.told(&[("broker", &broker)]),
+            None => CERTIFICATE_REQUIRED.fill(&[("broker", &broker)]),
             Some(subject) => {
-                CERTIFICATE_REFUSED.told(&[("broker", &broker), ("subject", &subject), ("cause", &cause)])
+                CERTIFICATE_REFUSED.fill(&[("broker", &broker), ("subject", &subject), ("cause", &cause)])
             }
         }
     }
@@ -142,8 +146,8 @@ fn trust(builder: &mut SslContextBuilder, ca: Option<&str>) -> Result<(), ErrorS
 }
 
 /// Whether TLS is spoken there at all, with anybody.
-pub(super) fn is_spoken(addresses: &[SocketAddr], patience: Duration) -> bool {
-    let Ok(stream) = super::open(addresses, patience) else { return false };
+pub(super) fn is_spoken(addresses: &[SocketAddr], timeout: Duration) -> bool {
+    let Ok(stream) = super::open(addresses, timeout) else { return false };
     let Ok(builder) = SslConnector::builder(SslMethod::tls_client()) else { return false };
     let configured =
         builder.build().configure().map(|ssl| ssl.verify_hostname(false).use_server_name_indication(false));
@@ -157,7 +161,7 @@ pub(super) fn is_spoken(addresses: &[SocketAddr], patience: Duration) -> bool {
     }
 }
 
-fn distrust(broker: &str, host: &str, certificate: &X509Ref, verdict: X509VerifyResult) -> Told {
+fn distrust(broker: &str, host: &str, certificate: &X509Ref, verdict: X509VerifyResult) -> Diagnosed {
     const NOT_YET_VALID: i32 = 9;
     const EXPIRED: i32 = 10;
     const HOSTNAME_MISMATCH: i32 = 62;
@@ -165,20 +169,20 @@ fn distrust(broker: &str, host: &str, certificate: &X509Ref, verdict: X509Verify
     match verdict.as_raw() {
         EXPIRED => {
             let time = credentials::shown(certificate.not_after());
-            BROKER_CERTIFICATE_EXPIRED.told(&[("broker", &broker), ("time", &time)])
+            BROKER_CERTIFICATE_EXPIRED.fill(&[("broker", &broker), ("time", &time)])
         }
         NOT_YET_VALID => {
             let time = credentials::shown(certificate.not_before());
-            BROKER_CERTIFICATE_EARLY.told(&[("broker", &broker), ("time", &time)])
+            BROKER_CERTIFICATE_EARLY.fill(&[("broker", &broker), ("time", &time)])
         }
         HOSTNAME_MISMATCH | ADDRESS_MISMATCH => {
             let names = names_of(certificate);
-            BROKER_NAME_WRONG.told(&[("broker", &broker), ("names", &names), ("host", &host)])
+            BROKER_NAME_WRONG.fill(&[("broker", &broker), ("names", &names), ("host", &host)])
         }
         _ => {
             let issuer = subject_of(certificate.issuer_name());
             let cause = verdict.error_string();
-            CA_UNKNOWN.told(&[("broker", &broker), ("issuer", &issuer), ("cause", &cause)])
+            CA_UNKNOWN.fill(&[("broker", &broker), ("issuer", &issuer), ("cause", &cause)])
         }
     }
 }
@@ -201,16 +205,16 @@ fn names_of(certificate: &X509Ref) -> String {
     if names.is_empty() { format!("`{}`", subject_of(certificate.subject_name())) } else { names.join(", ") }
 }
 
-fn shown(certificate: &X509Ref) -> Shown {
-    Shown {
+fn shown(certificate: &X509Ref) -> CertificateInfo {
+    CertificateInfo {
         subject: subject_of(certificate.subject_name()),
         issuer: subject_of(certificate.issuer_name()),
         expires: time_of(certificate.not_after()),
     }
 }
 
-fn failed(broker: &str, says: &str) -> Told {
-    TLS_FAILED.told(&[("broker", &broker), ("cause", &sentence(says))])
+fn failed(broker: &str, says: &str) -> Diagnosed {
+    TLS_FAILED.fill(&[("broker", &broker), ("cause", &sentence(says))])
 }
 
 /// `error:0A000410:SSL routines:ssl3_read_bytes:ssl/tls alert handshake failure:file.c:1:SSL alert number 40` in words.

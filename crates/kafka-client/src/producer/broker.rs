@@ -80,7 +80,7 @@ pub(super) async fn serve(shared: Arc<Shared>, node: i32, handle: Arc<BrokerHand
             Err(error) => error,
         };
         tracing::debug!(broker = address, node, %error, "cannot write to a broker");
-        shared.troubles.suspect();
+        shared.health.connection_failed();
         shared.refresh_metadata();
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(REDIAL_MAX);

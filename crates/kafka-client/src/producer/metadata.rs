@@ -23,7 +23,7 @@ use crate::wire::connection::{BrokerConnection, other};
 const METADATA_VERSIONS: std::ops::RangeInclusive<i16> = 4..=9;
 const PRODUCER_ID_VERSIONS: std::ops::RangeInclusive<i16> = 0..=4;
 /// How long one answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// Leaders are asked for again after so long: partitions may have been added.
 const REFRESH: Duration = Duration::from_secs(60);
 /// While something is missing.
@@ -64,7 +64,7 @@ pub(super) async fn serve(shared: Arc<Shared>) {
                 }
                 Ok::<_, io::Error>(at)
             };
-            let asked = tokio::time::timeout(PATIENCE, questions).await;
+            let asked = tokio::time::timeout(TIMEOUT, questions).await;
             asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         };
         match asked.await {
@@ -85,7 +85,7 @@ pub(super) async fn serve(shared: Arc<Shared>) {
                 if stale {
                     shared.metadata_stale.store(true, Ordering::Release);
                 }
-                shared.troubles.suspect();
+                shared.health.connection_failed();
                 pause = (pause * 2).min(PAUSE_MAX);
             }
         }
@@ -122,7 +122,7 @@ async fn name(shared: &Shared, connection: &mut BrokerConnection) -> io::Result<
         .with_transaction_timeout_ms(i32::MAX)
         .with_producer_id(ProducerId(-1))
         .with_producer_epoch(-1);
-    let answer = connection.ask(&request, PRODUCER_ID_VERSIONS).await?;
+    let answer = connection.request(&request, PRODUCER_ID_VERSIONS).await?;
     if answer.error_code != 0 {
         return Err(other(format!("no producer id: error {}", answer.error_code)));
     }
@@ -143,7 +143,7 @@ async fn look(
     let request = MetadataRequest::default()
         .with_topics(Some(names.into_iter().map(topic).collect()))
         .with_allow_auto_topic_creation(false);
-    let answer = connection.ask(&request, METADATA_VERSIONS).await?;
+    let answer = connection.request(&request, METADATA_VERSIONS).await?;
     meet(shared, &answer, tasks);
     let now = Instant::now();
     let mut complete = true;

@@ -13,7 +13,7 @@ use super::connection::{BrokerConnection, Stream, other};
 use super::sasl;
 use crate::config::Connection;
 use crate::credentials::Credentials;
-use crate::preflight::{Way, host_and_port};
+use crate::preflight::{Preflight, host_and_port};
 
 /// How long each address of a broker may take to take a connection: the first may lead nowhere, and the next be right.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -52,16 +52,16 @@ impl Dialer {
 
     async fn set_up(&self, host: &str, plain: TcpStream) -> io::Result<BrokerConnection> {
         plain.set_nodelay(true)?;
-        let credentials = Credentials::load(&self.connection).map_err(|(_, told)| other(told))?;
-        let stream: Box<dyn Stream> = match Way::new(&self.connection, &credentials).map_err(other)?.ssl(host)
-        {
-            None => Box::new(plain),
-            Some(ssl) => {
-                let mut stream = SslStream::new(ssl.map_err(other)?, plain).map_err(other)?;
-                Pin::new(&mut stream).connect().await.map_err(other)?;
-                Box::new(stream)
-            }
-        };
+        let credentials = Credentials::load(&self.connection).map_err(|(_, diagnosed)| other(diagnosed))?;
+        let stream: Box<dyn Stream> =
+            match Preflight::new(&self.connection, &credentials).map_err(other)?.ssl(host) {
+                None => Box::new(plain),
+                Some(ssl) => {
+                    let mut stream = SslStream::new(ssl.map_err(other)?, plain).map_err(other)?;
+                    Pin::new(&mut stream).connect().await.map_err(other)?;
+                    Box::new(stream)
+                }
+            };
         let mut connection = BrokerConnection::open(stream, self.client_id.clone()).await?;
         if self.connection.sasl.is_some() {
             let begun = Instant::now();
