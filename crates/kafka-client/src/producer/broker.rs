@@ -66,7 +66,7 @@ pub(super) async fn serve(shared: Arc<Shared>, node: i32, handle: Arc<BrokerHand
             Ok(connection) => {
                 let begun = Instant::now();
                 let end = Session::new(&shared, node, connection, &handle).run().await;
-                let reports = lock(&shared.accumulator).lost(node, Instant::now());
+                let reports = lock(&shared.accumulator).disconnected(node, Instant::now());
                 shared.report(reports);
                 if begun.elapsed() >= LONG {
                     pause = REDIAL_MIN;
@@ -133,7 +133,7 @@ impl<'a> Session<'a> {
                 } else {
                     let (drained, due) = {
                         let mut accumulator = lock(&self.shared.accumulator);
-                        (accumulator.take(self.node, now), accumulator.due(self.node))
+                        (accumulator.drain(self.node, now), accumulator.due(self.node))
                     };
                     if !drained.is_empty() {
                         self.send(drained, version).await?;
@@ -184,7 +184,7 @@ impl<'a> Session<'a> {
         let mut topics: Vec<TopicProduceData> = Vec::new();
         let mut batches = Vec::with_capacity(drained.len());
         for DrainedBatch { index, topic, sequence, contents } in drained {
-            let batch = contents.batch(&mut self.encoder, sequence)?;
+            let batch = contents.encode(&mut self.encoder, sequence)?;
             let data =
                 PartitionProduceData::default().with_index(index.partition as i32).with_records(Some(batch));
             batches.push((index, sequence, topic.clone()));
@@ -229,9 +229,9 @@ impl<'a> Session<'a> {
                 let said = answer.responses.iter().find(|said| said.name.0 == topic).and_then(|said| {
                     said.partition_responses.iter().find(|it| it.index == index.partition as i32)
                 });
-                let end = said.map_or(BatchResult::Again, end_of);
+                let end = said.map_or(BatchResult::Retry, end_of);
                 again |= end != BatchResult::Stored;
-                reports.extend(accumulator.ended(index, sequence, end, now));
+                reports.extend(accumulator.completed(index, sequence, end, now));
             }
         }
         if again {
@@ -251,9 +251,9 @@ fn end_of(said: &PartitionProduceResponse) -> BatchResult {
     const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
     match said.error_code {
         0 | DUPLICATE_SEQUENCE_NUMBER => BatchResult::Stored,
-        OUT_OF_ORDER_SEQUENCE_NUMBER => BatchResult::OutOfOrder,
+        OUT_OF_ORDER_SEQUENCE_NUMBER => BatchResult::OutOfOrderSequence,
         code if ResponseError::try_from_code(code).is_some_and(|error| error.is_retriable()) => {
-            BatchResult::Again
+            BatchResult::Retry
         }
         code => {
             tracing::debug!(

@@ -14,9 +14,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::accumulator::TopicMetadata;
 use super::broker;
 use super::shared::{BrokerHandle, PanicGuard, Shared, lock};
+use super::topic::TopicMetadata;
 use crate::wire::connection::{BrokerConnection, other};
 
 /// Topics by name, and none made by asking for it.
@@ -126,7 +126,7 @@ async fn name(shared: &Shared, connection: &mut BrokerConnection) -> io::Result<
     if answer.error_code != 0 {
         return Err(other(format!("no producer id: error {}", answer.error_code)));
     }
-    lock(&shared.accumulator).name((answer.producer_id.0, answer.producer_epoch));
+    lock(&shared.accumulator).set_producer_id((answer.producer_id.0, answer.producer_epoch));
     shared.wake_all();
     Ok(())
 }
@@ -136,9 +136,9 @@ async fn look(
     shared: &Arc<Shared>,
     connection: &mut BrokerConnection,
     tasks: &mut JoinSet<()>,
-    ever: bool,
+    all: bool,
 ) -> io::Result<Instant> {
-    let names = lock(&shared.accumulator).names(ever);
+    let names = lock(&shared.accumulator).topics_to_refresh(all);
     let topic = |name| MetadataRequestTopic::default().with_name(Some(TopicName(name)));
     let request = MetadataRequest::default()
         .with_topics(Some(names.into_iter().map(topic).collect()))
@@ -157,7 +157,7 @@ async fn look(
             };
             complete &=
                 matches!(&seen, TopicMetadata::Leaders(leaders) if leaders.iter().all(Option::is_some));
-            reports.extend(accumulator.seen(name, seen, now));
+            reports.extend(accumulator.update_metadata(name, seen, now));
         }
         (reports, accumulator.former_leaders())
     };

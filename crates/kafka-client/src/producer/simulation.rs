@@ -9,9 +9,10 @@ use bytes::{Buf, Bytes};
 use kafka_protocol::records::RecordBatchDecoder;
 use tokio::time::Instant;
 
-use super::accumulator::{Accumulator, Appended, Limits, PartitionIndex, TopicMetadata};
+use super::accumulator::{Accumulator, Appended, Limits, PartitionIndex};
 use super::partition::{BatchResult, Refusal};
 use super::report::{DeliveryReport, DeliveryStatus};
+use super::topic::TopicMetadata;
 use crate::config::Compression;
 use crate::wire::record_batch::{BatchEncoder, BatchSequence};
 
@@ -150,7 +151,7 @@ impl World {
                 let node = self.dice.below(NODES as usize) as i32;
                 let answers = self.wires.get_mut(&node).unwrap().answers.pop_front();
                 for (index, sequence, end) in answers.into_iter().flatten() {
-                    let reports = self.accumulator.ended(index, sequence, end, self.now);
+                    let reports = self.accumulator.completed(index, sequence, end, self.now);
                     self.tell(reports);
                 }
             }
@@ -255,12 +256,12 @@ impl World {
             return;
         }
         let mut encoder = BatchEncoder::new(Compression::None);
-        let drained = self.accumulator.take(node, self.now);
+        let drained = self.accumulator.drain(node, self.now);
         let batches: Vec<Batch> = drained
             .into_iter()
             .map(|batch| {
                 let sequence = batch.sequence;
-                let bytes = batch.contents.batch(&mut encoder, sequence).unwrap();
+                let bytes = batch.contents.encode(&mut encoder, sequence).unwrap();
                 Batch { index: batch.index, sequence, records: numbers_in(bytes) }
             })
             .collect();
@@ -286,7 +287,7 @@ impl World {
         let (early, late) = (self.dice.one_in(15), self.dice.one_in(15));
         let log = &mut self.logs[batch.index.partition];
         if log.leader != node || early || batch.index.partition >= self.partitions {
-            return BatchResult::Again;
+            return BatchResult::Retry;
         }
         if !poison.is_empty() {
             let invalid_records = if self.tells_guilty { poison } else { Vec::new() };
@@ -304,7 +305,7 @@ impl World {
             });
         }
         if epoch > *known_epoch && first != 0 {
-            return BatchResult::OutOfOrder;
+            return BatchResult::OutOfOrderSequence;
         }
         if epoch > *known_epoch {
             (*known_epoch, *known) = (epoch, VecDeque::new());
@@ -313,14 +314,14 @@ impl World {
             return BatchResult::Stored;
         }
         if known.back().is_some_and(|(last, count)| last + count != first) {
-            return BatchResult::OutOfOrder;
+            return BatchResult::OutOfOrderSequence;
         }
         known.push_back((first, count));
         if known.len() > 5 {
             known.pop_front();
         }
         log.stored.extend(&batch.records);
-        if late { BatchResult::Again } else { BatchResult::Stored }
+        if late { BatchResult::Retry } else { BatchResult::Stored }
     }
 
     fn lose(&mut self, node: i32) {
@@ -328,14 +329,14 @@ impl World {
         if self.dice.one_in(2) {
             self.ghosts.extend(requests.into_iter().map(|request| (node, request)));
         }
-        let reports = self.accumulator.lost(node, self.now);
+        let reports = self.accumulator.disconnected(node, self.now);
         self.tell(reports);
     }
 
     fn look(&mut self) {
         if self.accumulator.needs_producer_id() {
             self.producers += 1;
-            self.accumulator.name((self.producers, 0));
+            self.accumulator.set_producer_id((self.producers, 0));
         }
         let mut leaders: Vec<_> =
             self.logs.iter().take(self.partitions).map(|log| Some(log.leader)).collect();
@@ -346,10 +347,10 @@ impl World {
             leaders.truncate(self.dice.below(PARTITIONS));
         }
         if leaders.is_empty() {
-            let reports = self.accumulator.seen("t", TopicMetadata::Missing, self.now);
+            let reports = self.accumulator.update_metadata("t", TopicMetadata::Missing, self.now);
             return self.tell(reports);
         }
-        let reports = self.accumulator.seen("t", TopicMetadata::Leaders(leaders), self.now);
+        let reports = self.accumulator.update_metadata("t", TopicMetadata::Leaders(leaders), self.now);
         self.tell(reports);
         // Their tasks hear of it a moment later.
         for node in self.accumulator.former_leaders() {
