@@ -62,7 +62,7 @@ fn every_planted_bug_is_caught() {
 }
 
 #[test]
-fn a_lost_receipt_stops_the_pipeline_and_loses_nothing() {
+fn a_dropped_ack_stops_the_pipeline_and_loses_nothing() {
     plant(Some(Bug::BatchForgotten));
     let mut stops = 0;
     for seed in 0..200 {

@@ -1,4 +1,4 @@
-//! The unit that crosses the engine: records that are settled, or not, together.
+//! The unit that crosses the engine: records that are acknowledged together, or not at all.
 
 use std::any::Any;
 use std::sync::Arc;

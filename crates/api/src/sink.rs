@@ -27,7 +27,7 @@ pub trait Sink: Send {
     }
 
     /// Makes all that was taken durable: before stopping, before partitions are given up, and when too much is
-    /// unsettled. The answer reports the batches that are still open, save those that a replay must begin with (a sink
+    /// unacknowledged. The answer reports the batches that are still open, save those that a replay must begin with (a sink
     /// of files keeps a batch open while it skips records of an object that an earlier run finished): they are not
     /// waited for, their offsets stay, and they are read again after a restart.
     async fn flush(&mut self) -> Result<Written>;

@@ -72,7 +72,7 @@ pub enum Polled {
         resume_at: Offsets,
     },
     /// These partitions are about to be given up. The engine drains them for a bounded time, releases what was
-    /// settled, and polls again: only then does the source let go (invariant 9). What is settled later is fenced off.
+    /// acknowledged, and polls again: only then does the source let go (invariant 9). What is acknowledged later is fenced off.
     Revoked {
         /// The ones to give up.
         partitions: Vec<Partition>,

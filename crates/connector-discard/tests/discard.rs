@@ -5,7 +5,7 @@ use aqueduct_api::{Batch, BatchId, Catalog, Durable, Record};
 use aqueduct_connector_discard::Nothing;
 
 #[tokio::test]
-async fn what_it_takes_is_settled_at_once() {
+async fn what_it_takes_is_durable_at_once() {
     let sink =
         Catalog::default().sink::<Nothing>().sinks["discard"].configure(serde_json::Value::Null).unwrap();
     let context = SinkContext::new("p");

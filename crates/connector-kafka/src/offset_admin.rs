@@ -1,4 +1,4 @@
-//! Where a group stands in its topics, and how somebody moves it on purpose: `aqueduct offsets`.
+//! The offsets of a group, shown and altered by `aqueduct offsets`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,15 +18,15 @@ use crate::source::name_of;
 use aqueduct_kafka_client::admin::{self, ListedOffset, OffsetQuery};
 use aqueduct_kafka_client::{Access, AdminContext, code_of, denial, is_passing, no_broker, no_topic};
 
-/// How long one question may take.
+/// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Until a question is asked again.
+/// Until a request that failed is made again.
 const ASK_AGAIN: Duration = Duration::from_millis(300);
 /// Members of a group that are named when it is in use.
 const MEMBERS_NAMED_MAX: usize = 5;
 
-/// A group and the partitions it reads.
-pub(crate) struct GroupPlacement(Arc<Group>);
+/// The offsets of a group for the partitions that its pipeline reads.
+pub(crate) struct GroupOffsets(Arc<Group>);
 
 struct Group {
     consumer: BaseConsumer<AdminContext>,
@@ -34,17 +34,17 @@ struct Group {
     name: String,
 }
 
-/// Connects when it is first asked.
-pub(crate) fn open(config: Arc<SourceConfig>, pipeline: &str) -> Result<GroupPlacement> {
+/// Connects with the first request.
+pub(crate) fn open(config: Arc<SourceConfig>, pipeline: &str) -> Result<GroupOffsets> {
     let name = config.group.clone().unwrap_or_else(|| pipeline.to_owned());
     let consumer = consumer_config(&config, &name, &format!("aqueduct-offsets-{pipeline}"))?
         .create_with_context(AdminContext::new(&config.connection))
         .map_err(|error| Error::config("the Kafka client refuses its settings").caused_by(error))?;
-    Ok(GroupPlacement(Arc::new(Group { consumer, config, name })))
+    Ok(GroupOffsets(Arc::new(Group { consumer, config, name })))
 }
 
 #[async_trait]
-impl OffsetAdmin for GroupPlacement {
+impl OffsetAdmin for GroupOffsets {
     async fn list(&mut self) -> Result<Vec<PartitionOffsets>> {
         let group = Arc::clone(&self.0);
         blocking(move || group.list()).await
@@ -71,7 +71,7 @@ impl Group {
             found.iter().find(|found| found.topic == topic && found.partition == partition)?.offset
         };
         let position = |offset: i64| -> Position { offset.to_string().into() };
-        let standing = |((topic, partition), stored): (&(String, i32), Option<i64>)| {
+        let offsets = |((topic, partition), stored): (&(String, i32), Option<i64>)| {
             let (first, end) = (at(&firsts, topic, *partition), at(&ends, topic, *partition));
             PartitionOffsets {
                 partition: name_of(topic, *partition),
@@ -81,7 +81,7 @@ impl Group {
                 lag_records: stored.zip(end).map(|(stored, end)| (end - stored).max(0)),
             }
         };
-        Ok(partitions.iter().zip(stored).map(standing).collect())
+        Ok(partitions.iter().zip(stored).map(offsets).collect())
     }
 
     /// All that the pipeline reads, in order.
@@ -122,7 +122,7 @@ impl Group {
             let answer = self.consumer.committed_offsets(list.clone(), PATIENCE);
             answer.map_err(|error| code_of(&error))
         };
-        let answer = insist(ask).map_err(|code| self.failed(code, &asked))?;
+        let answer = retry(ask).map_err(|code| self.failed(code, &asked))?;
         let stored = |(topic, partition): &(String, i32)| {
             let offset = answer.find_partition(topic, *partition).map(|element| element.offset());
             if let Some(Offset::Offset(offset)) = offset { Some(offset) } else { None }
@@ -133,7 +133,7 @@ impl Group {
     fn all(&self, partitions: &[(String, i32)], place: OffsetQuery) -> Result<Vec<ListedOffset>> {
         let wanted: Vec<(&str, i32, OffsetQuery)> =
             partitions.iter().map(|(topic, partition)| (topic.as_str(), *partition, place)).collect();
-        insist(|| admin::list_offsets(self.consumer.client(), &wanted, PATIENCE))
+        retry(|| admin::list_offsets(self.consumer.client(), &wanted, PATIENCE))
             .map_err(|code| self.failed(code, "where partitions begin and end"))
     }
 
@@ -166,9 +166,9 @@ impl Group {
         Ok(offset.clamp(first, end).to_string().into())
     }
 
-    /// One request: the coordinator takes all of it or nothing, and nothing while the group has members.
+    /// One request: the coordinator commits all of it or nothing, and nothing while the group has members.
     fn store(&self, moved: &Offsets) -> Result<()> {
-        let members = insist(|| admin::members(self.consumer.client(), &self.name, PATIENCE))
+        let members = retry(|| admin::members(self.consumer.client(), &self.name, PATIENCE))
             .map_err(|code| self.failed(code, &format!("the members of group `{}`", self.name)))?;
         if !members.is_empty() {
             return Err(self.in_use(&members));
@@ -212,8 +212,8 @@ impl Group {
     }
 }
 
-/// Asks again while the cluster is finding out who keeps the group, or who leads a partition.
-fn insist<T>(ask: impl Fn() -> Result<T, RDKafkaErrorCode>) -> Result<T, RDKafkaErrorCode> {
+/// Asks again while the coordinator of the group, or the leader of a partition, is being elected.
+fn retry<T>(ask: impl Fn() -> Result<T, RDKafkaErrorCode>) -> Result<T, RDKafkaErrorCode> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match ask() {

@@ -1,7 +1,7 @@
-//! What `aqueduct check --connect` asks a cluster: whether it can be reached, who it is and who we are to it, and whether
-//! what the pipeline needs is there and allowed.
+//! What `aqueduct check --connect` asks a cluster: whether it can be reached, its id, the principal that we are to it, and whether
+//! what the pipeline needs exists and is allowed.
 
-mod reach;
+mod brokers;
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use rdkafka::metadata::Metadata;
 use rdkafka::producer::{Producer, ThreadedProducer};
 use tokio::time::Instant;
 
-use self::reach::{ProbeClient, brokers, certificate};
+use self::brokers::{ProbeClient, brokers, certificate};
 use crate::client::{consumer_config, producer_config};
 use crate::config::{OnMissingTopic, SinkConfig, SourceConfig, TopicSelection};
 use crate::diagnosis::TRANSACTION_TOO_LONG;
@@ -27,7 +27,7 @@ use aqueduct_kafka_client::{
     Access, AdminContext, credentials, denial, is_passing, near_topics, no_topic, transactional_id_denial,
 };
 
-/// So many topics of a pattern are looked at one by one.
+/// At most so many topics of a pattern are described.
 const TOPICS_MAX: usize = 200;
 
 /// What is needed of the cluster.
@@ -41,24 +41,24 @@ struct Wanted<'a> {
 enum Topics<'a> {
     Named(Vec<String>),
     Matching(&'a crate::config::Pattern),
-    /// Known for each record only.
+    /// Known only when a record comes.
     Template(&'a str),
 }
 
-/// The name of a client that only asks.
+/// The client id of a probe.
 pub(crate) fn client_id(pipeline: &str) -> String {
     format!("aqueduct-check-{pipeline}")
 }
 
-/// What the cluster calls itself, and its topics. Each of them has an id of its own, which is the same behind all listeners;
-/// where a broker does not tell them, the addresses that it advertises are left.
+/// The id of the cluster, its topics with their ids, and its advertised addresses. Topic ids are the same behind all listeners;
+/// brokers that have none leave only the addresses.
 pub(crate) fn system(
     connection: &Connection,
     client: Result<ClientConfig, aqueduct_api::Error>,
     patience: Duration,
 ) -> Result<System, aqueduct_api::Error> {
     let away = |says: String| aqueduct_api::Error::transient(says).with("brokers", &connection.brokers.0);
-    let consumer = meet(client?, connection, patience).map_err(|finding| away(finding.to_string()))?;
+    let consumer = connect(client?, connection, patience).map_err(|finding| away(finding.to_string()))?;
     let id = consumer.client().fetch_cluster_id(patience);
     let id = id.ok_or_else(|| away("the cluster does not say what it is called".to_owned()))?;
     let metadata = consumer
@@ -73,7 +73,7 @@ pub(crate) fn system(
     Ok(System { id, signs, topics })
 }
 
-/// Asks for a source. Takes a few times `patience` at most.
+/// Probes for a source. Takes a few times `patience` at most.
 pub(crate) fn source(config: &SourceConfig, pipeline: &str, patience: Duration) -> Vec<Finding> {
     let group = config.group.as_deref().unwrap_or(pipeline);
     let topics = match &config.topics {
@@ -86,7 +86,7 @@ pub(crate) fn source(config: &SourceConfig, pipeline: &str, patience: Duration) 
     cluster(&config.connection, client, &wanted, patience)
 }
 
-/// Asks for a sink.
+/// Probes for a sink.
 pub(crate) fn sink(config: &SinkConfig, context: &ProbeContext) -> Vec<Finding> {
     let (pipeline, patience) = (&*context.pipeline, context.patience);
     let topics = match config.topic.constant() {
@@ -98,7 +98,7 @@ pub(crate) fn sink(config: &SinkConfig, context: &ProbeContext) -> Vec<Finding> 
     let client_id = client_id(pipeline);
     let client = producer_config(config, &client_id, None);
     let mut findings = cluster(&config.connection, client, &wanted, patience);
-    // Where something is wrong already, a transaction would only say so again.
+    // Where something is wrong already, a transaction would only fail for the same reason.
     if context.transactional && findings.iter().all(|finding| finding.verdict != Verdict::Bad) {
         findings.push(transactional_id(config, pipeline, &client_id, patience));
     }
@@ -122,7 +122,7 @@ fn cluster(
     if !reached {
         return findings;
     }
-    let consumer = match meet(client, connection, patience) {
+    let consumer = match connect(client, connection, patience) {
         Ok(consumer) => consumer,
         Err(finding) => {
             findings.push(finding);
@@ -154,15 +154,15 @@ fn cluster(
     findings
 }
 
-/// A client that some broker has answered, which a login comes before.
-fn meet(
+/// A client that some broker has answered, which means that the login went well.
+fn connect(
     mut client: ClientConfig,
     connection: &Connection,
     patience: Duration,
 ) -> Result<BaseConsumer<ProbeClient>, Finding> {
-    // Neither joins: it is a consumer only because consumers can ask all that is asked here.
+    // It joins no group: it is a consumer because consumers can make all the requests that are made here.
     client.set("group.id", "aqueduct-check");
-    for of_producers in reach::PRODUCER_ONLY {
+    for of_producers in self::brokers::PRODUCER_ONLY {
         client.remove(of_producers);
     }
     let consumer: BaseConsumer<ProbeClient> =
@@ -171,9 +171,9 @@ fn meet(
         })?;
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
-        // Reports, and requests for tokens, come only to those who poll.
+        // Errors, and requests for tokens, are called back from a poll only.
         let _ = consumer.poll(Duration::from_millis(50));
-        if let Some(diagnosed) = consumer.context().fill() {
+        if let Some(diagnosed) = consumer.context().login_error() {
             return Err(diagnosed.into());
         }
         if consumer.client().fetch_cluster_id(Duration::from_millis(200)).is_some() {
@@ -228,7 +228,7 @@ fn one_topic(connection: &Connection, topic: Described, metadata: &Metadata, wan
         let access = Access { operation, topic: Some(name), group: None };
         let diagnosed = denial(connection, Code::TopicAuthorizationFailed, "", access);
         let mut finding = diagnosed.map_or_else(|| Finding::good(name), Finding::from);
-        // Of a topic that it may not describe, nobody is told whether it exists.
+        // The cluster does not say whether a topic exists that this user may not describe.
         if let (Some(near), Some(remedy)) = (near_topics(name, metadata), &mut finding.remedy)
             && operation == "Describe"
         {
@@ -272,7 +272,7 @@ fn group(
         let diagnosed = denial(connection, RDKafkaErrorCode::GroupAuthorizationFailed, "", access);
         diagnosed.map_or_else(|| Finding::good(name), Finding::from)
     };
-    // The first use of a cluster's groups makes the topic that keeps them, which takes a moment.
+    // The first use of a group creates the topic `__consumer_offsets`, which takes a moment.
     let deadline = Instant::now() + patience;
     let ask = || acls::group(consumer.client(), name, patience);
     let mut answer = ask();
@@ -290,7 +290,7 @@ fn group(
     }
 }
 
-/// Whether a transactional id of this pipeline may be used: one is taken as a runner would take it.
+/// Whether a transactional id of this pipeline may be used: one is initialized as a runner would do it.
 fn transactional_id(config: &SinkConfig, pipeline: &str, client_id: &str, patience: Duration) -> Finding {
     let prefix = config.transactional_ids(pipeline);
     let id = format!("{prefix}check");

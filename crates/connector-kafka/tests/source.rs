@@ -1,4 +1,4 @@
-//! The source against a real broker: where it starts, what it commits, and how partitions change hands.
+//! The source against a real broker: where it starts, what it commits, and how partitions move.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod ends;
@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn starts_where_it_is_told() {
+async fn starts_where_the_file_says() {
     let kafka = broker();
     create(&kafka, "start", 1, &[]).await;
     fill(&kafka, "start", 0..10, 1_000).await;

@@ -22,7 +22,7 @@ pub struct Limits {
     /// Bytes that the sink may hold in what it writes to over many batches, such as open files.
     pub buffer_max_bytes: usize,
     /// Batches in the ledger: written, but not yet durable. Past this the sink is asked to flush.
-    pub batches_unsettled_max: usize,
+    pub batches_unacknowledged_max: usize,
     /// How often offsets are stored while data flows.
     pub commit_interval: Duration,
     /// How long a transaction may stay open, where the sink keeps the offsets: what it adds to the latency at most.
@@ -41,7 +41,7 @@ impl Default for Limits {
             batches_in_flight_max: 64,
             bytes_in_flight_max: 32 << 20,
             buffer_max_bytes: 48 << 20,
-            batches_unsettled_max: 50_000,
+            batches_unacknowledged_max: 50_000,
             commit_interval: Duration::from_secs(1),
             transaction_interval: Duration::from_millis(200),
             drain_timeout: Duration::from_secs(20),

@@ -1,9 +1,9 @@
 //! Runs one pipeline: the path of a record, station by station. Knows no connector, format or transform by name.
 
+mod ack;
 pub mod budget;
 pub mod chain;
 pub mod plan;
-mod receipt;
 mod retry;
 pub mod route;
 mod run;

@@ -13,9 +13,9 @@ use futures_util::future::try_join_all;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinError, JoinSet};
 
+use crate::ack::SharedLedger;
 use crate::budget::{Budget, Limits};
 use crate::chain::Chain;
-use crate::receipt::Book;
 use crate::route::{ReadPlan, routes};
 use crate::set_aside::{Policy, SetAside};
 use crate::stations::ToLane;
@@ -245,7 +245,7 @@ pub async fn run_task(
         let stored = store.load(pipeline).await?;
         release_again(ends.source.as_mut(), &stored).await?;
     }
-    let book = Arc::new(Book::default());
+    let ledger = Arc::new(SharedLedger::default());
     let flushing = Arc::new(AtomicBool::new(false));
     let set_aside =
         SetAside::new(Arc::clone(pipeline), ends.policy, stop_after, Arc::clone(status), setting_aside);
@@ -256,7 +256,7 @@ pub async fn run_task(
     let transactional = is_transactional(&mut ends.sinks);
     let ownership = ends.source.ownership();
     let lane = |(sink, condition): (_, Condition)| {
-        let begin = || Transaction::new(&book, &budget, limits.transaction_interval, ownership.clone());
+        let begin = || Transaction::new(&ledger, &budget, limits.transaction_interval, ownership.clone());
         lane(sink, &condition, &set_aside, status, &flushing, transactional.then(begin))
     };
     let (lanes, writes): (Vec<_>, Vec<_>) = ends.sinks.into_iter().zip(writing).map(lane).unzip();
@@ -264,7 +264,7 @@ pub async fn run_task(
         source: ends.source,
         limits: limits.clone(),
         budget,
-        book: Arc::clone(&book),
+        ledger: Arc::clone(&ledger),
         status: Arc::clone(status),
         stop: stop.clone(),
         out: read,
@@ -285,7 +285,7 @@ pub async fn run_task(
         pipeline: Arc::clone(pipeline),
         store: store.clone(),
         limits: limits.clone(),
-        book,
+        ledger,
         status: Arc::clone(status),
         releases: release,
         drains,

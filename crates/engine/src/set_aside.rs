@@ -1,5 +1,5 @@
 //! What happens to records that will never pass: the pipeline stops, or they are left behind, or they are written
-//! elsewhere, durably, before their batch settles (invariant 1).
+//! elsewhere, durably, before their batch is acknowledged (invariant 1).
 
 use std::collections::VecDeque;
 use std::fmt;

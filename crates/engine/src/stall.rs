@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(
             after(&[BUSY, BUSY, Progress { done: 11, ..BUSY }]),
             0,
-            "something was settled or tried again"
+            "something was acknowledged or tried again"
         );
         assert_eq!(after(&[BUSY, Progress { done: 11, ..BUSY }, Progress { done: 11, ..BUSY }]), 1);
     }

@@ -1,7 +1,7 @@
-//! Which batches are settled, and how far offsets may move. Pure: no clock, no I/O, no locks.
+//! Which batches are acknowledged, and how far offsets may move. Pure: no clock, no I/O, no locks.
 //!
 //! Every partition has a queue of its open batches in the order they were read. A position may be stored when its
-//! batch and all before it in the same partition are settled (invariant 1); partitions do not wait for each other.
+//! batch and all before it in the same partition are acknowledged (invariant 1); partitions do not wait for each other.
 
 pub mod planted;
 
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use aqueduct_api::{BatchId, Error, Offsets, Origin, Partition, Position, Records, Result};
 use planted::{Bug, planted};
 
-/// The book of one engine.
+/// The ledger of one engine.
 #[derive(Debug, Default)]
 pub struct Ledger {
     queues: HashMap<Partition, VecDeque<Entry>>,
@@ -34,7 +34,7 @@ struct Last {
 struct Entry {
     batch: BatchId,
     resume_at: Position,
-    settled: bool,
+    acknowledged: bool,
 }
 
 impl Ledger {
@@ -45,7 +45,7 @@ impl Ledger {
     pub fn open(&mut self, batch: BatchId, records: &Records, resume_at: &Offsets) -> Result<()> {
         self.advance(records, resume_at)?;
         for (partition, position) in resume_at {
-            let entry = Entry { batch, resume_at: Position::clone(position), settled: false };
+            let entry = Entry { batch, resume_at: Position::clone(position), acknowledged: false };
             self.queues.entry(Partition::clone(partition)).or_default().push_back(entry);
         }
         self.open.insert(batch, resume_at.keys().cloned().collect());
@@ -92,8 +92,8 @@ impl Ledger {
         self.last.insert((Arc::clone(topic), partition), last);
     }
 
-    /// All records of that batch are done. Settling twice, or settling what was forgotten, changes nothing.
-    pub fn settle(&mut self, batch: BatchId) {
+    /// All records of that batch are done. Acknowledging twice, or what was forgotten, changes nothing.
+    pub fn acknowledge(&mut self, batch: BatchId) {
         self.held.remove(&batch);
         for partition in self.open.remove(&batch).unwrap_or_default() {
             let Some(queue) = self.queues.get_mut(&partition) else {
@@ -102,17 +102,17 @@ impl Ledger {
             let Ok(at) = queue.binary_search_by_key(&batch, |entry| entry.batch) else {
                 continue;
             };
-            queue[at].settled = true;
+            queue[at].acknowledged = true;
             if planted(Bug::GapIgnored) {
                 self.committable.insert(Partition::clone(&partition), Position::clone(&queue[at].resume_at));
             }
-            while let Some(entry) = queue.pop_front_if(|entry| entry.settled) {
+            while let Some(entry) = queue.pop_front_if(|entry| entry.acknowledged) {
                 self.committable.insert(Partition::clone(&partition), entry.resume_at);
             }
         }
     }
 
-    /// The sink was flushed and keeps this batch open on purpose: nobody waits for it any more. It is settled later, or
+    /// The sink was flushed and keeps this batch open on purpose: nobody waits for it any more. It is acknowledged later, or
     /// never, and then read again.
     pub fn hold(&mut self, batch: BatchId) {
         if self.open.contains_key(&batch) {
@@ -120,7 +120,7 @@ impl Ledger {
         }
     }
 
-    /// How far offsets would move if these batches were settled too, for a sink that commits them together with its data.
+    /// How far offsets would move if these batches were acknowledged too, for a sink that commits them together with its data.
     /// `None` when a partition of them was given up meanwhile: then nothing of these batches may be committed (invariant 9).
     pub fn moved_by(&self, batches: &HashSet<BatchId>) -> Option<Offsets> {
         let mut partitions = HashSet::new();
@@ -138,7 +138,7 @@ impl Ledger {
         let mut moved = self.committable.clone();
         for partition in partitions {
             let queue = self.queues.get(partition).into_iter().flatten();
-            let done = queue.take_while(|entry| entry.settled || batches.contains(&entry.batch));
+            let done = queue.take_while(|entry| entry.acknowledged || batches.contains(&entry.batch));
             moved.extend(done.last().map(|it| (Partition::clone(partition), Position::clone(&it.resume_at))));
         }
         Some(moved)
@@ -157,10 +157,10 @@ impl Ledger {
     /// Whether none of these partitions has a batch that is waited for.
     pub fn is_drained(&self, partitions: &[Partition]) -> bool {
         let mut entries = partitions.iter().filter_map(|partition| self.queues.get(partition)).flatten();
-        entries.all(|entry| entry.settled || self.held.contains(&entry.batch))
+        entries.all(|entry| entry.acknowledged || self.held.contains(&entry.batch))
     }
 
-    /// Gives partitions up: what is settled of them from now on moves nothing (invariant 9). They may come again from an
+    /// Gives partitions up: what is acknowledged of them from now on moves nothing (invariant 9). They may come again from an
     /// earlier place.
     pub fn forget(&mut self, partitions: &[Partition]) {
         self.last.retain(|_, last| !last.partitions.iter().any(|it| partitions.contains(it)));
@@ -173,12 +173,12 @@ impl Ledger {
         }
     }
 
-    /// Batches entered and not settled.
+    /// Batches entered and not acknowledged.
     pub fn in_flight(&self) -> usize {
         self.open.len()
     }
 
-    /// Whether every batch is settled or held.
+    /// Whether every batch is acknowledged or held.
     pub fn is_quiet(&self) -> bool {
         self.open.len() == self.held.len()
     }

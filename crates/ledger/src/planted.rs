@@ -4,26 +4,26 @@
 /// One way to lose, repeat wrongly or reorder data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
-    /// A batch is settled when the sink has only buffered it (invariant 1).
+    /// A batch is acknowledged when the sink has only buffered it (invariant 1).
     CommittedBeforeDurable,
     /// Offsets move over a batch that is still open (invariant 1).
     GapIgnored,
-    /// Rejected records are forgotten and their batch settled (invariant 1).
+    /// Rejected records are forgotten and their batch acknowledged (invariant 1).
     RejectedForgotten,
-    /// Dead letters are not flushed before the batch settles (invariant 1).
+    /// Dead letters are not flushed before the batch is acknowledged (invariant 1).
     DeadLetterBuffered,
     /// The last flush is skipped when stopping (invariant 1).
     StoppedWithoutFlush,
     /// A batch leaves the source station before it is in the ledger (invariant 2).
     SentBeforeOpened,
-    /// A batch that fails is dropped, and a receipt that is dropped counts as settled (invariant 3).
-    LostReceiptSettles,
-    /// A batch that fails is dropped. Harmless, because its receipt stops the pipeline (invariant 3): not in `ALL`.
+    /// A batch that fails is dropped, and an `Ack` that is dropped counts as acknowledged (invariant 3).
+    DroppedAckAcknowledges,
+    /// A batch that fails is dropped. Harmless, because its `Ack` stops the pipeline (invariant 3): not in `ALL`.
     BatchForgotten,
-    /// The first lane that is done settles the batch of all (invariant 3).
-    FirstShareSettles,
-    /// A record that a transform drops takes its batch's receipt with it (invariant 3).
-    DroppedRecordLeaksReceipt,
+    /// The first lane that is done acknowledges the batch for all (invariant 3).
+    FirstShareAcknowledges,
+    /// A record that a transform drops takes its batch's `Ack` with it (invariant 3).
+    DroppedRecordLeaksAck,
     /// The source gives the records of a partition out of order. Harmless, because the ledger finds out and the pipeline
     /// stops (invariants 1, 7): not in `ALL`.
     SourceWentBack,
@@ -41,16 +41,16 @@ pub enum Bug {
     NoPermit,
     /// Partitions are given up without draining (invariant 9).
     RevokedWithoutDrain,
-    /// What is settled after a revoke still moves offsets (invariant 9).
+    /// What is acknowledged after a revoke still moves offsets (invariant 9).
     AcknowledgedAfterRevoke,
     /// A transaction holds records of partitions that were given up (invariant 10).
     GivenUpButCommitted,
     /// A transactional sink is told to commit without the offsets of what it wrote (invariant 10).
     CommittedWithoutOffsets,
-    /// What a transform drops settles outside of the transaction (invariant 10).
+    /// What a transform drops is acknowledged outside of the transaction (invariant 10).
     DroppedOutsideTransaction,
-    /// A batch settles when a transactional sink reports it, before the commit (invariant 10).
-    SettledBeforeCommit,
+    /// A batch is acknowledged when a transactional sink reports it, before the commit (invariant 10).
+    AcknowledgedBeforeCommit,
     /// The epoch is not taken before the source is opened (invariant 10).
     EpochNotTaken,
     /// A transaction does not show that its partitions are still owned (invariant 10).
@@ -66,9 +66,9 @@ impl Bug {
         Bug::DeadLetterBuffered,
         Bug::StoppedWithoutFlush,
         Bug::SentBeforeOpened,
-        Bug::LostReceiptSettles,
-        Bug::FirstShareSettles,
-        Bug::DroppedRecordLeaksReceipt,
+        Bug::DroppedAckAcknowledges,
+        Bug::FirstShareAcknowledges,
+        Bug::DroppedRecordLeaksAck,
         Bug::OrderNotChecked,
         Bug::ReleasedBeforeStored,
         Bug::NotReleasedAtStart,
@@ -80,7 +80,7 @@ impl Bug {
         Bug::GivenUpButCommitted,
         Bug::CommittedWithoutOffsets,
         Bug::DroppedOutsideTransaction,
-        Bug::SettledBeforeCommit,
+        Bug::AcknowledgedBeforeCommit,
         Bug::EpochNotTaken,
         Bug::OwnershipNotShown,
     ];

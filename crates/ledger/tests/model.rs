@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashSet};
 use aqueduct_api::{BatchId, Offsets, Origin, Partition, Record, Records};
 use aqueduct_ledger::Ledger;
 
-/// Slow and obvious: every batch ever opened, in order, and whether it is settled. A partition may move to the
-/// position of the last batch before its first unsettled one.
+/// Slow and obvious: every batch ever opened, in order, and whether it is acknowledged. A partition may move to the
+/// position of the last batch before its first unacknowledged one.
 #[derive(Default)]
 struct Model {
     batches: Vec<(u64, BTreeMap<String, u64>, bool)>,
@@ -17,13 +17,13 @@ struct Model {
 }
 
 impl Model {
-    /// As if `also` were settled too.
+    /// As if `also` were acknowledged too.
     fn frontier(&self, also: &HashSet<u64>) -> BTreeMap<String, u64> {
         let mut frontier = BTreeMap::new();
         let mut blocked = Vec::new();
-        for (id, resume_at, settled) in &self.batches {
+        for (id, resume_at, acknowledged) in &self.batches {
             for (partition, position) in resume_at {
-                if !settled && !also.contains(id) {
+                if !acknowledged && !also.contains(id) {
                     blocked.push(partition.clone());
                 } else if !blocked.contains(partition) {
                     frontier.insert(partition.clone(), *position);
@@ -107,7 +107,7 @@ fn history(seed: u64, answers: &mut [u64; 3]) {
             }
             5..=7 if next > 0 => {
                 let pick = dice.roll(next);
-                ledger.settle(BatchId(pick));
+                ledger.acknowledge(BatchId(pick));
                 model.batches[pick as usize].2 = true;
             }
             8 if next > 0 && dice.roll(2) == 0 => {
@@ -115,8 +115,8 @@ fn history(seed: u64, answers: &mut [u64; 3]) {
                 let pick = dice.roll(next);
                 ledger.hold(BatchId(pick));
                 let (_, resume_at, _) = &model.batches[pick as usize];
-                let alone = |(id, others, settled): &(u64, BTreeMap<String, u64>, bool)| {
-                    *id == pick || *settled || others.keys().all(|p| !resume_at.contains_key(p))
+                let alone = |(id, others, acknowledged): &(u64, BTreeMap<String, u64>, bool)| {
+                    *id == pick || *acknowledged || others.keys().all(|p| !resume_at.contains_key(p))
                 };
                 if model.batches.iter().all(alone) {
                     let names: Vec<Partition> = resume_at.keys().map(|p| p.as_str().into()).collect();
@@ -138,8 +138,8 @@ fn history(seed: u64, answers: &mut [u64; 3]) {
         if dice.roll(6) == 0 {
             answers[moved_by_agrees(&ledger, &model, &mut dice, (seed, step))] += 1;
         }
-        let unsettled = model.batches.iter().filter(|(_, _, settled)| !settled).count();
-        assert_eq!(ledger.in_flight(), unsettled, "seed {seed} step {step}");
+        let unacknowledged = model.batches.iter().filter(|(_, _, acknowledged)| !acknowledged).count();
+        assert_eq!(ledger.in_flight(), unacknowledged, "seed {seed} step {step}");
     }
 }
 
@@ -147,8 +147,10 @@ fn history(seed: u64, answers: &mut [u64; 3]) {
 fn moved_by_agrees(ledger: &Ledger, model: &Model, dice: &mut Dice, (seed, step): (u64, u32)) -> usize {
     // Mostly those that are open, as a sink has them, and now and then any.
     let (any, share) = (dice.roll(4) == 0, 1 + dice.roll(4));
-    let open =
-        model.batches.iter().filter(|(id, _, settled)| any || !settled && !model.given_up.contains(id));
+    let open = model
+        .batches
+        .iter()
+        .filter(|(id, _, acknowledged)| any || !acknowledged && !model.given_up.contains(id));
     let ready: HashSet<u64> = open.map(|(id, ..)| *id).filter(|_| dice.roll(4) < share).collect();
     let moved = ledger.moved_by(&ready.iter().copied().map(BatchId).collect());
     assert_eq!(

@@ -321,7 +321,7 @@ impl World {
                 false
             }
             Some(Ok(written)) => {
-                self.settle(task, written, owner);
+                self.acknowledge(task, written, owner);
                 true
             }
         }
@@ -362,7 +362,7 @@ impl World {
 
     /// What the engine does with an answer: set aside first, then move the offsets over the batches that are
     /// reported without a gap.
-    fn settle(&mut self, task: &mut Task, written: Written, owner: bool) {
+    fn acknowledge(&mut self, task: &mut Task, written: Written, owner: bool) {
         for rejected in written.rejected {
             let origin = rejected.record.origin;
             task.set_aside.insert((origin.partition as usize, origin.offset));
@@ -378,8 +378,8 @@ impl World {
                 let end = taken.ends.iter().find(|(of, _)| *of == partition);
                 end.map(|(_, end)| (*id, *end))
             });
-            let settled = of_it.take_while(|(id, _)| task.reported.contains(id)).last();
-            let Some((_, end)) = settled else { continue };
+            let acknowledged = of_it.take_while(|(id, _)| task.reported.contains(id)).last();
+            let Some((_, end)) = acknowledged else { continue };
             if end > self.logs[partition].stored {
                 self.check_durable(partition, self.logs[partition].stored..end, task);
                 self.logs[partition].stored = end;

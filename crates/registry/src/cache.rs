@@ -89,7 +89,7 @@ where
         let cache = Self(self.0.clone());
         async move {
             let answer = ask.await;
-            cache.lock().settle(key, age, answer)
+            cache.lock().take_answer(key, age, answer)
         }
         .boxed()
     }
@@ -124,7 +124,7 @@ where
     }
 
     /// Takes an answer, and says what is to be believed: while the registry is away, what it said last.
-    fn settle(&mut self, key: K, age: Option<Duration>, answer: Answer<V>) -> Answer<V> {
+    fn take_answer(&mut self, key: K, age: Option<Duration>, answer: Answer<V>) -> Answer<V> {
         self.asked.remove(&key);
         let (answer, age) = match answer {
             Ok(value) => (Ok(value), age),

@@ -108,7 +108,7 @@ pub enum OnBadRecord {
     Stop,
     /// It is logged, counted and left behind.
     Skip,
-    /// It is written elsewhere, durably, before its batch settles.
+    /// It is written elsewhere, durably, before its batch is acknowledged.
     DeadLetter(DeadLetter),
 }
 

@@ -92,7 +92,7 @@ fn limits(dice: &mut Dice, manners: &Manners) -> Limits {
     Limits {
         batches_in_flight_max: 2 + dice.roll(6) as usize,
         bytes_in_flight_max: 1 << (10 + dice.roll(8)),
-        batches_unsettled_max: 2 + dice.roll(20) as usize,
+        batches_unacknowledged_max: 2 + dice.roll(20) as usize,
         commit_interval: Duration::from_millis(dice.roll(200)),
         transaction_interval: Duration::from_millis(dice.roll(300)),
         drain_timeout: Duration::from_millis(if manners.faults == 0 { 60_000 } else { 300 }),

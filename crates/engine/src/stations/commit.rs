@@ -9,8 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::ack::SharedLedger;
 use crate::budget::Limits;
-use crate::receipt::Book;
 use crate::retry::Backoff;
 use crate::status::Status;
 
@@ -19,7 +19,7 @@ pub(crate) struct Commit {
     /// None for a source that keeps its own offsets: releasing stores them.
     pub(crate) store: Option<Arc<dyn OffsetStore>>,
     pub(crate) limits: Limits,
-    pub(crate) book: Arc<Book>,
+    pub(crate) ledger: Arc<SharedLedger>,
     pub(crate) status: Arc<Status>,
     pub(crate) releases: mpsc::Sender<Offsets>,
     /// Closed by the poll station when it reads no more.
@@ -39,12 +39,10 @@ impl Commit {
     pub(crate) async fn run(mut self) -> Result<()> {
         let mut reading = true;
         let mut due = Instant::now() + self.limits.commit_interval;
-        while reading || !self.book.ledger().is_quiet() {
-            if self.book.is_lost() {
-                return Err(lost());
-            }
-            let book = Arc::clone(&self.book);
-            let waiting = book.ledger().has_committable();
+        while reading || !self.ledger.lock().is_quiet() {
+            self.ledger.check()?;
+            let ledger = Arc::clone(&self.ledger);
+            let waiting = ledger.lock().has_committable();
             tokio::select! {
                 biased;
                 drain = self.drains.recv(), if reading => match drain {
@@ -55,22 +53,20 @@ impl Commit {
                     self.store().await?;
                     due = Instant::now() + self.limits.commit_interval;
                 }
-                () = book.changed.notified() => {}
+                () = ledger.changed.notified() => {}
             }
         }
-        if self.book.is_lost() {
-            return Err(lost());
-        }
+        self.ledger.check()?;
         self.store().await
     }
 
     async fn drain(&mut self, drain: Drain) -> Result<()> {
         let deadline = Instant::now() + self.limits.drain_timeout;
-        while !self.book.ledger().is_drained(&drain.partitions) && !self.book.is_lost() {
-            let book = Arc::clone(&self.book);
+        while !self.ledger.lock().is_drained(&drain.partitions) && !self.ledger.ack_was_dropped() {
+            let ledger = Arc::clone(&self.ledger);
             tokio::select! {
                 biased;
-                () = book.changed.notified() => {}
+                () = ledger.changed.notified() => {}
                 () = tokio::time::sleep_until(deadline) => {
                     let partitions = drain.partitions.join(", ");
                     warn!(pipeline = %self.pipeline, partitions, "gave partitions up before all their records were durable; they will be read again");
@@ -79,14 +75,14 @@ impl Commit {
             }
         }
         self.store().await?;
-        self.book.ledger().forget(&drain.partitions);
+        self.ledger.lock().forget(&drain.partitions);
         // The poll station may have ended meanwhile; then nobody waits for the answer.
         drain.done.send(()).ok();
         Ok(())
     }
 
     async fn store(&mut self) -> Result<()> {
-        let moved = self.book.ledger().take_committable();
+        let moved = self.ledger.lock().take_committable();
         if moved.is_empty() {
             return Ok(());
         }
@@ -128,9 +124,4 @@ impl Commit {
     async fn release(&self, moved: &Offsets) -> Result<()> {
         self.releases.send(moved.clone()).await.map_err(|_| Error::fatal("the source ended early"))
     }
-}
-
-/// A receipt was dropped unsettled (invariant 3).
-pub(super) fn lost() -> Error {
-    Error::bug("a batch was lost inside the pipeline; it starts again from its stored offsets")
 }

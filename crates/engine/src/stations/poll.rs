@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::FromPoll;
 use super::commit::Drain;
+use crate::ack::SharedLedger;
 use crate::budget::{Budget, Limits};
-use crate::receipt::Book;
 use crate::retry::Backoff;
 use crate::status::Status;
 use crate::stop::Stop;
@@ -29,7 +29,7 @@ pub(crate) struct Poll {
     pub(crate) source: Box<dyn Source>,
     pub(crate) limits: Limits,
     pub(crate) budget: Arc<Budget>,
-    pub(crate) book: Arc<Book>,
+    pub(crate) ledger: Arc<SharedLedger>,
     pub(crate) status: Arc<Status>,
     pub(crate) stop: Stop,
     pub(crate) out: mpsc::Sender<FromPoll>,
@@ -107,39 +107,39 @@ impl Poll {
 
     async fn pass_on(&mut self, batch: BatchId, records: Records, resume_at: &Offsets) -> Result<()> {
         let sent_first = planted(Bug::SentBeforeOpened);
-        let receipt = match sent_first {
-            true => self.book.receipt(batch),
-            false => self.book.open(batch, &records, resume_at)?,
+        let ack = match sent_first {
+            true => self.ledger.ack(batch),
+            false => self.ledger.open(batch, &records, resume_at)?,
         };
         if records.is_empty() {
-            self.send(FromPoll::Passed { receipt }).await;
+            self.send(FromPoll::Empty { ack }).await;
             return Ok(());
         }
         let payload = records.payload_bytes() as u64;
         self.status.read(resume_at, records.len() as u64, payload, records.last_timestamp_us());
         let permit = self.budget.take(records.memory_bytes());
-        self.send(FromPoll::Batch { records, receipt, permit }).await;
+        self.send(FromPoll::Batch { records, ack, permit }).await;
         if sent_first {
             tokio::task::yield_now().await;
-            self.book.ledger().open(batch, &Records::default(), resume_at)?;
+            self.ledger.lock().open(batch, &Records::default(), resume_at)?;
         }
         Ok(())
     }
 
     /// What the process station does not take any more is left for the next start.
     async fn send(&mut self, message: FromPoll) {
-        if let Err(mpsc::error::SendError(FromPoll::Batch { receipt, .. } | FromPoll::Passed { receipt })) =
+        if let Err(mpsc::error::SendError(FromPoll::Batch { ack, .. } | FromPoll::Empty { ack })) =
             self.out.send(message).await
         {
-            receipt.leave();
+            ack.give_back();
         }
     }
 
     /// True when another batch may be read. While there is no room, releases go on, and the sinks are asked to make
     /// what they hold durable: a sink may be waiting for records that cannot come (invariant 8).
     async fn room(&mut self) -> Result<bool> {
-        let full = |book: &Book, max: usize| book.ledger().in_flight() >= max;
-        if self.budget.has_room() && !full(&self.book, self.limits.batches_unsettled_max) {
+        let full = |ledger: &SharedLedger, max: usize| ledger.lock().in_flight() >= max;
+        if self.budget.has_room() && !full(&self.ledger, self.limits.batches_unacknowledged_max) {
             return Ok(true);
         }
         tokio::select! {
@@ -152,7 +152,7 @@ impl Poll {
                 return Ok(false);
             }
             () = self.budget.room(), if !self.budget.has_room() => return Ok(false),
-            () = self.book.shrunk.notified(), if self.budget.has_room() => return Ok(false),
+            () = self.ledger.shrunk.notified(), if self.budget.has_room() => return Ok(false),
             () = tokio::time::sleep(ROOM_PATIENCE) => {}
         }
         if !self.flushing.swap(true, Ordering::AcqRel) {
@@ -165,7 +165,7 @@ impl Poll {
     /// fenced off (invariant 9). The next poll lets them go.
     async fn drain(&mut self, partitions: Vec<Partition>) -> Result<()> {
         if planted(Bug::RevokedWithoutDrain) {
-            self.book.ledger().forget(&partitions);
+            self.ledger.lock().forget(&partitions);
             return Ok(());
         }
         self.send(FromPoll::Flush).await;

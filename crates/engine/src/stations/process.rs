@@ -9,9 +9,9 @@ use aqueduct_ledger::planted::{Bug, planted};
 use tokio::sync::mpsc;
 
 use super::{FromPoll, ToLane};
+use crate::ack::Ack;
 use crate::budget::Permit;
 use crate::chain::Chain;
-use crate::receipt::Receipt;
 use crate::set_aside::SetAside;
 use crate::status::Status;
 
@@ -21,7 +21,7 @@ pub(crate) struct Process {
     pub(crate) lanes: Vec<mpsc::Sender<ToLane>>,
     pub(crate) set_aside: Arc<SetAside>,
     pub(crate) status: Arc<Status>,
-    /// The sink keeps the offsets: nothing settles before it has them.
+    /// The sink keeps the offsets: nothing is acknowledged before it has them.
     pub(crate) transactional: bool,
 }
 
@@ -37,10 +37,8 @@ impl Process {
                 read = self.input.recv() => read,
             };
             match read {
-                Some(FromPoll::Batch { records, receipt, permit }) => {
-                    self.process(records, receipt, permit).await?
-                }
-                Some(FromPoll::Passed { receipt }) => self.settle(receipt).await,
+                Some(FromPoll::Batch { records, ack, permit }) => self.process(records, ack, permit).await?,
+                Some(FromPoll::Empty { ack }) => self.acknowledge(ack).await,
                 Some(FromPoll::Flush) => {
                     for lane in &self.lanes {
                         send(lane, ToLane::Flush).await;
@@ -52,60 +50,60 @@ impl Process {
         // The poll station reads no more, and what it has read is left for the next start.
         self.input.close();
         while let Some(read) = self.input.recv().await {
-            if let FromPoll::Batch { receipt, .. } | FromPoll::Passed { receipt } = read {
-                receipt.leave();
+            if let FromPoll::Batch { ack, .. } | FromPoll::Empty { ack } = read {
+                ack.give_back();
             }
         }
         Ok(())
     }
 
-    async fn process(&mut self, records: Records, receipt: Receipt, permit: Permit) -> Result<()> {
+    async fn process(&mut self, records: Records, ack: Ack, permit: Permit) -> Result<()> {
         let passed = self.chain.apply(records).await?;
         if let Some(error) = passed.stop {
-            receipt.leave();
+            ack.give_back();
             self.set_aside.stop_with(error);
             return Ok(());
         }
         self.status.records_dropped.fetch_add(passed.dropped as u64, Ordering::Relaxed);
-        // Set aside durably before the batch can settle (invariant 1).
+        // Set aside durably before the batch can be acknowledged (invariant 1).
         match self.set_aside.put(passed.bad).await {
             Err(error) if error.kind() == ErrorKind::BadRecord => {
-                receipt.leave();
+                ack.give_back();
                 self.set_aside.stop_with(error);
                 return Ok(());
             }
             other => other?,
         }
         if passed.kept.is_empty() {
-            if passed.dropped > 0 && planted(Bug::DroppedRecordLeaksReceipt) {
-                std::mem::forget(receipt);
+            if passed.dropped > 0 && planted(Bug::DroppedRecordLeaksAck) {
+                std::mem::forget(ack);
                 return Ok(());
             }
-            self.settle(receipt).await;
+            self.acknowledge(ack).await;
             return Ok(());
         }
         if let [lane] = self.lanes.as_slice() {
-            let batch = Batch::new(receipt.batch(), passed.kept, Some(Arc::new(permit)));
-            send(lane, ToLane::Batch { batch, receipt }).await;
+            let batch = Batch::new(ack.batch(), passed.kept, Some(Arc::new(permit)));
+            send(lane, ToLane::Batch { batch, ack }).await;
             return Ok(());
         }
-        self.share_out(passed.kept.into_vec(), receipt, permit).await;
+        self.share_out(passed.kept.into_vec(), ack, permit).await;
         Ok(())
     }
 
     /// Nothing is left of the batch. A sink that keeps the offsets takes its positions into the next transaction
     /// (invariant 10).
-    async fn settle(&mut self, receipt: Receipt) {
+    async fn acknowledge(&mut self, ack: Ack) {
         match self.lanes.as_slice() {
             [lane] if self.transactional && !planted(Bug::DroppedOutsideTransaction) => {
-                send(lane, ToLane::Passed { receipt }).await;
+                send(lane, ToLane::Empty { ack }).await;
             }
-            _ => receipt.settle(),
+            _ => ack.acknowledge(),
         }
     }
 
-    /// Each lane gets its records, in order, and a share of the receipt (invariant 7).
-    async fn share_out(&mut self, records: Vec<Record>, receipt: Receipt, permit: Permit) {
+    /// Each lane gets its records, in order, and a share of the `Ack` (invariant 7).
+    async fn share_out(&mut self, records: Vec<Record>, ack: Ack, permit: Permit) {
         let permit = Arc::new(permit);
         let mut shares: Vec<Vec<Record>> = self.lanes.iter().map(|_| Vec::new()).collect();
         for (index, record) in records.into_iter().enumerate() {
@@ -116,19 +114,19 @@ impl Process {
             if records.is_empty() {
                 continue;
             }
-            let batch = Batch::new(receipt.batch(), records.into(), Some(Arc::clone(&permit) as _));
-            send(lane, ToLane::Batch { batch, receipt: receipt.share() }).await;
+            let batch = Batch::new(ack.batch(), records.into(), Some(Arc::clone(&permit) as _));
+            send(lane, ToLane::Batch { batch, ack: ack.share() }).await;
         }
-        receipt.settle();
+        ack.acknowledge();
     }
 }
 
 /// A lane that takes nothing any more has stopped at a record: what it does not take is left for the next start.
 async fn send(lane: &mpsc::Sender<ToLane>, work: ToLane) {
-    if let Err(mpsc::error::SendError(ToLane::Batch { receipt, .. } | ToLane::Passed { receipt })) =
+    if let Err(mpsc::error::SendError(ToLane::Batch { ack, .. } | ToLane::Empty { ack })) =
         lane.send(work).await
     {
-        receipt.leave();
+        ack.give_back();
     }
 }
 

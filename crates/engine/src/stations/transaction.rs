@@ -1,5 +1,5 @@
 //! Exactly once, at the end of station 7: the sink commits what it was given together with the offsets behind it, and only
-//! then does the ledger hear that batches are settled (invariant 10).
+//! then are the batches acknowledged (invariant 10).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,21 +9,20 @@ use aqueduct_api::{BatchId, Error, Ownership, Result, Sink};
 use aqueduct_ledger::planted::{Bug, planted};
 use tokio::time::Instant;
 
-use super::commit::lost;
-use super::write::{Taken, settle};
+use super::write::{Submitted, acknowledge};
+use crate::ack::SharedLedger;
 use crate::budget::Budget;
-use crate::receipt::Book;
 use crate::status::Status;
 
 /// What the transactional sink of a task has and has not committed.
 pub(crate) struct Transaction {
-    book: Arc<Book>,
+    ledger: Arc<SharedLedger>,
     budget: Arc<Budget>,
     interval: Duration,
     /// Shows that the source still owns what it gave.
     ownership: Option<Arc<dyn Ownership>>,
     /// Ready, and nothing without the commit.
-    ready: Vec<Taken>,
+    ready: Vec<Submitted>,
     /// When the first batch came that is not committed.
     since: Option<Instant>,
     /// Batches and bytes that the sink holds.
@@ -32,13 +31,13 @@ pub(crate) struct Transaction {
 
 impl Transaction {
     pub(crate) fn new(
-        book: &Arc<Book>,
+        ledger: &Arc<SharedLedger>,
         budget: &Arc<Budget>,
         interval: Duration,
         ownership: Option<Arc<dyn Ownership>>,
     ) -> Self {
-        let (book, budget) = (Arc::clone(book), Arc::clone(budget));
-        Self { book, budget, interval, ownership, ready: Vec::new(), since: None, held: (0, 0) }
+        let (ledger, budget) = (Arc::clone(ledger), Arc::clone(budget));
+        Self { ledger, budget, interval, ownership, ready: Vec::new(), since: None, held: (0, 0) }
     }
 
     /// The sink has taken a batch of so many bytes, and holds it until the commit.
@@ -55,9 +54,9 @@ impl Transaction {
     }
 
     /// A batch is ready to be committed.
-    pub(crate) fn add(&mut self, taken: Taken) {
+    pub(crate) fn add(&mut self, submitted: Submitted) {
         self.since.get_or_insert_with(Instant::now);
-        self.ready.push(taken);
+        self.ready.push(submitted);
     }
 
     /// When the next commit is due.
@@ -65,21 +64,19 @@ impl Transaction {
         self.since.map(|since| since + self.interval)
     }
 
-    /// Commits everything that is ready, and settles it.
+    /// Commits everything that is ready, and acknowledges it.
     pub(crate) async fn commit(&mut self, sink: &mut dyn Sink, status: &Status) -> Result<()> {
         if self.ready.is_empty() {
             self.since = None;
             return Ok(());
         }
-        if self.book.is_lost() {
-            // What came behind the lost batch would be durable ahead of the offsets, and be written again (invariant 3).
-            return Err(lost());
-        }
+        // What came behind a batch whose `Ack` was dropped would be durable ahead of the offsets, and be written again (invariant 3).
+        self.ledger.check()?;
         // The proof comes first: if partitions change hands between the two, the server refuses it.
         let ownership = self.ownership.as_ref().filter(|_| !planted(Bug::OwnershipNotShown));
         let proof = ownership.map(|ownership| ownership.proof()).transpose()?;
-        let ready: HashSet<BatchId> = self.ready.iter().map(|taken| taken.receipt.batch()).collect();
-        let mut offsets = self.book.ledger().moved_by(&ready).ok_or_else(given_up)?;
+        let ready: HashSet<BatchId> = self.ready.iter().map(|submitted| submitted.ack.batch()).collect();
+        let mut offsets = self.ledger.lock().moved_by(&ready).ok_or_else(given_up)?;
         if planted(Bug::CommittedWithoutOffsets) {
             offsets.clear();
         }
@@ -88,7 +85,7 @@ impl Transaction {
         let open_ms = self.since.map_or(0, |since| since.elapsed().as_millis() as u64);
         tracing::debug!(batches = self.ready.len(), bytes = self.held.1, open_ms, "committed a transaction");
         (self.since, self.held) = (None, (0, 0));
-        self.ready.drain(..).for_each(|taken| settle(status, taken));
+        self.ready.drain(..).for_each(|submitted| acknowledge(status, submitted));
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Station 7: one lane writes, tries again, sets aside what the sink refuses, and settles what is durable.
+//! Station 7: one lane writes, tries again, sets aside what the sink refuses, and acknowledges what is durable.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::ToLane;
 use super::transaction::Transaction;
-use crate::receipt::Receipt;
+use crate::ack::Ack;
 use crate::retry::Backoff;
 use crate::set_aside::{Bad, SetAside, Stage};
 use crate::status::Status;
@@ -29,7 +29,7 @@ pub(crate) struct Write {
     pub(crate) wakeup: Arc<Notify>,
     pub(crate) input: mpsc::Receiver<ToLane>,
     /// Taken by the sink and not yet reported, oldest first.
-    pub(crate) open: VecDeque<Taken>,
+    pub(crate) open: VecDeque<Submitted>,
     pub(crate) set_aside: Arc<SetAside>,
     pub(crate) status: Arc<Status>,
     /// What this lane says of its sink: that a call failed and is tried again. What the sink says of itself is not ours to
@@ -38,13 +38,13 @@ pub(crate) struct Write {
     pub(crate) flushing: Arc<AtomicBool>,
     /// Where the sink keeps the offsets: what it has and has not committed.
     pub(crate) transaction: Option<Transaction>,
-    /// The records that the sink has refused and that stop the pipeline: their batches stay unsettled.
+    /// The records that the sink has refused and that stop the pipeline: their batches stay unacknowledged.
     pub(crate) refused: Vec<Place>,
 }
 
-/// A batch that the sink has taken.
-pub(crate) struct Taken {
-    pub(crate) receipt: Receipt,
+/// A batch that the sink has taken and not yet reported.
+pub(crate) struct Submitted {
+    pub(crate) ack: Ack,
     pub(crate) records: u64,
     /// Where its records are from.
     spans: Vec<Span>,
@@ -53,8 +53,8 @@ pub(crate) struct Taken {
 /// Records of one partition: topic, partition, the first and the last offset.
 type Span = (Arc<str>, i32, i64, i64);
 
-impl Taken {
-    fn of(receipt: Receipt, batch: &Batch) -> Self {
+impl Submitted {
+    fn of(ack: Ack, batch: &Batch) -> Self {
         let mut spans: Vec<Span> = Vec::new();
         for (topic, Origin { partition, offset }) in batch.records.origins() {
             match spans.last_mut() {
@@ -62,7 +62,7 @@ impl Taken {
                 _ => spans.push((Arc::clone(topic), partition, offset, offset)),
             }
         }
-        Self { receipt, records: batch.records.len() as u64, spans }
+        Self { ack, records: batch.records.len() as u64, spans }
     }
 
     /// Whether one of these may be of this batch.
@@ -91,15 +91,15 @@ impl Write {
                 // Without it the budget would be given back by the tick alone, so many bytes each.
                 () = self.wakeup.notified() => self.tick().await?,
                 work = self.input.recv() => match work {
-                    Some(ToLane::Batch { receipt, .. }) if !self.refused.is_empty() => receipt.leave(),
-                    Some(ToLane::Batch { batch, receipt }) => {
-                        self.write(batch, receipt).await?;
+                    Some(ToLane::Batch { ack, .. }) if !self.refused.is_empty() => ack.give_back(),
+                    Some(ToLane::Batch { batch, ack }) => {
+                        self.write(batch, ack).await?;
                         if self.transaction.as_ref().is_some_and(|it| it.is_full(self.input.is_empty())) {
                             self.flush().await?;
                         }
                     }
-                    Some(ToLane::Passed { receipt }) => {
-                        self.land(Taken { receipt, records: 0, spans: Vec::new() });
+                    Some(ToLane::Empty { ack }) => {
+                        self.acknowledge(Submitted { ack, records: 0, spans: Vec::new() });
                     }
                     Some(ToLane::Flush) => {
                         self.flushing.store(false, Ordering::Release);
@@ -110,20 +110,20 @@ impl Write {
             }
         }
         if planted(Bug::StoppedWithoutFlush) {
-            self.open.drain(..).for_each(|taken| taken.receipt.settle());
+            self.open.drain(..).for_each(|submitted| submitted.ack.acknowledge());
         }
         self.flush().await?;
-        self.open.drain(..).for_each(|taken| taken.receipt.forgo());
+        self.open.drain(..).for_each(|submitted| submitted.ack.give_back());
         Ok(())
     }
 
-    async fn write(&mut self, batch: Arc<Batch>, receipt: Receipt) -> Result<()> {
+    async fn write(&mut self, batch: Arc<Batch>, ack: Ack) -> Result<()> {
         let mut backoff = Backoff::of_write(batch.id.0);
-        let mut held = VecDeque::from([(batch, receipt)]);
-        while let Some((batch, receipt)) = held.pop_front() {
+        let mut held = VecDeque::from([(batch, ack)]);
+        while let Some((batch, ack)) = held.pop_front() {
             match self.sink.write(&batch).await {
                 Ok(written) => {
-                    self.open.push_back(Taken::of(receipt, &batch));
+                    self.open.push_back(Submitted::of(ack, &batch));
                     if let Some(transaction) = &mut self.transaction {
                         transaction.took(batch.records.memory_bytes());
                     }
@@ -132,14 +132,14 @@ impl Write {
                     self.report(written).await?;
                     self.recovered();
                 }
-                Err(_) if planted(Bug::LostReceiptSettles) || planted(Bug::BatchForgotten) => {}
+                Err(_) if planted(Bug::DroppedAckAcknowledges) || planted(Bug::BatchForgotten) => {}
                 Err(error) => {
                     // The same batch again, before any later one (invariant 7).
-                    held.push_front((batch, receipt));
+                    held.push_front((batch, ack));
                     if planted(Bug::RetryReorders)
-                        && let Ok(ToLane::Batch { batch, receipt }) = self.input.try_recv()
+                        && let Ok(ToLane::Batch { batch, ack }) = self.input.try_recv()
                     {
-                        held.push_front((batch, receipt));
+                        held.push_front((batch, ack));
                     }
                     self.pause(error, &mut backoff).await?;
                 }
@@ -168,8 +168,8 @@ impl Write {
             self.pause(error, &mut backoff).await?;
         }
         self.recovered();
-        // What the sink keeps open now will not settle soon: neither a revoke nor a stop waits for it.
-        self.open.iter().for_each(|taken| taken.receipt.hold());
+        // What the sink keeps open now will not be durable soon: neither a revoke nor a stop waits for it.
+        self.open.iter().for_each(|submitted| submitted.ack.hold());
         Ok(())
     }
 
@@ -182,19 +182,19 @@ impl Write {
         }
     }
 
-    /// Sets aside what was refused, and only then settles what is durable (invariant 1).
+    /// Sets aside what was refused, and only then acknowledges what is durable (invariant 1).
     async fn report(&mut self, written: Written) -> Result<()> {
         if !written.rejected.is_empty() && !planted(Bug::RejectedForgotten) {
             self.set_aside(written.rejected).await?;
         }
         match written.durable {
-            Durable::All => self.land_all(),
-            Durable::Batches(_) if planted(Bug::CommittedBeforeDurable) => self.land_all(),
+            Durable::All => self.acknowledge_all(),
+            Durable::Batches(_) if planted(Bug::CommittedBeforeDurable) => self.acknowledge_all(),
             Durable::Batches(ids) => {
                 for id in ids {
-                    let at = self.open.binary_search_by_key(&id, |taken| taken.receipt.batch());
-                    if let Some(taken) = at.ok().and_then(|at| self.open.remove(at)) {
-                        self.land(taken);
+                    let at = self.open.binary_search_by_key(&id, |submitted| submitted.ack.batch());
+                    if let Some(submitted) = at.ok().and_then(|at| self.open.remove(at)) {
+                        self.acknowledge(submitted);
                     }
                 }
             }
@@ -202,7 +202,7 @@ impl Write {
         Ok(())
     }
 
-    /// A record that stops the pipeline stops it in good order: nothing more is taken, and all that is durable settles but
+    /// A record that stops the pipeline stops it in good order: nothing more is taken, and all that is durable is acknowledged but
     /// for the batches that hold such a record. Else every start would write again what stood before it. What a transaction
     /// holds of those batches must not be committed, so there the whole of it is undone.
     async fn set_aside(&mut self, rejected: Vec<Rejected>) -> Result<()> {
@@ -225,20 +225,20 @@ impl Write {
         }
     }
 
-    fn land_all(&mut self) {
-        for taken in std::mem::take(&mut self.open) {
-            self.land(taken);
+    fn acknowledge_all(&mut self) {
+        for submitted in std::mem::take(&mut self.open) {
+            self.acknowledge(submitted);
         }
     }
 
     /// A batch is durable, or as good as that where only the commit is missing.
-    fn land(&mut self, taken: Taken) {
-        if taken.holds(&self.refused) {
-            return taken.receipt.leave();
+    fn acknowledge(&mut self, submitted: Submitted) {
+        if submitted.holds(&self.refused) {
+            return submitted.ack.give_back();
         }
         match &mut self.transaction {
-            Some(transaction) if !planted(Bug::SettledBeforeCommit) => transaction.add(taken),
-            _ => settle(&self.status, taken),
+            Some(transaction) if !planted(Bug::AcknowledgedBeforeCommit) => transaction.add(submitted),
+            _ => acknowledge(&self.status, submitted),
         }
     }
 
@@ -271,7 +271,7 @@ async fn at(moment: Option<Instant>) {
     }
 }
 
-pub(super) fn settle(status: &Status, taken: Taken) {
-    status.records_written.fetch_add(taken.records, Ordering::Relaxed);
-    taken.receipt.settle();
+pub(super) fn acknowledge(status: &Status, submitted: Submitted) {
+    status.records_written.fetch_add(submitted.records, Ordering::Relaxed);
+    submitted.ack.acknowledge();
 }

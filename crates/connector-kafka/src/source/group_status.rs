@@ -1,10 +1,8 @@
-//! How this member stands in its group: whether it has been given its partitions, what it says while it has none, and the
-//! file by which others on this machine find out that its process is dead. Runs on the event thread.
+//! The status of this member in its group: what it reports while it has no partitions, and the file by which members on the same
+//! machine find out that its process is dead. Runs on the event thread.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aqueduct_api::ErrorKind;
 use aqueduct_api::catalog::SourceContext;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -14,7 +12,6 @@ use tokio::time::Instant;
 use super::member::{GroupConsumer, Member};
 use super::member_files::{Entry, MemberFile, MemberFiles, WRITE_AGAIN};
 use crate::config::SourceConfig;
-use crate::diagnosis::GROUP_GIVES_NOTHING;
 use aqueduct_kafka_client::config::Sasl;
 use aqueduct_kafka_client::native::member_id::member_id;
 use aqueduct_kafka_client::native::transactions::GroupMetadata;
@@ -22,71 +19,44 @@ use aqueduct_kafka_client::wire::dialer::Dialer;
 use aqueduct_kafka_client::wire::group::{self, Identity, Shared};
 use aqueduct_kafka_client::{CHECK_INTERVAL, WaitReason};
 
-/// How long the dead may hold up the living.
+/// How long the removal of dead members may delay this one.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(3);
-/// A broker shares a group of KIP-848 out no oftener than this by default (`group.consumer.assignment.interval.ms`). Who joins
-/// sooner is told with its next heartbeat, five seconds later.
-const SHARED_OUT_EVERY: Duration = Duration::from_millis(1_100);
-/// How often it is looked for dead members while nothing is assigned.
+/// A broker computes the assignment of a KIP-848 group no more often than this by default
+/// (`group.consumer.assignment.interval.ms`). A member that joins sooner gets its partitions with its next heartbeat, five seconds
+/// later.
+const ASSIGNMENT_INTERVAL: Duration = Duration::from_millis(1_100);
+/// How often dead members are looked for while nothing is assigned.
 const REMOVE_AGAIN: Duration = Duration::from_secs(5);
-/// A rebalance takes a moment; only beyond that is there something to say.
-const USUAL: Duration = Duration::from_secs(3);
+/// A rebalance takes a moment; only one that takes longer is reported.
+const REBALANCE_USUAL: Duration = Duration::from_secs(3);
 /// How often the group is asked why nothing is assigned.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
-/// Under KIP-848 the broker may refuse to tell what it has meant for this member.
-const TOLD_WITHIN: Duration = Duration::from_secs(10);
-/// How often one that stands by asks who has the partitions.
+/// A broker may refuse to describe a KIP-848 group. After this its assignment is taken for empty.
+const DESCRIBED_WITHIN: Duration = Duration::from_secs(10);
+/// How often a member that stands by asks who has the partitions.
 const STANDBY_AGAIN: Duration = Duration::from_secs(30);
-/// A group that answers at all names a member sooner than this.
-const NAMED_WITHIN: Duration = Duration::from_millis(1_500);
-/// How often it is looked whether it has.
-pub(super) const NAMED: Duration = Duration::from_millis(2);
-/// How often the member id is looked at once there is one.
-const LOOK: Duration = Duration::from_millis(100);
+/// A group that answers at all gives a member its id sooner than this.
+const MEMBER_ID_WITHIN: Duration = Duration::from_millis(1_500);
+/// How often the new member id is looked for.
+pub(super) const NEW_MEMBER_POLL: Duration = Duration::from_millis(2);
+/// How often the status is looked at once there is a member id.
+const STATUS_INTERVAL: Duration = Duration::from_millis(100);
 const NOT_TAKEN_OUT: &str = "a member whose process is dead is not taken out of its group";
-/// A member that leaves is answered sooner than this, unless the group holds an earlier request of its connection back.
-const LEAVES_WITHIN: Duration = Duration::from_secs(3);
-
-/// Whether the group has given this member what it has for it, be it nothing. One that reads without a group waits for
-/// nothing.
-#[derive(Debug, Default)]
-pub(crate) struct Awaited(AtomicBool);
-
-impl Member {
-    /// From now on the group owes an assignment.
-    pub(crate) fn await_assignment(&self) {
-        self.awaited.0.store(true, Ordering::Release);
-        self.health.set_quietly(WaitReason::Assignment, self.gives_nothing(""));
-    }
-
-    /// Here it is.
-    pub(crate) fn assignment_came(&self) {
-        self.awaited.0.store(false, Ordering::Release);
-        self.health.clear_quietly(WaitReason::Assignment);
-    }
-
-    /// Whether it still does.
-    pub(crate) fn is_awaiting(&self) -> bool {
-        self.awaited.0.load(Ordering::Acquire)
-    }
-
-    fn gives_nothing(&self, found: &str) -> String {
-        let values: [(&str, &dyn std::fmt::Display); 2] = [("group", &self.group), ("found", &found)];
-        GROUP_GIVES_NOTHING.error(ErrorKind::Transient, &values).to_string()
-    }
-}
+/// A request to leave the group is answered sooner than this, unless an earlier request on the same connection is not answered
+/// yet.
+const LEFT_WITHIN: Duration = Duration::from_secs(3);
 
 /// See the file's header.
-pub(crate) struct Presence {
+pub(crate) struct GroupStatus {
     dialer: Dialer,
     consumer_protocol: bool,
     tasks: usize,
-    /// Nowhere, for one whose membership is to outlive its process, or that joins no group, or where only the library speaks
-    /// to the brokers.
+    /// None for a static member, whose membership is to outlive its process; for one that joins no group; and where the member
+    /// cannot be removed, because only the library can log in to the brokers.
     files: Option<MemberFiles>,
     file: Option<MemberFile>,
     entry: Entry,
-    /// Since when it has no partitions, and whether the group still owes them.
+    /// Since when it has no partitions, and whether it is still waiting for an assignment.
     since: Option<(bool, Instant)>,
     begun: Instant,
     look_at: Instant,
@@ -95,13 +65,13 @@ pub(crate) struct Presence {
     ask_at: Instant,
 }
 
-impl Presence {
+impl GroupStatus {
     /// Of a member that is about to join with these properties.
     pub(crate) fn new(config: &SourceConfig, client: &ClientConfig, context: &SourceContext) -> Self {
         let consumer_protocol = client.get("group.protocol") == Some("consumer");
         let joins = !config.is_assigned() && client.get("group.instance.id").is_none();
-        let speaks = !matches!(config.connection.sasl, Some(Sasl::Kerberos(_)));
-        let files = (joins && speaks).then(find).flatten();
+        let can_remove = !matches!(config.connection.sasl, Some(Sasl::Kerberos(_)));
+        let files = (joins && can_remove).then(find_files).flatten();
         let place = files.as_ref().map(MemberFiles::place).unwrap_or_default();
         let now = Instant::now();
         Self {
@@ -126,11 +96,12 @@ impl Presence {
         }
     }
 
-    /// Before the group is joined: those that died here are taken out of it.
+    /// Before the group is joined: dead members of this machine are removed from it.
     pub(crate) fn begin(&mut self) {
         let joined = self.remove_dead();
-        if let Some(joined) = joined.filter(|joined| self.consumer_protocol && *joined < SHARED_OUT_EVERY) {
-            std::thread::sleep(SHARED_OUT_EVERY - joined);
+        if let Some(joined) = joined.filter(|joined| self.consumer_protocol && *joined < ASSIGNMENT_INTERVAL)
+        {
+            std::thread::sleep(ASSIGNMENT_INTERVAL - joined);
         }
         self.begun = Instant::now();
         self.file = self.files.as_ref().and_then(|files| match files.begin() {
@@ -142,45 +113,45 @@ impl Presence {
         });
     }
 
-    /// Whether nothing else is to be done now: the group is about to name this member, and its file has to say so before it is
-    /// killed.
+    /// Whether the group is about to give this member its id. Until then nothing else is to be done, so that its file is written
+    /// before the process can be killed.
     pub(crate) fn is_new(&self) -> bool {
-        self.file.is_some() && self.entry.member.is_empty() && self.begun.elapsed() < NAMED_WITHIN
+        self.file.is_some() && self.entry.member.is_empty() && self.begun.elapsed() < MEMBER_ID_WITHIN
     }
 
-    /// Now and then.
-    pub(crate) fn keep(&mut self, consumer: &GroupConsumer) {
+    /// What is due from time to time.
+    pub(crate) fn maintain(&mut self, consumer: &GroupConsumer) {
         let now = Instant::now();
         if now < self.look_at && self.since.is_none() && !self.is_new() {
             return;
         }
-        self.look_at = now + LOOK;
-        self.say_who(consumer);
+        self.look_at = now + STATUS_INTERVAL;
+        self.note_member_id(consumer);
         if now >= self.write_at && !self.entry.member.is_empty() {
             self.write();
         }
         let member = consumer.context();
-        if member.is_awaiting() {
-            let since = self.since(true);
+        if member.is_awaiting_assignment() {
+            let since = self.without_partitions(true);
             if now >= self.remove_at {
                 self.remove_dead();
             }
-            self.await_longer(consumer, since);
-        } else if member.handoff.owned().is_empty() && joins(consumer) {
-            let since = self.since(false);
+            self.check_awaited(consumer, since);
+        } else if member.handoff.assigned().is_empty() && is_subscribed(consumer) {
+            let since = self.without_partitions(false);
             if now >= self.ask_at && since.elapsed() >= CHECK_INTERVAL {
                 self.ask_at = now + STANDBY_AGAIN;
                 member.health.standing_by(Some(self.stands_by(consumer)));
             }
         } else if self.since.take().is_some() {
-            // The time of the file is that of the last assignment.
+            // The modification time of the file says when the last assignment came.
             self.write();
             member.health.standing_by(None);
         }
     }
 
-    /// Since when it is without partitions in this way. The first question follows at once.
-    fn since(&mut self, awaiting: bool) -> Instant {
+    /// Since when it is without partitions for this reason. The group is asked at once when that begins.
+    fn without_partitions(&mut self, awaiting: bool) -> Instant {
         match self.since {
             Some((same, since)) if same == awaiting => since,
             _ => {
@@ -190,7 +161,7 @@ impl Presence {
         }
     }
 
-    fn say_who(&mut self, consumer: &GroupConsumer) {
+    fn note_member_id(&mut self, consumer: &GroupConsumer) {
         let Some(member) = member_id(consumer).filter(|member| *member != self.entry.member) else { return };
         self.entry.member = member;
         self.write();
@@ -203,35 +174,37 @@ impl Presence {
         }
     }
 
-    fn await_longer(&mut self, consumer: &GroupConsumer, since: Instant) {
+    /// No assignment has come yet: reports why, once that takes longer than usual.
+    fn check_awaited(&mut self, consumer: &GroupConsumer, since: Instant) {
         let (now, member) = (Instant::now(), consumer.context());
-        if now < self.ask_at || since.elapsed() < if self.consumer_protocol { CHECK_INTERVAL } else { USUAL }
+        if now < self.ask_at
+            || since.elapsed() < if self.consumer_protocol { CHECK_INTERVAL } else { REBALANCE_USUAL }
         {
             return;
         }
         self.ask_at = now + ASK_AGAIN;
-        // The library says nothing of an assignment that is empty from the first.
+        // The library does not report an assignment that is empty from the start.
         if self.consumer_protocol
             && GroupMetadata::of(consumer).is_some_and(|metadata| metadata.generation() > 0)
         {
             self.ask_at = now + CHECK_INTERVAL;
             match self.within(group::shared(&self.dialer, &self.entry.group, &self.entry.member)) {
-                Ok(Shared { decided: true, of_member: 0, .. }) => return member.assignment_came(),
+                Ok(Shared { decided: true, of_member: 0, .. }) => return member.assignment_received(),
                 Ok(_) => {}
-                // A broker that does not tell, or not us, gave an assignment all the same.
-                Err(_) if since.elapsed() < TOLD_WITHIN => {}
-                Err(_) => return member.assignment_came(),
+                // A broker that does not describe the group, or not for this user, has given an assignment all the same.
+                Err(_) if since.elapsed() < DESCRIBED_WITHIN => {}
+                Err(_) => return member.assignment_received(),
             }
         }
         let found = self.members(consumer).map_or(String::new(), |(members, state)| {
             format!(", which has {} and is in state {state}", counted(members, "member"))
         });
-        if member.is_awaiting() && since.elapsed() >= USUAL {
-            member.health.set(WaitReason::Assignment, member.gives_nothing(&found));
+        if member.is_awaiting_assignment() && since.elapsed() >= REBALANCE_USUAL {
+            member.health.set(WaitReason::Assignment, member.no_assignment(&found));
         }
     }
 
-    /// How many members the group has, and what it is at.
+    /// How many members the group has, and its state.
     fn members(&self, consumer: &GroupConsumer) -> Option<(usize, String)> {
         if self.consumer_protocol {
             let shared =
@@ -260,8 +233,8 @@ impl Presence {
         format!("group `{}` has no partition for this member{shares}{remedy}", self.entry.group)
     }
 
-    /// Those whose process is dead would keep their partitions until their session is over. Says how long ago the last of
-    /// those that were removed had joined or was given partitions.
+    /// Removes members whose process is dead: they would keep their partitions until their session is over. Returns how long ago
+    /// the last of them had joined or got partitions.
     fn remove_dead(&mut self) -> Option<Duration> {
         self.remove_at = Instant::now() + REMOVE_AGAIN;
         let mut joined = None;
@@ -277,11 +250,11 @@ impl Presence {
                         "a member whose process is dead was taken out of its group"
                     );
                     joined = joined.into_iter().chain(dead.age()).min();
-                    dead.forget();
+                    dead.delete();
                 }
                 Err(error) if is_final(&error) => {
                     tracing::info!(group = self.entry.group, member, %error, "{NOT_TAKEN_OUT}: its session has to end");
-                    dead.forget();
+                    dead.delete();
                 }
                 Err(error) => {
                     tracing::debug!(%error, member, "{NOT_TAKEN_OUT}");
@@ -291,15 +264,15 @@ impl Presence {
         joined
     }
 
-    /// Once the library has left the group and is gone: `begun` is when it was asked to.
+    /// After the consumer is closed: `begun` is when its closing began.
     pub(crate) fn end(self, begun: Instant) {
         let Some(file) = &self.file else { return };
-        // It cannot leave while the group holds its request to join back: they go over one connection.
-        let left = begun.elapsed() < LEAVES_WITHIN || self.entry.member.is_empty();
+        // The library cannot leave while its request to join is not answered: both go over one connection.
+        let left = begun.elapsed() < LEFT_WITHIN || self.entry.member.is_empty();
         let leave = || self.within(group::leave(&self.dialer, &identity(&self.entry)));
         match left || leave().map_or_else(|error| is_final(&error), |()| true) {
             true => self.file.map(MemberFile::delete).unwrap_or_default(),
-            // Whoever comes next tries it.
+            // The next member on this machine tries again.
             false => tracing::debug!(path = ?file, "the group does not answer a member that leaves"),
         }
     }
@@ -321,7 +294,7 @@ impl Presence {
     }
 }
 
-fn find() -> Option<MemberFiles> {
+fn find_files() -> Option<MemberFiles> {
     match MemberFiles::find() {
         Ok(files) => Some(files),
         Err(error) => {
@@ -331,7 +304,7 @@ fn find() -> Option<MemberFiles> {
     }
 }
 
-/// Whether whoever tries it next is told the same.
+/// Whether another try would be answered in the same way.
 fn is_final(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::Unsupported
 }
@@ -340,7 +313,7 @@ fn identity(entry: &Entry) -> Identity<'_> {
     Identity { group: &entry.group, member: &entry.member, consumer_protocol: entry.consumer_protocol }
 }
 
-/// How many partitions there are to share.
+/// How many partitions the subscribed topics have.
 fn partitions(consumer: &BaseConsumer<Member>) -> Option<usize> {
     let subscribed = consumer.subscription().ok()?;
     let subscribed: Vec<String> =
@@ -351,7 +324,7 @@ fn partitions(consumer: &BaseConsumer<Member>) -> Option<usize> {
     Some(topics.map(|topic| topic.partitions().len()).sum())
 }
 
-fn joins(consumer: &GroupConsumer) -> bool {
+fn is_subscribed(consumer: &GroupConsumer) -> bool {
     consumer.subscription().is_ok_and(|list| list.count() > 0)
 }
 

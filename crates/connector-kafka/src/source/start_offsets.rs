@@ -1,148 +1,122 @@
-//! Where reading begins in partitions that were just assigned: at what the group has committed, or where
-//! `start` says.
+//! Where reading begins in partitions that were just assigned: at what is stored for them, or where `start` says.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use aqueduct_api::{Error, ErrorKind, Result};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::committed_cache;
 use super::handoff::name_of;
-use super::lives::id_in;
-use super::member::{GroupConsumer, Keeping, Member};
-use super::reach;
-use super::remembered::recall;
+use super::member::{GroupConsumer, Member, OffsetStorage};
+use super::reachability;
+use super::topic_id::id_in;
 use crate::config::Start;
 use crate::diagnosis::OFFSET_NONE;
 use aqueduct_kafka_client::admin::topic_ids;
 use aqueduct_kafka_client::{REQUEST_TIMEOUT, WaitReason, code_of, is_passing};
 
-/// A partition with its place.
-pub(crate) struct Placed {
+/// Where a partition begins.
+pub(crate) struct StartOffset {
     pub(crate) topic: String,
     pub(crate) partition: i32,
-    /// Where to fetch from; nowhere yet while nobody leads the partition.
+    /// Where to fetch from; not known yet while the partition has no leader.
     pub(crate) offset: Option<Offset>,
-    /// What the group has.
+    /// What is stored for it.
     pub(crate) committed: Option<i64>,
-    /// Resolved by a question that may be answered differently next time, so it is committed at once: a crash
-    /// before the first settled batch would otherwise skip what came in between.
+    /// The start was looked up and may be another next time, so it is committed at once: a crash before the first acknowledged
+    /// batch would otherwise skip what came in between.
     pub(crate) commit_now: Option<i64>,
 }
 
-/// How many partitions topics had when this source began, once it has looked. One that came later is read from its
-/// beginning: what was written before it was found would else be left out.
-#[derive(Default)]
-pub(crate) struct Known(OnceLock<HashMap<String, usize>>);
-
-impl Known {
-    /// This is what there was.
-    pub(crate) fn learn(&self, cluster: &Metadata) {
-        let topics = cluster.topics().iter();
-        let counts = topics.map(|topic| (topic.name().to_owned(), topic.partitions().len()));
-        self.0.get_or_init(|| counts.collect());
-    }
-
-    /// Whether it has looked.
-    pub(crate) fn is_learned(&self) -> bool {
-        self.0.get().is_some()
-    }
-
-    /// Whether the partition came later.
-    fn is_new(&self, topic: &str, partition: i32) -> bool {
-        self.0.get().is_some_and(|known| partition as usize >= known.get(topic).copied().unwrap_or(0))
-    }
-}
-
-/// Asks the group, and the cluster where the group has nothing. Waits for a broker that is away; a partition
-/// is left out when the source ends or loses its assignment meanwhile.
-pub(crate) fn place(
+/// Asks for the stored offsets, and asks the cluster where nothing is stored. Waits for a broker that is away; a partition is
+/// left out when the source ends or loses its assignment meanwhile.
+pub(crate) fn start_offsets(
     member: &Member,
     consumer: &GroupConsumer,
     list: &TopicPartitionList,
-) -> Result<Vec<Placed>> {
+) -> Result<Vec<StartOffset>> {
     if list.count() == 0 {
         return Ok(Vec::new());
     }
-    // Before the offsets: those of a topic that is made anew in between are gone with it.
+    // Before the offsets: those of a topic that is recreated in between are deleted with it.
     let Some(ids) = ids(member, consumer, list)? else { return Ok(Vec::new()) };
     let Some(stored) = stored(member, consumer, list)? else {
         return Ok(Vec::new());
     };
-    let mut placed = Vec::new();
-    let mut fresh = TopicPartitionList::new();
+    let mut starts = Vec::new();
+    let mut unresolved = TopicPartitionList::new();
     for Stored { topic, partition, offset, id } in stored {
         let (name, now) = (name_of(&topic, partition), ids.get(&topic));
-        let seen = recall(&member.brokers, &member.group, &name);
+        let seen = committed_cache::get(&member.brokers, &member.group, &name);
         if let Some(now) = now {
-            member.begin_life(&topic, partition, now);
+            member.set_topic_id(&topic, partition, now);
         }
-        let other = |id: &Option<Arc<str>>| id.is_some() && now.is_some() && id.as_ref() != now;
-        if let Some(offset) = offset.filter(|_| !other(&id)) {
-            member.remember(name, offset);
+        let is_other = |id: &Option<Arc<str>>| id.is_some() && now.is_some() && id.as_ref() != now;
+        if let Some(offset) = offset.filter(|_| !is_other(&id)) {
+            member.cache_committed(name, offset);
             let (offset, committed) = (Some(Offset::Offset(offset)), Some(offset));
-            placed.push(Placed { topic, partition, offset, committed, commit_now: None });
+            starts.push(StartOffset { topic, partition, offset, committed, commit_now: None });
             continue;
         }
         let lost = match (offset, seen) {
             (Some(offset), _) => Some((offset, true)),
-            (None, Some((had, id))) if member.keeps() => Some((had, other(&id))),
+            (None, Some((offset, id))) if member.offsets_in_group() => Some((offset, is_other(&id))),
             _ => None,
         };
-        if let Some((had, anew)) = lost {
+        if let Some((lost, recreated)) = lost {
             let offset = loop {
-                match member.forgotten(consumer, &topic, partition, had, anew)? {
+                match member.offset_after_loss(consumer, &topic, partition, lost, recreated)? {
                     None if member.handoff.ending().is_none() && !consumer.assignment_lost() => {
-                        member.glance(consumer);
+                        member.poll_briefly(consumer);
                     }
                     offset => break offset,
                 }
             };
             let Some(at) = offset else { continue };
             let (offset, commit_now) = (Some(Offset::Offset(at)), Some(at));
-            placed.push(Placed { topic, partition, offset, committed: None, commit_now });
+            starts.push(StartOffset { topic, partition, offset, committed: None, commit_now });
             continue;
         }
         match member.start {
             Start::None => return Err(nothing_committed(member, &topic, partition)),
-            Start::Latest if !member.known.is_new(&topic, partition) => {
-                drop(fresh.add_partition(&topic, partition).set_offset(Offset::End));
+            Start::Latest if !member.known_partitions.is_new(&topic, partition) => {
+                drop(unresolved.add_partition(&topic, partition).set_offset(Offset::End));
             }
             Start::Earliest | Start::Latest => {
                 let offset = Some(Offset::Beginning);
-                placed.push(Placed { topic, partition, offset, committed: None, commit_now: None });
+                starts.push(StartOffset { topic, partition, offset, committed: None, commit_now: None });
             }
             Start::Timestamp(moment) => {
                 // A time before 1970 is the beginning as well.
                 let time = Offset::Offset(moment.unix_ms.max(0));
-                drop(fresh.add_partition(&topic, partition).set_offset(time));
+                drop(unresolved.add_partition(&topic, partition).set_offset(time));
             }
         }
     }
-    placed.extend(resolve(member, consumer, fresh)?);
-    Ok(placed)
+    starts.extend(resolve(member, consumer, unresolved)?);
+    Ok(starts)
 }
 
-/// What is kept for a partition.
+/// What is stored for a partition.
 struct Stored {
     topic: String,
     partition: i32,
     offset: Option<i64>,
-    /// Of the topic that it belongs to, where that was kept too.
+    /// The id of the topic that the offset belongs to, where that was stored too.
     id: Option<Arc<str>>,
 }
 
-/// What is kept for each of these partitions; `None` when the source ends meanwhile.
+/// What is stored for each of these partitions; `None` when the source ends meanwhile.
 fn stored(
     member: &Member,
     consumer: &GroupConsumer,
     list: &TopicPartitionList,
 ) -> Result<Option<Vec<Stored>>> {
     let mut all = Vec::new();
-    if let Keeping::Elsewhere(offsets) = &member.keeping {
+    if let OffsetStorage::Store(offsets) = &member.offset_storage {
         for element in list.elements() {
             let (topic, partition) = (element.topic().to_owned(), element.partition());
             let position = offsets.get(&name_of(&topic, partition));
@@ -150,8 +124,8 @@ fn stored(
                 Error::config("a stored position is not an offset")
                     .with("partition", name_of(&topic, partition))
             })?;
-            // A store keeps no ids; this process knows those of what it has stored itself.
-            let seen = recall(&member.brokers, &member.group, &name_of(&topic, partition));
+            // A store has no ids; this process knows those of what it has stored itself.
+            let seen = committed_cache::get(&member.brokers, &member.group, &name_of(&topic, partition));
             let id = seen.filter(|(at, _)| Some(*at) == offset).and_then(|(_, id)| id);
             all.push(Stored { topic, partition, offset, id });
         }
@@ -159,7 +133,7 @@ fn stored(
     }
     let ask = |list| consumer.committed_offsets(list, REQUEST_TIMEOUT);
     let what = format!("the offsets of group `{}`", member.group);
-    let Some(committed) = insist(member, consumer, list, &what, ask)? else {
+    let Some(committed) = ask_until_answered(member, consumer, list, &what, ask)? else {
         return Ok(None);
     };
     for element in committed.elements() {
@@ -188,10 +162,10 @@ fn ids(
             Err(code) if is_passing(code) => {
                 let says = format!("{} does not describe its topics ({code}): asking again", member.brokers);
                 member.health.set(WaitReason::Group, says);
-                reach::look(member);
-                member.glance(consumer);
+                reachability::preflight_all(member);
+                member.poll_briefly(consumer);
             }
-            // Too old, or not allowed: nothing is vouched for.
+            // The broker is too old, or does not allow it: topics are read without their ids.
             Err(code) => {
                 tracing::debug!(%code, "no ids of topics");
                 return Ok(Some(HashMap::new()));
@@ -201,23 +175,25 @@ fn ids(
     Ok(None)
 }
 
-/// Offsets for times and for ends. A time that no record has reached yet is the end. What nobody leads holds up no other.
-fn resolve(member: &Member, consumer: &GroupConsumer, list: TopicPartitionList) -> Result<Vec<Placed>> {
-    let (mut placed, mut unplaced) = (Vec::new(), Vec::new());
+/// Offsets for times and for ends. A time that no record has reached yet is the end. A partition without a leader gets no
+/// offset, so that the others need not wait for it.
+fn resolve(member: &Member, consumer: &GroupConsumer, list: TopicPartitionList) -> Result<Vec<StartOffset>> {
+    let (mut starts, mut leaderless) = (Vec::new(), Vec::new());
     let mut list = list;
     for _ in 0..2 {
         if list.count() == 0 {
             break;
         }
         let ask = |list| {
-            let (led, unled) = led(consumer, list)?;
-            unplaced = unled;
+            let (led, without) = split_by_leader(consumer, list)?;
+            leaderless = without;
             if led.count() == 0 { Ok(led) } else { consumer.offsets_for_times(led, REQUEST_TIMEOUT) }
         };
-        let Some(answer) = insist(member, consumer, &list, "the offsets to start from", ask)? else {
+        let Some(answer) = ask_until_answered(member, consumer, &list, "the offsets to start from", ask)?
+        else {
             break;
         };
-        placed.extend(unplaced.drain(..).map(|(topic, partition)| Placed {
+        starts.extend(leaderless.drain(..).map(|(topic, partition)| StartOffset {
             topic,
             partition,
             offset: None,
@@ -230,7 +206,7 @@ fn resolve(member: &Member, consumer: &GroupConsumer, list: TopicPartitionList) 
             match element.offset() {
                 Offset::Offset(at) => {
                     let (offset, commit_now) = (Some(Offset::Offset(at)), Some(at));
-                    placed.push(Placed { topic, partition, offset, committed: None, commit_now });
+                    starts.push(StartOffset { topic, partition, offset, committed: None, commit_now });
                 }
                 _ => drop(list.add_partition(&topic, partition).set_offset(Offset::End)),
             }
@@ -241,18 +217,18 @@ fn resolve(member: &Member, consumer: &GroupConsumer, list: TopicPartitionList) 
             Error::fatal("the cluster does not say where partitions end").with("group", &member.group)
         );
     }
-    Ok(placed)
+    Ok(starts)
 }
 
-/// Those that somebody leads, and those that nobody does: a question to all of them would not be answered for any.
-fn led(
+/// The partitions with a leader, and those without: a request for all of them would not be answered for any.
+fn split_by_leader(
     consumer: &GroupConsumer,
     list: TopicPartitionList,
 ) -> KafkaResult<(TopicPartitionList, Vec<(String, i32)>)> {
     let one = list.elements().first().map(|first| first.topic().to_owned());
     let one = one.filter(|topic| list.elements().iter().all(|element| element.topic() == topic));
     let cluster = consumer.fetch_metadata(one.as_deref(), REQUEST_TIMEOUT)?;
-    let (mut led, mut unled) = (TopicPartitionList::new(), Vec::new());
+    let (mut led, mut leaderless) = (TopicPartitionList::new(), Vec::new());
     for element in list.elements() {
         let (topic, partition) = (element.topic(), element.partition());
         let topics = cluster.topics().iter().filter(|known| known.name() == topic);
@@ -261,17 +237,16 @@ fn led(
             .find(|known| known.id() == partition)
             .map(|known| known.leader());
         match leader {
-            // Of a partition that the cluster does not name yet, its answer says more.
+            // For a partition that is not in the metadata yet, the answer to the request says more.
             Some(0..) | None => led.add_partition_offset(topic, partition, element.offset())?,
-            Some(_) => unled.push((topic.to_owned(), partition)),
+            Some(_) => leaderless.push((topic.to_owned(), partition)),
         }
     }
-    Ok((led, unled))
+    Ok((led, leaderless))
 }
 
-/// Asks until there is an answer for each partition; `None` when the source ends or loses its assignment
-/// meanwhile.
-fn insist(
+/// Asks until there is an answer for each partition; `None` when the source ends or loses its assignment meanwhile.
+fn ask_until_answered(
     member: &Member,
     consumer: &GroupConsumer,
     list: &TopicPartitionList,
@@ -298,8 +273,8 @@ fn insist(
         }
         let says = format!("{} does not tell {what} ({code}): asking again", member.brokers);
         member.health.set(WaitReason::Group, says);
-        reach::look(member);
-        member.glance(consumer);
+        reachability::preflight_all(member);
+        member.poll_briefly(consumer);
     }
     Ok(None)
 }

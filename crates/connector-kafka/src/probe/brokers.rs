@@ -1,4 +1,4 @@
-//! Whether brokers can be reached, and the client that then asks them.
+//! Whether brokers can be reached, and the client that then sends the requests of a probe.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -18,10 +18,10 @@ use aqueduct_kafka_client::{Tokens, code_of, log, login};
 
 /// A certificate that expires sooner is worth a warning.
 const EXPIRES_SOON_HOURS: i64 = 14 * 24;
-/// So many brokers are looked at at a time.
-const CHECKS_MAX: usize = 16;
+/// So many preflights are made at a time.
+const PREFLIGHTS_MAX: usize = 16;
 
-/// Properties of producers that a consumer does not take in silence.
+/// Properties of producers, for which a consumer logs a warning.
 pub(super) const PRODUCER_ONLY: [&str; 14] = [
     "acks",
     "batch.size",
@@ -39,7 +39,7 @@ pub(super) const PRODUCER_ONLY: [&str; 14] = [
     "max.in.flight.requests.per.connection",
 ];
 
-/// Our own certificate and its time.
+/// The client certificate and its validity.
 pub(super) fn certificate(credentials: &Credentials) -> Option<Finding> {
     let own = credentials.own_certificate()?;
     if let Some(diagnosed) = out_of_time(&own) {
@@ -53,7 +53,7 @@ pub(super) fn certificate(credentials: &Credentials) -> Option<Finding> {
     Some(timely(says, time_of(own.not_after()), "renew it in time"))
 }
 
-/// Looks at each; true when one at least can be reached.
+/// Makes a preflight of each; true when at least one can be reached.
 pub(super) fn brokers(
     connection: &Connection,
     credentials: &Credentials,
@@ -66,17 +66,17 @@ pub(super) fn brokers(
         Err(diagnosed) => return (vec![diagnosed.into()], false),
     };
     let mut answers = Vec::new();
-    for some in brokers.chunks(CHECKS_MAX) {
+    for some in brokers.chunks(PREFLIGHTS_MAX) {
         std::thread::scope(|scope| {
-            let checks: Vec<_> =
+            let preflights: Vec<_> =
                 some.iter().map(|broker| scope.spawn(|| preflight.check(broker, patience))).collect();
-            answers.extend(checks.into_iter().filter_map(|visit| visit.join().ok()));
+            answers.extend(preflights.into_iter().filter_map(|check| check.join().ok()));
         });
     }
     let reached = answers.iter().any(Result::is_ok);
     let finding = |(broker, answer): (&String, Result<Reachable, Diagnosed>)| match answer {
         Ok(found) => good(broker, &found),
-        // Any of several is enough to begin with; each that the cluster advertises is needed.
+        // One bootstrap broker of several is enough; each that the cluster advertises is needed.
         Err(diagnosed) if first && reached => Finding::warning(diagnosed.says, diagnosed.remedy),
         Err(diagnosed) => diagnosed.into(),
     };
@@ -106,25 +106,29 @@ fn timely(says: String, expires: Option<Timestamp>, remedy: &str) -> Finding {
     }
 }
 
-/// The context of the client that asks.
+/// The context of the client of a probe.
 pub(super) struct ProbeClient {
     connection: Connection,
     tokens: Option<Tokens>,
-    diagnosed: Mutex<Option<Diagnosed>>,
+    login_error: Mutex<Option<Diagnosed>>,
 }
 
 impl ProbeClient {
     pub(super) fn new(connection: &Connection) -> Self {
-        Self { tokens: Tokens::new(connection), connection: connection.clone(), diagnosed: Mutex::default() }
+        Self {
+            tokens: Tokens::new(connection),
+            connection: connection.clone(),
+            login_error: Mutex::default(),
+        }
     }
 
     /// Why the login failed.
-    pub(super) fn fill(&self) -> Option<Diagnosed> {
-        self.diagnosed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn login_error(&self) -> Option<Diagnosed> {
+        self.login_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn tell(&self, diagnosed: Diagnosed) {
-        self.diagnosed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(diagnosed);
+    fn login_failed(&self, diagnosed: Diagnosed) {
+        self.login_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(diagnosed);
     }
 }
 
@@ -138,7 +142,7 @@ impl ClientContext for ProbeClient {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "the Kafka client reports");
         if let Some(diagnosed) = login(&self.connection, code_of(&error), reason) {
-            self.tell(diagnosed);
+            self.login_failed(diagnosed);
         }
     }
 
@@ -146,7 +150,7 @@ impl ClientContext for ProbeClient {
         let tokens = self.tokens.as_ref().ok_or("no token is configured")?;
         tokens.fetch().map_err(|diagnosed| {
             let says = diagnosed.to_string();
-            self.tell(diagnosed);
+            self.login_failed(diagnosed);
             says.into()
         })
     }

@@ -1,4 +1,4 @@
-//! What most tests here have in common: a broker, a bucket, a pipeline between them, and the question whether all arrived.
+//! What most tests here have in common: a broker, a bucket, a pipeline between them, and the check whether all has arrived.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,22 +7,22 @@ use aqueduct_tests::{
     Aqueduct, Folder, Kafka, Load, Report, S3, Stored, check, free_ports, objects, request, until,
 };
 
-/// The topic, the bucket and the pipeline of every scene.
+/// The topic, the bucket and the pipeline of every test.
 pub(crate) const TOPIC: &str = "orders";
 pub(crate) const BUCKET: &str = "lake";
 pub(crate) const PIPELINE: &str = "orders-to-lake";
 
-/// A killed member is missed soon, so that the next one need not wait long.
+/// The session of a killed member ends soon, so that the next one need not wait long.
 pub(crate) const GROUP: &str = "session_timeout: 2s";
 
 /// Servers and files.
-pub(crate) struct Scene {
+pub(crate) struct Fixture {
     pub(crate) folder: Folder,
     pub(crate) kafka: Kafka,
     pub(crate) s3: S3,
 }
 
-/// What differs from scene to scene in the pipeline file.
+/// What differs from test to test in the pipeline file.
 #[derive(Clone, Debug)]
 pub(crate) struct Pipeline {
     pub(crate) kafka_port: u16,
@@ -35,16 +35,16 @@ pub(crate) struct Pipeline {
     pub(crate) rotate: &'static str,
 }
 
-impl Scene {
+impl Fixture {
     /// A broker with the topic of six partitions, an S3 server with the bucket.
     pub(crate) fn new() -> Self {
-        let scene = Self { folder: Folder::new("scene"), kafka: Kafka::start(), s3: S3::start() };
-        scene.kafka.create_topic(TOPIC, 6);
-        scene.s3.create_bucket(BUCKET);
-        scene
+        let fixture = Self { folder: Folder::new("fixture"), kafka: Kafka::start(), s3: S3::start() };
+        fixture.kafka.create_topic(TOPIC, 6);
+        fixture.s3.create_bucket(BUCKET);
+        fixture
     }
 
-    /// The sound pipeline.
+    /// A pipeline without a fault.
     pub(crate) fn pipeline(&self) -> Pipeline {
         Pipeline {
             kafka_port: self.kafka.port,
@@ -57,7 +57,7 @@ impl Scene {
         }
     }
 
-    /// Runs a pipeline; its health is asked at the port.
+    /// Runs a pipeline; its health is served at the port.
     pub(crate) fn run(&self, pipeline: &Pipeline) -> (Aqueduct, u16) {
         self.run_text(&pipeline.text())
     }
@@ -95,7 +95,7 @@ impl Scene {
         check(&self.kafka.read(TOPIC), &self.bucket())
     }
 
-    /// Where this scene keeps something of its own.
+    /// A path in the folder of this test.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -119,11 +119,11 @@ impl Pipeline {
     }
 }
 
-/// Waits until `/readyz` says no, for this reason.
+/// Waits until `/readyz` says no, and its lines name this reason.
 pub(crate) fn not_ready(port: u16, because: &str) {
     let mut last = String::new();
     until(&format!("/readyz says `{because}`"), Duration::from_secs(40), || {
-        let (status, body) = request(port, "GET", "/readyz", "").ok()?;
+        let (status, body) = request(port, "GET", "/readyz?verbose", "").ok()?;
         if body != last {
             println!("{status} {body}");
             last.clone_from(&body);

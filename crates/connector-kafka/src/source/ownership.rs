@@ -1,5 +1,5 @@
-//! What the source shows for the partitions it has given records of: its membership of the group, which a transaction of
-//! the sink carries and the broker compares (KIP-447).
+//! What proves to the sink that the partitions of its records are still assigned: the membership of the group, which a
+//! transaction carries and the broker compares (KIP-447).
 
 use std::sync::Weak;
 
@@ -11,25 +11,25 @@ use crate::diagnosis::PARTITIONS_LOST;
 use aqueduct_kafka_client::native::transactions::GroupMetadata;
 
 /// See the file's header.
-pub(crate) struct Membership(Weak<GroupConsumer>);
+pub(crate) struct GroupOwnership(Weak<GroupConsumer>);
 
-impl Membership {
+impl GroupOwnership {
     pub(crate) fn of(consumer: &Weak<GroupConsumer>) -> Self {
         Self(consumer.clone())
     }
 }
 
-impl Ownership for Membership {
-    /// A snapshot of the group's generation as this member knows it. Asked before and after: a member that has lost its
-    /// partitions and joined anew would show a generation that is valid, and not that under which it read.
+impl Ownership for GroupOwnership {
+    /// The group's generation as this member knows it. Whether partitions were lost is checked after the generation was read: a
+    /// member that has lost its partitions and joined anew has a generation that is valid, but not the one under which it read.
     fn proof(&self) -> Result<Proof> {
         let consumer = self.0.upgrade().ok_or_else(|| Error::fatal("the source ended early"))?;
         let member = consumer.context();
         let metadata = GroupMetadata::of(&consumer);
-        if consumer.assignment_lost() || member.handoff.has_lost() {
+        if consumer.assignment_lost() || member.handoff.has_lost_partitions() {
             return Err(PARTITIONS_LOST.error(ErrorKind::Fatal, &[("group", &member.group)]));
         }
-        // Without a generation the broker takes a transaction unseen, for the sake of old clients.
+        // Without a generation the broker accepts a transaction unchecked, for the sake of old clients.
         match metadata.filter(GroupMetadata::is_member) {
             Some(metadata) => Ok(Box::new(metadata)),
             None => Err(Error::transient(format!("`{}` is not a member of its group yet", member.group))),

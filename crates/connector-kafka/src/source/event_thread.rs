@@ -1,6 +1,7 @@
-//! The two threads of a source. The event thread serves the group whatever the engine does, so that a
-//! pipeline that waits for hours stays a member; the data thread takes what librdkafka has fetched.
+//! The event thread. It serves the group whatever the engine does, so that a pipeline that waits for hours stays a member. It also
+//! starts the data thread, and waits for its end before it leaves the group.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,14 +14,14 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::batch_builder::Bounds;
-use super::handoff::Ending;
+use super::data_thread;
+use super::group_status::{GroupStatus, NEW_MEMBER_POLL};
+use super::handoff::{Ending, FetchSide};
 use super::leaders::Leaders;
 use super::member::GroupConsumer;
-use super::presence::{NAMED, Presence};
-use super::reach::Reach;
-use super::reading::read;
-use super::recover::Moved;
-use super::settings::{Reading, list_of};
+use super::reachability::Reachability;
+use super::recover::Restart;
+use super::settings::{Subscription, list_of};
 use crate::config::{Start, TopicSelection};
 use crate::diagnosis::PARTITION_MISSING;
 use aqueduct_kafka_client::native::batch_queue::BatchQueue;
@@ -29,40 +30,40 @@ use aqueduct_kafka_client::{CHECK_INTERVAL, WaitReason, is_passing, no_topic};
 /// How long the event thread waits for an event before it looks for other work.
 const EVENT_WAIT: Duration = Duration::from_millis(100);
 
-/// How often it is asked whether topics were made anew: the library reads on from the middle of the new ones.
-const LIVES_AGAIN: Duration = Duration::from_secs(10);
+/// How often it is checked whether topics were recreated: the library reads on in the middle of the new ones.
+const TOPIC_IDS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Starts both; the answer comes when both have ended and the group is left.
+/// Starts both threads; the receiver is closed when both have ended and the group is left.
 pub(crate) fn start(
     consumer: Arc<GroupConsumer>,
-    reading: Reading,
+    fetch: FetchSide,
+    subscription: Subscription,
     refresh: Duration,
     bounds: Bounds,
-    (presence, unfinished): (Presence, Unfinished),
+    (group_status, unfinished): (GroupStatus, Unfinished),
 ) -> Result<oneshot::Receiver<()>, std::io::Error> {
     let (ended, end) = oneshot::channel();
     let queue = Arc::new(BatchQueue::new(consumer.clone()));
     let member = consumer.context().clone();
-    *member.data.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&queue);
-    let handoff = member.handoff.clone();
+    *member.data_queue.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&queue);
     let data = std::thread::Builder::new()
         .name("kafka-data".into())
-        .spawn(move || read(&queue, &handoff, bounds))?;
+        .spawn(move || data_thread::run(&queue, &fetch, bounds))?;
     std::thread::Builder::new().name("kafka-events".into()).spawn(move || {
         let now = Instant::now();
-        let (subscribed, leaders, reach) = (Vec::new(), Leaders::new(), Reach::new());
-        Events {
+        let (subscribed, leaders, reachability) = (Vec::new(), Leaders::new(), Reachability::new());
+        EventThread {
             consumer,
-            reading,
+            subscription,
             subscribed,
             refresh,
-            look_at: now,
-            match_at: now,
+            check_at: now,
+            pattern_at: now,
             leaders,
-            reach,
-            lives_at: now + LIVES_AGAIN,
-            commit_at: now,
-            presence,
+            reachability,
+            topic_ids_at: now + TOPIC_IDS_INTERVAL,
+            recommit_at: now,
+            group_status,
         }
         .run(data);
         drop((ended, unfinished));
@@ -70,55 +71,55 @@ pub(crate) fn start(
     Ok(end)
 }
 
-struct Events {
+struct EventThread {
     consumer: Arc<GroupConsumer>,
-    reading: Reading,
+    subscription: Subscription,
     subscribed: Vec<String>,
-    /// How often new topics of a pattern are looked for.
+    /// When the cluster is checked next.
+    check_at: Instant,
+    /// How often new topics of a pattern are looked for, and when next.
     refresh: Duration,
-    look_at: Instant,
-    /// When they are looked for next.
-    match_at: Instant,
+    pattern_at: Instant,
     leaders: Leaders,
-    reach: Reach,
-    /// When it is asked whether topics are still the same.
-    lives_at: Instant,
+    reachability: Reachability,
+    /// When it is checked next whether topics were recreated.
+    topic_ids_at: Instant,
     /// When all offsets are committed once more, where no group is joined.
-    commit_at: Instant,
-    presence: Presence,
+    recommit_at: Instant,
+    group_status: GroupStatus,
 }
 
-impl Events {
+impl EventThread {
     fn run(mut self, data: JoinHandle<()>) {
         let consumer = self.consumer.clone();
         let member = consumer.context();
-        self.presence.begin();
-        match &self.reading {
-            Reading::Shared(TopicSelection::Named(names)) => self.subscribe(names.clone()),
-            Reading::Shared(TopicSelection::Matching(_)) => {}
-            Reading::Assigned { partitions, .. } => {
-                // The library says nothing of a partition that is not there, so that is looked at.
-                *member.unknown.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.group_status.begin();
+        match &self.subscription {
+            Subscription::Topics(TopicSelection::Named(names)) => self.subscribe(names.clone()),
+            Subscription::Topics(TopicSelection::Matching(_)) => {}
+            Subscription::Partitions { partitions, .. } => {
+                // The library does not report a partition that does not exist, so the metadata is checked.
+                member.unknown_topics.store(true, Ordering::Release);
                 member.assign(&consumer, &list_of(partitions));
             }
         }
         while member.handoff.ending().is_none() {
-            self.learn();
-            if self.presence.is_new() {
-                member.serve(&consumer, NAMED);
-                self.presence.keep(&consumer);
+            self.learn_partitions();
+            if self.group_status.is_new() {
+                member.poll_events(&consumer, NEW_MEMBER_POLL);
+                self.group_status.maintain(&consumer);
                 continue;
             }
-            member.serve(&consumer, EVENT_WAIT);
-            self.presence.keep(&consumer);
-            if member.recover(&consumer) == Moved::Rejoin {
+            member.poll_events(&consumer, EVENT_WAIT);
+            self.group_status.maintain(&consumer);
+            if member.recover(&consumer) == Restart::Rejoin {
                 self.rejoin();
             }
-            member.begin(&self.consumer);
+            member.check_first_answers(&self.consumer);
             self.recommit();
             member.commit(&consumer);
-            if Instant::now() >= self.look_at {
-                self.look();
+            if Instant::now() >= self.check_at {
+                self.check_cluster();
             }
             if data.is_finished() && member.handoff.ending().is_none() {
                 member.handoff.fail(Error::fatal("the data thread of the Kafka source ended"));
@@ -129,27 +130,27 @@ impl Events {
             tracing::error!("the data thread of a Kafka source panicked");
         }
         if member.handoff.ending() == Some(Ending::Leave) {
-            member.commit_last(&consumer, true);
+            member.commit_remaining(&consumer, true);
         }
-        // The last handle: the group is left here, which may take a moment.
+        // These are the last handles of the consumer: it is closed and leaves the group here, which may take a moment.
         let begun = Instant::now();
-        let Self { presence, consumer: also, .. } = self;
-        drop((also, consumer));
-        presence.end(begun);
+        let Self { group_status, consumer: own, .. } = self;
+        drop((own, consumer));
+        group_status.end(begun);
     }
 
-    /// Remembers what there is before anything is assigned, where it makes a difference.
-    fn learn(&self) {
+    /// Before anything is assigned, remembers which partitions there are, where it makes a difference.
+    fn learn_partitions(&self) {
         let member = self.consumer.context();
         if member.start == Start::Latest
-            && !member.known.is_learned()
+            && !member.known_partitions.is_learned()
             && let Ok(cluster) = self.consumer.fetch_metadata(None, CHECK_INTERVAL)
         {
-            member.known.learn(&cluster);
+            member.known_partitions.learn(&cluster);
         }
     }
 
-    /// The group is left and joined anew: under its protocol no partition can be moved alone.
+    /// Leaves the group and joins it anew: under its protocol no partition can be moved alone.
     fn rejoin(&mut self) {
         self.consumer.unsubscribe();
         let topics = std::mem::take(&mut self.subscribed);
@@ -157,10 +158,10 @@ impl Events {
     }
 
     fn recommit(&mut self) {
-        if let Reading::Assigned { recommit_every, .. } = &self.reading
-            && Instant::now() >= self.commit_at
+        if let Subscription::Partitions { recommit_every, .. } = &self.subscription
+            && Instant::now() >= self.recommit_at
         {
-            self.commit_at = Instant::now() + *recommit_every;
+            self.recommit_at = Instant::now() + *recommit_every;
             self.consumer.context().handoff.recommit();
         }
     }
@@ -178,49 +179,49 @@ impl Events {
         self.subscribed = topics;
     }
 
-    /// Looks whether what is missing is there now, and for topics of a pattern.
-    fn look(&mut self) {
+    /// Checks whether topics that were missing exist now, whether leaders can be reached, and which topics match a pattern.
+    fn check_cluster(&mut self) {
         let member = self.consumer.context().clone();
         if let Some(error) = member.health.credentials_replaced(self.consumer.client()) {
-            // The connections that are open still work: what was read is drained and committed first.
-            member.part_with(error);
+            // The open connections still work: what was read is drained and committed first.
+            member.fail_after_leaving(error);
         }
-        let unknown = std::mem::take(&mut *member.unknown.lock().unwrap_or_else(PoisonError::into_inner));
+        let unknown = member.unknown_topics.swap(false, Ordering::AcqRel);
         let away = member.health.must_probe();
-        if unknown || Instant::now() >= self.lives_at {
-            self.lives_at = Instant::now() + LIVES_AGAIN;
-            member.compare_lives(&self.consumer);
+        if unknown || Instant::now() >= self.topic_ids_at {
+            self.topic_ids_at = Instant::now() + TOPIC_IDS_INTERVAL;
+            member.compare_topic_ids(&self.consumer);
         }
-        self.look_at = Instant::now() + CHECK_INTERVAL;
+        self.check_at = Instant::now() + CHECK_INTERVAL;
         let leaders = self.leaders.due(&member, away);
-        let visit = self.reach.due(&member, &self.consumer, away);
+        let preflight = self.reachability.due(&member, &self.consumer, away);
         let all = unknown
             || member.health.has(WaitReason::Topics)
-            || matches!(self.reading, Reading::Shared(TopicSelection::Matching(_)))
-                && Instant::now() >= self.match_at;
-        if !all && !away && !leaders && !visit {
+            || matches!(self.subscription, Subscription::Topics(TopicSelection::Matching(_)))
+                && Instant::now() >= self.pattern_at;
+        if !all && !away && !leaders && !preflight {
             return;
         }
-        let enough = !all && (self.subscribed.len() == 1 || !leaders && !visit);
+        let enough = !all && (self.subscribed.len() == 1 || !leaders && !preflight);
         let one = self.subscribed.first().map(String::as_str).filter(|_| enough);
         match self.consumer.fetch_metadata(one, CHECK_INTERVAL) {
             Ok(cluster) => {
                 member.health.broker_answered();
                 member.health.advertised.learn(&cluster);
-                if visit {
-                    self.reach.visit(&member, &cluster);
+                if preflight {
+                    self.reachability.preflight(&member, &cluster);
                 }
                 if leaders {
                     self.leaders.compare(&member, &cluster);
                 }
                 if all {
-                    self.compare(&cluster);
+                    self.check_topics(&cluster);
                 }
             }
-            // Nobody was in doubt.
+            // No topic or broker is missing: the next check asks again.
             Err(_) if !all && !away => {}
             Err(error) => {
-                *member.unknown.lock().unwrap_or_else(PoisonError::into_inner) |= unknown;
+                member.unknown_topics.fetch_or(unknown, Ordering::AcqRel);
                 match error.rdkafka_error_code() {
                     Some(code) if is_passing(code) || code == RDKafkaErrorCode::UnsupportedFeature => {
                         member.health.no_broker_answered(self.consumer.client());
@@ -235,23 +236,26 @@ impl Events {
         }
     }
 
-    fn compare(&mut self, cluster: &Metadata) {
+    /// Whether the topics that are read exist, and which topics match the pattern.
+    fn check_topics(&mut self, cluster: &Metadata) {
         let member = self.consumer.context().clone();
         let exists =
             |name: &str| cluster.topics().iter().any(|topic| topic.name() == name && topic.error().is_none());
-        match &self.reading {
-            Reading::Assigned { partitions, .. } => self.compare_partitions(cluster, partitions),
-            Reading::Shared(TopicSelection::Named(names)) => match names.iter().find(|name| !exists(name)) {
-                Some(missing) => {
-                    let error = no_topic(missing, &member.brokers, Some(cluster));
-                    if !member.health.has(WaitReason::Topics) {
-                        member.health.set(WaitReason::Topics, error.to_string());
-                        member.handoff.fail(error);
+        match &self.subscription {
+            Subscription::Partitions { partitions, .. } => self.check_partitions(cluster, partitions),
+            Subscription::Topics(TopicSelection::Named(names)) => {
+                match names.iter().find(|name| !exists(name)) {
+                    Some(missing) => {
+                        let error = no_topic(missing, &member.brokers, Some(cluster));
+                        if !member.health.has(WaitReason::Topics) {
+                            member.health.set(WaitReason::Topics, error.to_string());
+                            member.handoff.fail(error);
+                        }
                     }
+                    None => member.health.clear(WaitReason::Topics),
                 }
-                None => member.health.clear(WaitReason::Topics),
-            },
-            Reading::Shared(TopicSelection::Matching(pattern)) => {
+            }
+            Subscription::Topics(TopicSelection::Matching(pattern)) => {
                 let Ok(expression) = pattern.compile() else { return };
                 let matching = |name: &&str| {
                     expression.is_match(name)
@@ -273,16 +277,14 @@ impl Events {
                     return member.health.set(WaitReason::Topics, says);
                 }
                 member.health.clear(WaitReason::Topics);
-                self.match_at = Instant::now() + self.refresh;
+                self.pattern_at = Instant::now() + self.refresh;
                 self.subscribe(names);
             }
         }
     }
-}
 
-impl Events {
     /// Whether the partitions that are named exist.
-    fn compare_partitions(&self, cluster: &Metadata, partitions: &[(String, i32)]) {
+    fn check_partitions(&self, cluster: &Metadata, partitions: &[(String, i32)]) {
         let member = self.consumer.context();
         for (name, partition) in partitions {
             let found = cluster.topics().iter().find(|topic| topic.name() == name && topic.error().is_none());

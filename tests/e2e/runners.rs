@@ -1,5 +1,5 @@
-//! Many runners of one pipeline, between two topics of a cluster or from a topic into a folder, and somebody who watches
-//! the group's offsets: they may never move back.
+//! Many runners of one pipeline, between two topics of a cluster or from a topic into a folder, and a watcher of the group's
+//! offsets: they may never move back.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,14 +10,14 @@ use tokio::time::Instant;
 
 pub(crate) const TOPIC: &str = "orders";
 pub(crate) const COPY: &str = "copy";
-pub(crate) const PIPELINE: &str = "herd";
+pub(crate) const PIPELINE: &str = "runners";
 pub(crate) const PARTITIONS: i32 = 12;
 
 /// A cluster with the two topics, and what the runners of the test have in common.
-pub(crate) struct Herd {
+pub(crate) struct Runners {
     pub(crate) kafka: Kafka,
     pub(crate) folder: Folder,
-    /// Where the runners find it.
+    /// Its bootstrap servers.
     pub(crate) brokers: String,
     /// More keys of both connections, each with a comma before it.
     tls: String,
@@ -42,16 +42,16 @@ pub(crate) struct Watched {
     pub(crate) back: Vec<(usize, i64, i64)>,
 }
 
-impl Herd {
+impl Runners {
     /// On this cluster, copying to the topic `copy`.
     pub(crate) fn of(kafka: Kafka) -> Self {
         kafka.create_topic(TOPIC, PARTITIONS);
         let source = ", session_timeout: 2s".to_owned();
-        let (folder, brokers, topics) = (Folder::new("herd"), kafka.brokers(), format!("[{TOPIC}]"));
+        let (folder, brokers, topics) = (Folder::new("runners"), kafka.brokers(), format!("[{TOPIC}]"));
         let (tls, sink, more) = (String::new(), String::new(), "");
-        let mut herd = Self { kafka, folder, brokers, tls, topics, source, sink, named: false, more };
-        herd.sink = herd.copying_to(COPY);
-        herd
+        let mut runners = Self { kafka, folder, brokers, tls, topics, source, sink, named: false, more };
+        runners.sink = runners.copying_to(COPY);
+        runners
     }
 
     /// Where the files of a directory sink are.
@@ -77,7 +77,7 @@ impl Herd {
         self
     }
 
-    /// The same as the user `client`, whose certificate and key are copies in the folder of the herd.
+    /// The same as the user `client`, whose certificate and key are copies in the folder of the test.
     pub(crate) fn over_tls(mut self) -> Self {
         let (kafka, folder) = (&self.kafka, self.folder.path());
         for name in ["client.crt", "client.key"] {
@@ -161,7 +161,7 @@ impl Herd {
         self.kafka.produce_while(&load, || go_on.load(Ordering::Relaxed)).end
     }
 
-    /// Looks at the group for as long as the answer is yes.
+    /// Watches the group's offsets for as long as the answer is yes.
     pub(crate) fn watch(&self, go_on: &AtomicBool) -> Watched {
         let watch = self.kafka.watch(PIPELINE, TOPIC);
         let (mut watched, mut before, mut moved) = (Watched::default(), Vec::new(), Instant::now());
@@ -201,19 +201,19 @@ impl Herd {
     }
 }
 
-/// Asks one to stop, and says how long that took.
+/// Stops one in good order, and returns how long that took.
 pub(crate) fn stop(runner: &mut Aqueduct) -> Duration {
     let begun = Instant::now();
     runner.stop();
     begun.elapsed()
 }
 
-/// Nothing moves in this process any more, as if its machine were suspended.
+/// Suspends the process, as if its machine were suspended.
 pub(crate) fn freeze(runner: &Aqueduct) {
     runner.signal(Signal::STOP);
 }
 
-/// It goes on.
+/// Resumes the process.
 pub(crate) fn thaw(runner: &Aqueduct) {
     runner.signal(Signal::CONT);
 }
