@@ -1,4 +1,4 @@
-//! Kafka's protocol as we speak it ourselves, where the library does too much for each record.
+//! Kafka's protocol, where librdkafka does too much for each record or has no call for a request.
 
 pub mod connection;
 pub mod dialer;
