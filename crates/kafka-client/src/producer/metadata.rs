@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::shared::{BrokerHandle, PanicGuard, Shared, lock};
 use super::topic::TopicMetadata;
+use crate::wire::address::address;
 use crate::wire::connection::{BrokerConnection, other};
 
 /// Topics by name, and none is created by the request.
@@ -174,12 +175,7 @@ async fn refresh(
 /// Starts a task for each broker that is new, and gives the others their address where it has changed.
 fn update_brokers(shared: &Arc<Shared>, response: &MetadataResponse, tasks: &mut JoinSet<()>) {
     for broker in &response.brokers {
-        let host = &broker.host;
-        let address = if host.contains(':') {
-            format!("[{host}]:{}", broker.port)
-        } else {
-            format!("{host}:{}", broker.port)
-        };
+        let address = address(&broker.host, broker.port);
         let mut brokers = lock(&shared.brokers);
         if let Some(handle) = brokers.get(&broker.node_id.0) {
             let mut known = lock(&handle.address);
