@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use aqueduct_tests::{
     Aqueduct, Folder, Kafka, Prometheus, S3, SchemaRegistry, Script, checker, documents, free_ports, request,
-    until,
+    root, until,
 };
 use serde_json::Value;
 
-use crate::{check, dashboard, deploy, items, none, root, stop_timeout_s, text};
+use crate::{check, dashboard, deploy, items, none, stop_timeout_s, text};
 
 fn services() -> Value {
     let json = checker(&deploy("compose"), &["compose", "-format", "json", "compose.yaml"]);

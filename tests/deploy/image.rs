@@ -6,10 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use aqueduct_tests::{Folder, Script, binary, checker, free_ports, request, until};
+use aqueduct_tests::{Folder, Script, binary, checker, free_ports, request, root, until};
 use serde_json::{Value, json};
-
-use crate::root;
 
 /// What a container may use, little enough to matter.
 const MEMORY_BYTES: u64 = 96 << 20;

@@ -10,15 +10,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aqueduct_tests::{Aqueduct, Folder};
+use aqueduct_tests::{Aqueduct, Folder, root};
 use serde_json::Value;
 
 /// Of a pipeline that does not say.
 const STOP_TIMEOUT_S: u64 = 25;
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ stands in the workspace")
-}
 
 fn deploy(path: &str) -> PathBuf {
     root().join("deploy").join(path)

@@ -1,5 +1,4 @@
-//! What a cluster does to a runner: leaders move, brokers die, all of them are away, connections go silent; and a great
-//! many topics.
+//! Faults of a cluster: leaders move, brokers die, all of them are away, connections go silent; and a great many topics.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,47 +9,47 @@ use aqueduct_tests::{Aqueduct, Folder, Kafka, Load, Report, Toxiproxy, until};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::herd::{Herd, PIPELINE, TOPIC, stop};
+use crate::runners::{PIPELINE, Runners, TOPIC, stop};
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// Runs a scene while a runner copies, and waits until all is copied.
-fn while_copying(herd: &Herd, rate: u64, scene: impl FnOnce(&mut Aqueduct)) -> Copied {
+/// Does something while a runner copies, and waits until all is copied.
+fn while_copying(runners: &Runners, rate: u64, work: impl FnOnce(&mut Aqueduct)) -> Copied {
     let producing = AtomicBool::new(true);
-    let mut runner = herd.run_until_assigned();
+    let mut runner = runners.run_until_assigned();
     std::thread::scope(|scope| {
-        let produced = scope.spawn(|| herd.produce(rate, &producing));
+        let produced = scope.spawn(|| runners.produce(rate, &producing));
         sleep(Duration::from_secs(2));
-        let scene = std::panic::AssertUnwindSafe(|| scene(&mut runner));
-        let done = std::panic::catch_unwind(scene);
+        let work = std::panic::AssertUnwindSafe(|| work(&mut runner));
+        let done = std::panic::catch_unwind(work);
         producing.store(false, Ordering::Relaxed);
         if let Err(panic) = done {
             std::panic::resume_unwind(panic);
         }
         produced.join().expect("all is produced");
     });
-    herd.until_done(SOON * 2);
+    runners.until_done(SOON * 2);
     stop(&mut runner);
     let said = runner.output();
     let restarts = said.matches("will be started again").count();
-    // A transaction that its coordinator has undone ends a producer.
-    assert!(restarts == 0 || herd.is_exactly_once(), "it failed meanwhile:\n{said}");
+    // A transaction that its coordinator has aborted ends a producer.
+    assert!(restarts == 0 || runners.is_exactly_once(), "it failed meanwhile:\n{said}");
     if restarts > 0 {
         println!("it started again {restarts} times");
     }
-    Copied { report: herd.check(), expelled: said.contains("lost=true") }
+    Copied { report: runners.check(), expelled: said.contains("lost=true") }
 }
 
 /// What came of it.
 struct Copied {
     report: Report,
-    /// The group was not heard of for a whole session meanwhile, so what was not committed is read again.
+    /// The group did not answer for a whole session meanwhile, so what was not committed is read again.
     expelled: bool,
 }
 
 /// How long it takes from now until something more is committed.
-fn until_it_goes_on(herd: &Herd) -> Duration {
-    let (watch, begun) = (herd.kafka.watch(PIPELINE, TOPIC), Instant::now());
+fn until_it_goes_on(runners: &Runners) -> Duration {
+    let (watch, begun) = (runners.kafka.watch(PIPELINE, TOPIC), Instant::now());
     let sum = || Some(watch.progress()?.iter().map(|(committed, _)| committed).sum::<i64>());
     let before = until("the group's offsets are known", SOON * 2, sum);
     until("it goes on", SOON * 2, || (sum()? > before + 1_000).then_some(()));
@@ -58,21 +57,21 @@ fn until_it_goes_on(herd: &Herd) -> Duration {
 }
 
 /// Each of the three brokers dies, and comes back when the runner has gone on without it.
-fn kill_one_after_the_other(herd: &Herd) {
+fn kill_one_after_the_other(runners: &Runners) {
     for broker in 0..3 {
-        herd.kafka.kill_broker(broker);
-        let took = until_it_goes_on(herd);
+        runners.kafka.kill_broker(broker);
+        let took = until_it_goes_on(runners);
         println!("after broker {broker} was killed it went on within {:.1} s", took.as_secs_f64());
-        herd.kafka.start_broker(broker);
+        runners.kafka.start_broker(broker);
         sleep(Duration::from_secs(2));
-        herd.kafka.elect_preferred();
+        runners.kafka.elect_preferred();
     }
 }
 
 #[test]
 fn leaders_move_and_nothing_is_lost_or_doubled() {
-    let herd = Herd::of(Kafka::cluster(3)).reading("");
-    let copied = while_copying(&herd, 2_000, |_| kill_one_after_the_other(&herd));
+    let runners = Runners::of(Kafka::cluster(3)).reading("");
+    let copied = while_copying(&runners, 2_000, |_| kill_one_after_the_other(&runners));
     copied.report.assert_exact();
 }
 
@@ -80,36 +79,36 @@ fn leaders_move_and_nothing_is_lost_or_doubled() {
 /// transaction may take.
 #[test]
 fn transactions_get_through_whatever_brokers_do() {
-    let herd = Herd::of(Kafka::cluster(3)).reading("").exactly_once();
-    let copied = while_copying(&herd, 1_500, |_| {
-        kill_one_after_the_other(&herd);
-        herd.kafka.freeze_broker(0);
-        let took = until_it_goes_on(&herd);
+    let runners = Runners::of(Kafka::cluster(3)).reading("").exactly_once();
+    let copied = while_copying(&runners, 1_500, |_| {
+        kill_one_after_the_other(&runners);
+        runners.kafka.freeze_broker(0);
+        let took = until_it_goes_on(&runners);
         println!("after broker 0 was frozen it went on within {:.1} s", took.as_secs_f64());
-        herd.kafka.thaw_broker(0);
+        runners.kafka.thaw_broker(0);
         sleep(Duration::from_secs(3));
-        herd.kafka.kill();
+        runners.kafka.kill();
         sleep(Duration::from_secs(20));
-        herd.kafka.start_again();
-        println!("it went on within {:.1} s of their return", until_it_goes_on(&herd).as_secs_f64());
+        runners.kafka.start_again();
+        println!("it went on within {:.1} s of their return", until_it_goes_on(&runners).as_secs_f64());
     });
     copied.report.assert_exact();
 }
 
 #[test]
 fn a_frozen_broker_is_left_for_another() {
-    let herd = Herd::of(Kafka::cluster(3)).reading("");
-    let copied = while_copying(&herd, 2_000, |_| {
+    let runners = Runners::of(Kafka::cluster(3)).reading("");
+    let copied = while_copying(&runners, 2_000, |_| {
         for broker in 0..3 {
-            herd.kafka.freeze_broker(broker);
-            let took = until_it_goes_on(&herd);
+            runners.kafka.freeze_broker(broker);
+            let took = until_it_goes_on(&runners);
             println!("after broker {broker} was frozen it went on within {:.1} s", took.as_secs_f64());
             assert!(took < Duration::from_secs(30), "it waited {took:?} for a broker that says nothing");
-            herd.kafka.thaw_broker(broker);
+            runners.kafka.thaw_broker(broker);
             sleep(Duration::from_secs(3));
         }
     });
-    // A broker that wakes may have taken what it never answered: at least once.
+    // A broker that is thawed may have stored what it never answered: at least once.
     println!("{} records came twice", copied.report.doubled.len());
     Report { doubled: Vec::new(), ..copied.report }.assert_exact();
 }
@@ -117,14 +116,14 @@ fn a_frozen_broker_is_left_for_another() {
 #[test]
 fn all_brokers_are_away_for_a_while() {
     let full = std::env::var("AQUEDUCT_STORM").is_ok_and(|value| value == "full");
-    let herd = Herd::of(Kafka::cluster(3)).reading("");
-    let copied = while_copying(&herd, 1_000, |_| {
-        herd.kafka.kill();
+    let runners = Runners::of(Kafka::cluster(3)).reading("");
+    let copied = while_copying(&runners, 1_000, |_| {
+        runners.kafka.kill();
         sleep(Duration::from_secs(if full { 60 } else { 20 }));
-        herd.kafka.start_again();
-        println!("it went on within {:.1} s of their return", until_it_goes_on(&herd).as_secs_f64());
+        runners.kafka.start_again();
+        println!("it went on within {:.1} s of their return", until_it_goes_on(&runners).as_secs_f64());
     });
-    // A slow machine may make a session of it.
+    // On a slow machine it may take longer than a session.
     let Copied { report, expelled } = copied;
     println!("{} records came twice, the membership was lost: {expelled}", report.doubled.len());
     let doubled = if expelled { Vec::new() } else { report.doubled.clone() };
@@ -137,17 +136,17 @@ fn a_silent_connection_is_given_up_and_made_anew() {
     let proxy = Toxiproxy::start(kafka.port_of(0, 5));
     let kafka = kafka.advertise(&[proxy.port]);
     kafka.start_again();
-    let mut herd = Herd::of(kafka);
-    herd.brokers = herd.kafka.proxied_brokers();
-    let copied = while_copying(&herd, 1_000, |runner| {
+    let mut runners = Runners::of(kafka);
+    runners.brokers = runners.kafka.proxied_brokers();
+    let copied = while_copying(&runners, 1_000, |runner| {
         proxy.toxic("downstream", "timeout", &json!({ "timeout": 0 }));
         proxy.toxic("upstream", "timeout", &json!({ "timeout": 0 }));
         let begun = Instant::now();
         runner.says("waiting reason=", SOON);
-        println!("the silence was told after {:.1} s", begun.elapsed().as_secs_f64());
+        println!("the silence was reported after {:.1} s", begun.elapsed().as_secs_f64());
         sleep(Duration::from_secs(5));
         proxy.heal();
-        println!("it went on within {:.1} s of the end of it", until_it_goes_on(&herd).as_secs_f64());
+        println!("it went on within {:.1} s of the end of it", until_it_goes_on(&runners).as_secs_f64());
     });
     println!("{} records came twice", copied.report.doubled.len());
     Report { doubled: Vec::new(), ..copied.report }.assert_exact();
@@ -171,16 +170,16 @@ fn five_hundred_topics_by_pattern_take_little() {
     until("the last is there", SOON, || {
         names.iter().rev().all(|name| kafka.leader(name, 1).is_some()).then_some(())
     });
-    let mut herd = Herd::of(kafka);
-    herd.topics = "{ pattern: \"shop\\\\..*\" }".into();
+    let mut runners = Runners::of(kafka);
+    runners.topics = "{ pattern: \"shop\\\\..*\" }".into();
     let begun = Instant::now();
-    herd.source = String::new();
-    let mut runner = herd.run_with("discard: {}");
+    runners.source = String::new();
+    let mut runner = runners.run_with("discard: {}");
     runner.says("partitions=1000", SOON);
     let took = begun.elapsed();
     for name in names.iter().step_by(20) {
         let load = Load { topic: name.clone(), ids: 0..20_000, keys: 20, rate: 0 };
-        herd.kafka.produce(&load);
+        runners.kafka.produce(&load);
     }
     sleep(Duration::from_secs(3));
     let peak = memory_kib(runner.pid(), "VmHWM:");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aqueduct_tests::{Load, Report, check, until};
 
-use crate::scene::{GROUP, PIPELINE, Scene, TOPIC};
+use crate::fixture::{Fixture, GROUP, PIPELINE, TOPIC};
 
 const RECORDS: u64 = 200_000;
 const KILLS: u64 = 50;
@@ -25,33 +25,33 @@ impl Chance {
 
 #[test]
 fn fifty_kills_and_two_broker_crashes_lose_and_double_nothing() {
-    let scene = Scene::new();
-    let pipeline = scene.pipeline();
+    let fixture = Fixture::new();
+    let pipeline = fixture.pipeline();
     let mut chance = Chance(0x9E37_79B9_7F4A_7C15);
     // Ends about when the kills do, so that most of them meet a pipeline at work.
     let rate = RECORDS / 150;
     let mut committed = HashSet::new();
     std::thread::scope(|scope| {
-        scope.spawn(|| scene.produce(0..RECORDS, rate));
+        scope.spawn(|| fixture.produce(0..RECORDS, rate));
         for kill in 0..KILLS {
-            let (mut aqueduct, _) = scene.run(&pipeline);
+            let (mut aqueduct, _) = fixture.run(&pipeline);
             sleep(Duration::from_millis(300 + chance.below(5_000)));
             aqueduct.kill();
             if kill == 16 || kill == 33 {
-                scene.kafka.kill();
+                fixture.kafka.kill();
                 sleep(Duration::from_millis(chance.below(2_000)));
-                scene.kafka.start_again();
+                fixture.kafka.start_again();
             }
-            committed.insert(scene.kafka.committed(PIPELINE, TOPIC));
+            committed.insert(fixture.kafka.committed(PIPELINE, TOPIC));
         }
     });
     println!("committed after {} different numbers of records at a kill", committed.len());
     assert!(committed.len() > 15, "the kills hardly met a pipeline at work: {committed:?}");
-    scene.kafka.abort_transaction(TOPIC, 5);
-    let (mut aqueduct, _) = scene.run(&pipeline);
-    scene.until_done(Duration::from_secs(120));
+    fixture.kafka.abort_transaction(TOPIC, 5);
+    let (mut aqueduct, _) = fixture.run(&pipeline);
+    fixture.until_done(Duration::from_secs(120));
     aqueduct.stop();
-    let report = scene.check();
+    let report = fixture.check();
     assert_eq!(report.produced, RECORDS as usize);
     report.assert_exact();
 }
@@ -59,20 +59,20 @@ fn fifty_kills_and_two_broker_crashes_lose_and_double_nothing() {
 /// A backlog of one partition, behind which undone transactions stand: every part of every record arrives, in order.
 #[test]
 fn a_backlog_keeps_its_order_and_every_part() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     for topic in ["backlog", "plain", "whole"] {
-        scene.kafka.create_topic(topic, 1);
+        fixture.kafka.create_topic(topic, 1);
     }
-    let mut count = scene.kafka.produce_odd("backlog");
+    let mut count = fixture.kafka.produce_odd("backlog");
     for first in [0, 10_000, 20_000] {
         let load = Load { topic: "backlog".into(), ids: first..first + 10_000, keys: 97, rate: 0 };
-        scene.kafka.produce(&load);
-        scene.kafka.abort_transaction("backlog", 7);
+        fixture.kafka.produce(&load);
+        fixture.kafka.abort_transaction("backlog", 7);
         count += 10_000;
     }
-    let brokers = scene.kafka.brokers();
+    let brokers = fixture.kafka.brokers();
     let end = |topic: &str| format!("kafka: {{ connection: {{ brokers: \"{brokers}\" }}, topic: {topic} }}");
-    let out = scene.path("backlog.jsonl");
+    let out = fixture.path("backlog.jsonl");
     let file = format!("file: {{ path: {} }}", out.display());
     let ends =
         [("plain", end("plain"), ""), ("whole", end("whole"), "delivery: exactly_once"), ("file", file, "")];
@@ -82,16 +82,16 @@ fn a_backlog_keeps_its_order_and_every_part() {
              source: {{ kafka: {{ connection: {{ brokers: \"{brokers}\" }}, topics: [backlog], {GROUP} }} }}\n\
              sink: {{ {sink} }}\n{more}\n"
         );
-        let (mut aqueduct, _) = scene.run_text(&text);
+        let (mut aqueduct, _) = fixture.run_text(&text);
         until("all of it is committed, the markers behind it too", Duration::from_secs(60), || {
-            (scene.kafka.lag(name, "backlog") == 0).then_some(())
+            (fixture.kafka.lag(name, "backlog") == 0).then_some(())
         });
         aqueduct.stop();
     }
-    let produced = scene.kafka.read_parts("backlog");
+    let produced = fixture.kafka.read_parts("backlog");
     assert_eq!(produced.len(), count);
     for copy in ["plain", "whole"] {
-        let copied = scene.kafka.read_parts(copy);
+        let copied = fixture.kafka.read_parts(copy);
         let differs = produced.iter().zip(&copied).position(|(a, b)| a != b);
         assert_eq!((copied.len(), differs), (count, None), "{copy}: the first that differs");
     }
@@ -104,9 +104,9 @@ fn a_backlog_keeps_its_order_and_every_part() {
 
 #[test]
 fn a_mirror_that_is_killed_loses_nothing_and_keeps_the_order() {
-    let scene = Scene::new();
-    scene.kafka.create_topic("copy", 3);
-    let brokers = scene.kafka.brokers();
+    let fixture = Fixture::new();
+    fixture.kafka.create_topic("copy", 3);
+    let brokers = fixture.kafka.brokers();
     let mirror = format!(
         "pipeline: {PIPELINE}\n\
          source: {{ kafka: {{ connection: {{ brokers: \"{brokers}\" }}, topics: [{TOPIC}], {GROUP} }} }}\n\
@@ -114,17 +114,17 @@ fn a_mirror_that_is_killed_loses_nothing_and_keeps_the_order() {
     );
     let mut chance = Chance(42);
     std::thread::scope(|scope| {
-        scope.spawn(|| scene.produce(0..60_000, 2_000));
+        scope.spawn(|| fixture.produce(0..60_000, 2_000));
         for _ in 0..8 {
-            let (mut aqueduct, _) = scene.run_text(&mirror);
+            let (mut aqueduct, _) = fixture.run_text(&mirror);
             sleep(Duration::from_millis(500 + chance.below(5_000)));
             aqueduct.kill();
         }
     });
-    let (mut aqueduct, _) = scene.run_text(&mirror);
-    scene.until_done(Duration::from_secs(60));
+    let (mut aqueduct, _) = fixture.run_text(&mirror);
+    fixture.until_done(Duration::from_secs(60));
     aqueduct.stop();
-    let report = check(&scene.kafka.read(TOPIC), &scene.kafka.read("copy"));
+    let report = check(&fixture.kafka.read(TOPIC), &fixture.kafka.read("copy"));
     println!("{} records came twice", report.doubled.len());
     assert_eq!(report.produced, 60_000);
     // At least once: what was not yet committed at a kill comes again.

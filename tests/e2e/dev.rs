@@ -4,9 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use aqueduct_tests::{Aqueduct, Folder, Signal, free_ports, lines};
-
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+use aqueduct_tests::{Aqueduct, Folder, Signal, free_ports, lines, root};
 
 /// Runs a client to its end, with this on its standard input: what it printed.
 fn client(program: &str, arguments: &[&str], input: &str) -> String {
@@ -25,7 +23,7 @@ fn client(program: &str, arguments: &[&str], input: &str) -> String {
 }
 
 fn java(class: &str, arguments: &[&str], input: &str) -> String {
-    let tool = format!("{ROOT}/tests/services/kafka_tool.sh");
+    let tool = root().join("tests/services/kafka_tool.sh").display().to_string();
     let class = format!("org.apache.kafka.tools.{class}");
     client(&tool, &[&[class.as_str()], arguments].concat(), input)
 }
@@ -36,7 +34,7 @@ fn kcat_and_the_java_console_tools_are_clients_of_dev() {
     let port = free_ports(1);
     let brokers = format!("127.0.0.1:{port}");
     // As JSON, which anybody can write by hand.
-    let text = std::fs::read_to_string(format!("{ROOT}/pipelines/quickstart.yaml")).expect("the quickstart");
+    let text = std::fs::read_to_string(root().join("pipelines/quickstart.yaml")).expect("the quickstart");
     let file = folder.path().join("json.yaml").display().to_string();
     std::fs::write(&file, text.replace("value: avro", "value: json")).expect("a file");
     let arguments = ["dev", &file, "--port", &port.to_string(), "--folder", "out", "--no-table"];
@@ -77,7 +75,7 @@ fn the_quickstart_is_avro_with_a_registry_that_anybody_may_ask() {
     let folder = Folder::new("dev-avro");
     let port = free_ports(1);
     let brokers = format!("127.0.0.1:{port}");
-    let file = format!("{ROOT}/pipelines/quickstart.yaml");
+    let file = root().join("pipelines/quickstart.yaml").display().to_string();
     let arguments = ["dev", &file, "--port", &port.to_string(), "--folder", "out", "--no-table"];
     let mut dev = Aqueduct::spawn(folder.path(), &arguments, &[]);
     dev.says("The schema registry is at ", Duration::from_secs(10));

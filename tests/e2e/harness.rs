@@ -1,4 +1,4 @@
-//! The harness itself: what the other tests are told must be true.
+//! The harness itself: what it reports to the other tests must be true.
 
 use std::fs;
 use std::io::Write;
@@ -110,7 +110,7 @@ fn a_secured_broker_knows_its_users_and_what_they_may() {
 }
 
 #[test]
-fn a_broker_presents_the_certificate_it_is_told_to() {
+fn a_broker_presents_the_certificate_it_is_set_to() {
     for certificate in ["server-expired", "server-future", "server-elsewhere"] {
         let kafka = Kafka::new().present(certificate);
         kafka.start_again();

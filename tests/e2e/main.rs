@@ -3,14 +3,14 @@
 mod cluster;
 mod crash;
 mod dev;
+mod fixture;
 mod group;
 mod harness;
-mod herd;
 mod membership;
 mod moves;
 mod offsets;
 mod returns;
-mod scene;
+mod runners;
 mod storm;
 mod subjects;
 mod typed;

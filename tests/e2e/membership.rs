@@ -1,5 +1,5 @@
-//! Who is a member of the group, and how soon: after failures, kills, beside others, without partitions, and what a runner
-//! says of itself meanwhile. Sessions last 45 s here, as in production: none of this may wait for the end of one.
+//! The members of the group: after failures, after kills, beside others, without partitions, and what a runner reports
+//! meanwhile. Sessions last 45 s here, as in production: none of this may wait for the end of one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ const PIPELINE: &str = "members";
 /// Far below a session, and far beyond what a busy machine needs.
 const SOON: Duration = Duration::from_secs(15);
 
-/// A broker, and a place for what runners write.
-struct Place {
+/// A broker, and a folder for what runners write.
+struct Fixture {
     kafka: Kafka,
     folder: Folder,
     produced: u64,
@@ -25,7 +25,7 @@ struct Place {
     more: &'static str,
 }
 
-impl Place {
+impl Fixture {
     fn new(partitions: i32) -> Self {
         let kafka = Kafka::start();
         kafka.create_topic(TOPIC, partitions);
@@ -38,7 +38,7 @@ impl Place {
         self.kafka.produce_uniform(&Load { topic: TOPIC.into(), ids, keys: 97, rate: 0 });
     }
 
-    /// Where runners say who is a member.
+    /// The folder in which runners keep their member files.
     fn state(&self) -> PathBuf {
         let state = self.folder.path().join("state");
         fs::create_dir_all(&state).expect("a folder");
@@ -52,7 +52,7 @@ impl Place {
         out.map(|entry| entry.metadata().map_or(0, |out| out.len())).sum()
     }
 
-    /// A runner, and the port of its health. Without a state folder it can say nowhere that it is a member.
+    /// A runner, and the port of its health. Without a state folder it has no member file.
     fn run(&self, state: Option<&Path>) -> (Aqueduct, u16) {
         let port = free_ports(1);
         let folder = self.folder.path().join(format!("run-{port}"));
@@ -75,7 +75,7 @@ impl Place {
         (Aqueduct::spawn(&folder, &["run", "pipeline.yaml"], &environment), port)
     }
 
-    /// Waits until something more is written, and says how long that took.
+    /// Waits until something more is written, and returns how long that took.
     fn until_more(&self, than: u64) -> Duration {
         let begun = Instant::now();
         until("more is written", Duration::from_secs(60), || (self.written() > than).then_some(()));
@@ -88,7 +88,7 @@ impl Place {
 }
 
 fn ready(port: u16) -> (u16, String) {
-    request(port, "GET", "/readyz", "").unwrap_or_default()
+    request(port, "GET", "/readyz?verbose", "").unwrap_or_default()
 }
 
 fn until_ready(port: u16, says: &str) {
@@ -106,88 +106,88 @@ fn until_ready(port: u16, says: &str) {
 #[test]
 fn after_a_kill_the_same_host_reads_on_at_once() {
     for protocol in ["classic", "consumer"] {
-        let mut place = Place::new(2);
-        place.source = if protocol == "classic" { "" } else { ", group_protocol: consumer" };
-        place.produce(100);
-        let state = place.state();
-        let (mut runner, _) = place.run(Some(&state));
-        place.until_more(0);
+        let mut fixture = Fixture::new(2);
+        fixture.source = if protocol == "classic" { "" } else { ", group_protocol: consumer" };
+        fixture.produce(100);
+        let state = fixture.state();
+        let (mut runner, _) = fixture.run(Some(&state));
+        fixture.until_more(0);
         let mut slow = 0;
         for round in 0..10_u64 {
             // Every other one is killed at some moment of its start.
             if round % 2 == 1 {
-                runner = place.run(Some(&state)).0;
+                runner = fixture.run(Some(&state)).0;
                 sleep(Duration::from_millis(round * 60));
             }
             runner.kill();
-            let before = place.written();
-            place.produce(100);
-            runner = place.run(Some(&state)).0;
-            let took = place.until_more(before);
+            let before = fixture.written();
+            fixture.produce(100);
+            runner = fixture.run(Some(&state)).0;
+            let took = fixture.until_more(before);
             println!("{protocol} {round}: {} ms from the start to the first record", took.as_millis());
             slow += u32::from(took >= SOON);
-            // Who is killed in the two milliseconds in which it has been named, and has not written that down, is waited for.
+            // A runner that is killed in the two milliseconds between its member id and its file is waited for.
             let missed = round % 2 == 1 && slow == 1;
             assert!(took < SOON || missed, "{protocol}, round {round}: {took:?}\n{}", runner.output());
         }
-        place.until_done();
+        fixture.until_done();
         runner.stop();
         let left: Vec<_> = fs::read_dir(state.join("aqueduct")).expect("the folder").collect();
-        assert!(left.is_empty(), "who leaves deletes its file: {left:?}");
+        assert!(left.is_empty(), "a member that leaves deletes its file: {left:?}");
     }
 }
 
 #[test]
 fn a_pipeline_that_fails_leaves_its_group() {
     for tasks in ["", "tasks: 3\n"] {
-        let mut place = Place::new(4);
-        place.more = tasks;
-        place.produce(1_000);
+        let mut fixture = Fixture::new(4);
+        fixture.more = tasks;
+        fixture.produce(1_000);
         let bad = Load { topic: TOPIC.into(), ids: 0..1, keys: 1, rate: 0 };
-        place.kafka.produce_values(&bad, |_, _| b"no json".to_vec(), || true);
-        // Nobody but itself can take it out of the group.
-        let (mut failing, _) = place.run(None);
+        fixture.kafka.produce_values(&bad, |_, _| b"no json".to_vec(), || true);
+        // Nothing but its own leaving removes it from the group.
+        let (mut failing, _) = fixture.run(None);
         let status = failing.wait(SOON * 2);
         assert_eq!(status.code(), Some(1), "{}", failing.output());
-        assert_eq!(place.kafka.members(PIPELINE), Vec::<String>::new(), "{}", failing.output());
-        let before = place.written();
-        place.more = if tasks.is_empty() {
+        assert_eq!(fixture.kafka.members(PIPELINE), Vec::<String>::new(), "{}", failing.output());
+        let before = fixture.written();
+        fixture.more = if tasks.is_empty() {
             "errors: { on_bad_record: skip }\n"
         } else {
             "tasks: 3\nerrors: { on_bad_record: skip }\n"
         };
-        place.produce(1_000);
-        let (mut next, _) = place.run(None);
-        let took = place.until_more(before);
+        fixture.produce(1_000);
+        let (mut next, _) = fixture.run(None);
+        let took = fixture.until_more(before);
         assert!(took < SOON, "{took:?}\n{}", next.output());
-        place.until_done();
+        fixture.until_done();
         next.stop();
     }
 }
 
 #[test]
 fn runners_of_one_host_leave_each_other_alone() {
-    let mut place = Place::new(4);
-    place.produce(100);
-    let state = place.state();
-    let (mut first, port) = place.run(Some(&state));
+    let mut fixture = Fixture::new(4);
+    fixture.produce(100);
+    let state = fixture.state();
+    let (mut first, port) = fixture.run(Some(&state));
     until_ready(port, "running");
-    let (mut second, port) = place.run(Some(&state));
+    let (mut second, port) = fixture.run(Some(&state));
     until_ready(port, "running");
-    until("both are members", SOON, || (place.kafka.members(PIPELINE).len() == 2).then_some(()));
-    let members = place.kafka.members(PIPELINE);
-    let (mut third, _) = place.run(Some(&state));
-    until("the third is a member too", SOON, || (place.kafka.members(PIPELINE).len() == 3).then_some(()));
-    let now = place.kafka.members(PIPELINE);
+    until("both are members", SOON, || (fixture.kafka.members(PIPELINE).len() == 2).then_some(()));
+    let members = fixture.kafka.members(PIPELINE);
+    let (mut third, _) = fixture.run(Some(&state));
+    until("the third is a member too", SOON, || (fixture.kafka.members(PIPELINE).len() == 3).then_some(()));
+    let now = fixture.kafka.members(PIPELINE);
     assert!(members.iter().all(|member| now.contains(member)), "{members:?} {now:?}");
     third.kill();
-    let (mut fourth, port) = place.run(Some(&state));
+    let (mut fourth, port) = fixture.run(Some(&state));
     until_ready(port, "running");
-    until("the dead one is gone", SOON, || (place.kafka.members(PIPELINE).len() == 3).then_some(()));
-    let now = place.kafka.members(PIPELINE);
+    until("the dead one is gone", SOON, || (fixture.kafka.members(PIPELINE).len() == 3).then_some(()));
+    let now = fixture.kafka.members(PIPELINE);
     assert!(members.iter().all(|member| now.contains(member)), "{members:?} {now:?}");
-    place.produce(1_000);
-    place.until_done();
+    fixture.produce(1_000);
+    fixture.until_done();
     let taken_out = |runner: &Aqueduct| runner.output().matches("was taken out of its group").count();
     assert_eq!([taken_out(&first), taken_out(&second), taken_out(&fourth)], [0, 0, 1]);
     for runner in [&mut first, &mut second, &mut fourth] {
@@ -199,25 +199,25 @@ fn runners_of_one_host_leave_each_other_alone() {
 #[test]
 fn one_without_a_partition_stands_by_and_takes_over() {
     for source in ["", ", group_protocol: consumer"] {
-        let mut place = Place::new(1);
-        place.source = source;
-        place.produce(100);
-        let (mut first, port) = place.run(None);
+        let mut fixture = Fixture::new(1);
+        fixture.source = source;
+        fixture.produce(100);
+        let (mut first, port) = fixture.run(None);
         until_ready(port, "members: running");
-        let (mut second, port) = place.run(None);
+        let (mut second, port) = fixture.run(None);
         until_ready(port, "members: standing by: group `members` has no partition for this member");
-        // Which of the two has it is the group's affair.
+        // Either of the two may have the partition.
         first.stop();
         until_ready(port, "members: running");
-        let before = place.written();
-        place.produce(100);
-        assert!(place.until_more(before) < SOON);
-        place.until_done();
+        let before = fixture.written();
+        fixture.produce(100);
+        assert!(fixture.until_more(before) < SOON);
+        fixture.until_done();
         second.stop();
     }
-    let mut place = Place::new(1);
-    place.more = "tasks: 3\n";
-    let (mut runner, port) = place.run(None);
+    let mut fixture = Fixture::new(1);
+    fixture.more = "tasks: 3\n";
+    let (mut runner, port) = fixture.run(None);
     until_ready(port, "running, 2 of 3 tasks stand by");
     until_ready(port, "`tasks` is 3, and no more than 1 can read");
     runner.stop();
@@ -226,19 +226,19 @@ fn one_without_a_partition_stands_by_and_takes_over() {
 #[test]
 fn a_group_that_gives_nothing_is_waited_for() {
     for source in [", session_timeout: 12s", ", group_protocol: consumer"] {
-        let mut place = Place::new(2);
-        place.source = source;
-        place.produce(100);
-        let (mut dead, _) = place.run(None);
-        place.until_more(0);
-        place.until_done();
+        let mut fixture = Fixture::new(2);
+        fixture.source = source;
+        fixture.produce(100);
+        let (mut dead, _) = fixture.run(None);
+        fixture.until_more(0);
+        fixture.until_done();
         dead.kill();
-        place.produce(100);
-        let before = place.written();
-        let (mut runner, port) = place.run(None);
+        fixture.produce(100);
+        let before = fixture.written();
+        let (mut runner, port) = fixture.run(None);
         let begun = Instant::now();
         let mut said = String::new();
-        while place.written() == before {
+        while fixture.written() == before {
             assert!(begun.elapsed() < Duration::from_secs(60), "{}", runner.output());
             let (status, body) = ready(port);
             if body != said {
@@ -249,14 +249,14 @@ fn a_group_that_gives_nothing_is_waited_for() {
             assert!(status == 503 || status == 0 || has_some, "{status} {body}");
             if body.contains("the group gave no partitions yet") {
                 let metrics = request(port, "GET", "/metrics", "").unwrap_or_default().1;
-                // They may have come between the two questions.
+                // They may have been assigned between the two requests.
                 let still = ready(port).1.contains("the group gave no partitions yet");
                 assert!(!still || !metrics.contains("aqueduct_lag_records{"), "{metrics}");
             }
             sleep(Duration::from_millis(50));
         }
         assert!(said.contains("running") || runner.output().contains("the group gave no partitions yet"));
-        place.until_done();
+        fixture.until_done();
         until_ready(port, "running");
         runner.stop();
     }
@@ -264,25 +264,25 @@ fn a_group_that_gives_nothing_is_waited_for() {
 
 #[test]
 fn what_lies_in_the_state_folder_does_no_harm() {
-    let mut place = Place::new(2);
-    place.produce(100);
-    let state = place.state();
-    let (mut runner, _) = place.run(Some(&state));
-    place.until_more(0);
+    let mut fixture = Fixture::new(2);
+    fixture.produce(100);
+    let state = fixture.state();
+    let (mut runner, _) = fixture.run(Some(&state));
+    fixture.until_more(0);
     let folder = state.join("aqueduct");
-    let [living] = &fs::read_dir(&folder).expect("the folder").collect::<Vec<_>>()[..] else { panic!() };
-    let text = fs::read_to_string(living.as_ref().expect("a file").path()).expect("a text");
-    assert!(place.kafka.members(PIPELINE).iter().all(|member| text.contains(member.as_str())), "{text}");
+    let [member_file] = &fs::read_dir(&folder).expect("the folder").collect::<Vec<_>>()[..] else { panic!() };
+    let text = fs::read_to_string(member_file.as_ref().expect("a file").path()).expect("a text");
+    assert!(fixture.kafka.members(PIPELINE).iter().all(|member| text.contains(member.as_str())), "{text}");
     runner.stop();
     // Of a member that left long ago, damaged, and another program's.
     fs::write(folder.join("1-1-1.member"), &text).expect("a file");
     fs::write(folder.join("1-1-2.member"), &text[..text.len() / 2]).expect("a file");
     fs::write(folder.join("note"), "mine").expect("a file");
-    place.produce(100);
-    let before = place.written();
-    let (mut runner, _) = place.run(Some(&state));
-    assert!(place.until_more(before) < SOON);
-    place.until_done();
+    fixture.produce(100);
+    let before = fixture.written();
+    let (mut runner, _) = fixture.run(Some(&state));
+    assert!(fixture.until_more(before) < SOON);
+    fixture.until_done();
     runner.stop();
     let left: Vec<_> =
         fs::read_dir(&folder).expect("the folder").map(|entry| entry.expect("one").file_name()).collect();

@@ -105,7 +105,7 @@ fn shows_first_and_moves_only_what_nobody_reads() {
 }
 
 #[test]
-fn a_pipeline_that_lost_its_place_goes_on_where_it_is_told() {
+fn a_pipeline_whose_next_records_were_deleted_goes_on_where_it_is_set() {
     let (kafka, folder) = (Kafka::start(), Folder::new("lost"));
     fill(&kafka);
     folder.write("lake.yaml", &pipeline(&kafka, "topics: [orders]"));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aqueduct_tests::{Aqueduct, Folder, Kafka, Load, Signal, free_ports, until};
 
-use crate::scene::not_ready;
+use crate::fixture::not_ready;
 
 const SOON: Duration = Duration::from_secs(40);
 

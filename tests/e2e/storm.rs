@@ -8,7 +8,7 @@ use std::time::Duration;
 use aqueduct_tests::{Aqueduct, Kafka, Report};
 use tokio::time::Instant;
 
-use crate::herd::{Herd, freeze, stop, thaw};
+use crate::runners::{Runners, freeze, stop, thaw};
 
 const RUNNERS_MAX: usize = 4;
 /// Records a second.
@@ -34,7 +34,7 @@ impl Chance {
     }
 }
 
-/// One runner, with the number that no other living one has.
+/// One runner, with a number that no other running or frozen one has.
 struct Runner {
     number: usize,
     process: Aqueduct,
@@ -42,7 +42,7 @@ struct Runner {
 
 /// The runners of a storm.
 struct Storm<'a> {
-    herd: &'a Herd,
+    runners: &'a Runners,
     chance: Chance,
     running: Vec<Runner>,
     /// Each with the moment at which it goes on.
@@ -81,13 +81,13 @@ impl Storm<'_> {
 
     /// One more, under the first free number: a static member may come back within its session.
     fn add(&mut self) {
-        let living = self.running.iter().chain(self.frozen.iter().map(|(_, runner)| runner));
-        let taken: Vec<usize> = living.map(|runner| runner.number).collect();
+        let present = self.running.iter().chain(self.frozen.iter().map(|(_, runner)| runner));
+        let taken: Vec<usize> = present.map(|runner| runner.number).collect();
         let number = (0..).find(|number| !taken.contains(number)).expect("a free one");
-        self.running.push(Runner { number, process: self.herd.run_as(number) });
+        self.running.push(Runner { number, process: self.runners.run_as(number) });
     }
 
-    /// Waits, and lets those go on whose time has come.
+    /// Waits, and thaws those whose time has come.
     fn wait(&mut self, until: Instant) {
         while Instant::now() < until {
             self.thaw(Instant::now());
@@ -111,13 +111,13 @@ impl Storm<'_> {
 }
 
 /// So many changes in a time, under load; then all that was produced has to be there.
-fn storm(herd: &Herd, allowed: &[Change], seed: u64, changes: u32) -> Report {
+fn storm(runners: &Runners, allowed: &[Change], seed: u64, changes: u32) -> Report {
     let full = std::env::var("AQUEDUCT_STORM").is_ok_and(|value| value == "full");
     let (changes, pace) =
         if full { (200, Duration::from_secs(3)) } else { (changes, Duration::from_secs(2)) };
     let time = pace * changes;
     let mut storm = Storm {
-        herd,
+        runners,
         chance: Chance(seed),
         running: Vec::new(),
         frozen: Vec::new(),
@@ -128,13 +128,13 @@ fn storm(herd: &Herd, allowed: &[Change], seed: u64, changes: u32) -> Report {
     storm.running[0].process.says("partitions assigned", Duration::from_secs(30));
     let (producing, watching) = (AtomicBool::new(true), AtomicBool::new(true));
     let watched = std::thread::scope(|scope| {
-        let produced = scope.spawn(|| herd.produce(RATE, &producing));
-        let watched = scope.spawn(|| herd.watch(&watching));
+        let produced = scope.spawn(|| runners.produce(RATE, &producing));
+        let watched = scope.spawn(|| runners.watch(&watching));
         // The threads must end when an assertion fails here.
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let begun = Instant::now();
             for change in 1..=changes {
-                // Not evenly: some come on the heels of others.
+                // Not evenly: some follow closely on others.
                 let (even, spread) = (time / changes, storm.chance.below(1_000) as f64 / 1_000.0);
                 storm.wait(begun + even * (change - 1) + even.mul_f64(spread));
                 storm.change(allowed);
@@ -143,19 +143,19 @@ fn storm(herd: &Herd, allowed: &[Change], seed: u64, changes: u32) -> Report {
             producing.store(false, Ordering::Relaxed);
             storm.thaw(Instant::now() + Duration::from_secs(60));
             produced.join().expect("all is produced");
-            herd.until_done(Duration::from_secs(120));
+            runners.until_done(Duration::from_secs(120));
         }));
         producing.store(false, Ordering::Relaxed);
         watching.store(false, Ordering::Relaxed);
         if let Err(panic) = done {
             std::panic::resume_unwind(panic);
         }
-        watched.join().expect("the watcher lives")
+        watched.join().expect("the watcher ends")
     });
     for runner in &mut storm.running {
         storm.longest_stop = storm.longest_stop.max(stop(&mut runner.process));
     }
-    let report = herd.check();
+    let report = runners.check();
     let Storm { counts: [add, kill, stop, freeze], longest_stop, .. } = storm;
     println!(
         "{add} added, {kill} killed, {stop} stopped, {freeze} frozen; {} records, {} of them twice; the longest pause \
@@ -175,8 +175,8 @@ const STOPS: [Change; 2] = [Change::Add, Change::Stop];
 
 #[test]
 fn a_storm_of_clean_stops_loses_and_doubles_nothing() {
-    let herd = Herd::of(Kafka::start());
-    storm(&herd, &STOPS, 0x9E37_79B9_7F4A_7C15, 20).assert_exact();
+    let runners = Runners::of(Kafka::start());
+    storm(&runners, &STOPS, 0x9E37_79B9_7F4A_7C15, 20).assert_exact();
 }
 
 /// At least once: what a killed one had written and not committed comes again.
@@ -186,14 +186,14 @@ fn assert_nothing_lost(report: Report) {
 
 #[test]
 fn a_storm_of_kills_and_freezes_loses_nothing() {
-    let herd = Herd::of(Kafka::start());
-    assert_nothing_lost(storm(&herd, &ALL, 0x2545_F491_4F6C_DD1D, 20));
+    let runners = Runners::of(Kafka::start());
+    assert_nothing_lost(storm(&runners, &ALL, 0x2545_F491_4F6C_DD1D, 20));
 }
 
 #[test]
 fn a_storm_over_a_folder_loses_and_doubles_nothing() {
-    let herd = Herd::of(Kafka::start()).into_folder();
-    storm(&herd, &ALL, 0xD1B5_4A32_D192_ED03, 20).assert_exact();
+    let runners = Runners::of(Kafka::start()).into_folder();
+    storm(&runners, &ALL, 0xD1B5_4A32_D192_ED03, 20).assert_exact();
 }
 
 /// KIP-848: a broker that decides soon.
@@ -210,32 +210,32 @@ fn broker_decides() -> Kafka {
 /// KIP-848: the broker shares the partitions out, and decides about sessions.
 #[test]
 fn a_storm_under_the_protocol_of_the_broker_loses_nothing() {
-    let herd = Herd::of(broker_decides()).reading(", group_protocol: consumer");
-    assert_nothing_lost(storm(&herd, &ALL, 0xA076_1D64_78BD_642F, 10));
+    let runners = Runners::of(broker_decides()).reading(", group_protocol: consumer");
+    assert_nothing_lost(storm(&runners, &ALL, 0xA076_1D64_78BD_642F, 10));
 }
 
 /// Every change takes all partitions from everybody.
 #[test]
 fn a_storm_under_an_eager_assignor_loses_nothing() {
-    let herd = Herd::of(Kafka::start()).reading(", assignor: range, session_timeout: 2s");
-    assert_nothing_lost(storm(&herd, &ALL, 0xE703_7ED1_A0B4_28DB, 10));
+    let runners = Runners::of(Kafka::start()).reading(", assignor: range, session_timeout: 2s");
+    assert_nothing_lost(storm(&runners, &ALL, 0xE703_7ED1_A0B4_28DB, 10));
 }
 
 #[test]
 fn a_storm_of_static_members_loses_nothing() {
-    let herd = Herd::of(Kafka::start()).named();
-    assert_nothing_lost(storm(&herd, &ALL, 0x8EBC_6AF0_9C88_C6E3, 10));
+    let runners = Runners::of(Kafka::start()).named();
+    assert_nothing_lost(storm(&runners, &ALL, 0x8EBC_6AF0_9C88_C6E3, 10));
 }
 
-/// Who was killed or frozen has committed all of a record or nothing, and who wakes up commits no more.
+/// A runner that was killed or frozen has committed all of a record or nothing, and commits nothing after it is thawed.
 #[test]
 fn a_storm_under_exactly_once_loses_and_doubles_nothing() {
-    let herd = Herd::of(Kafka::start()).exactly_once();
-    storm(&herd, &ALL, 0x1656_67B1_9E37_79F9, 20).assert_exact();
+    let runners = Runners::of(Kafka::start()).exactly_once();
+    storm(&runners, &ALL, 0x1656_67B1_9E37_79F9, 20).assert_exact();
 }
 
 #[test]
 fn a_storm_of_transactions_under_the_protocol_of_the_broker_loses_and_doubles_nothing() {
-    let herd = Herd::of(broker_decides()).reading(", group_protocol: consumer").exactly_once();
-    storm(&herd, &ALL, 0x85EB_CA77_C2B2_AE63, 10).assert_exact();
+    let runners = Runners::of(broker_decides()).reading(", group_protocol: consumer").exactly_once();
+    storm(&runners, &ALL, 0x85EB_CA77_C2B2_AE63, 10).assert_exact();
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aqueduct_tests::{Load, SchemaRegistry, Stored, Toxiproxy, check, until, url};
 
-use crate::scene::{BUCKET, GROUP, PIPELINE, Scene, TOPIC, not_ready};
+use crate::fixture::{BUCKET, Fixture, GROUP, PIPELINE, TOPIC, not_ready};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -69,27 +69,27 @@ fn read_order((partition, offset, value): (i32, i64, Option<Vec<u8>>)) -> (u32, 
     (schema, Stored { partition, offset, id, key }, card)
 }
 
-fn source(scene: &Scene, registry: &str) -> String {
-    let brokers = scene.kafka.brokers();
+fn source(fixture: &Fixture, registry: &str) -> String {
+    let brokers = fixture.kafka.brokers();
     format!(
         "pipeline: {PIPELINE}\nregistry: {{ url: \"{registry}\" }}\nsource:\n  \
          kafka: {{ connection: {{ brokers: \"{brokers}\" }}, topics: [{TOPIC}], {GROUP} }}\n  value: avro\n"
     )
 }
 
-fn to_bucket(scene: &Scene) -> String {
+fn to_bucket(fixture: &Fixture) -> String {
     format!(
         "sink:\n  s3:\n    connection: {{ bucket: {BUCKET}, region: us-east-1, endpoint: \"http://127.0.0.1:{}\", \
          path_style: true, access_key: test, secret_key: testtest }}\n    path: \"{{topic}}/{{partition}}-{{start_offset}}\"\n    \
          format: {{ json_lines: {{ compression: zstd }} }}\n    rotate: {{ records_max: 2_000, age_max: 500ms }}\n",
-        scene.s3.port
+        fixture.s3.port
     )
 }
 
 #[test]
 fn a_topic_changes_its_schema_ten_times_while_the_runner_is_killed() {
-    let (scene, registry) = (Scene::new(), SchemaRegistry::start());
-    let text = source(&scene, &registry.url()) + &to_bucket(&scene);
+    let (fixture, registry) = (Fixture::new(), SchemaRegistry::start());
+    let text = source(&fixture, &registry.url()) + &to_bucket(&fixture);
     let ids: Vec<u32> = (0..=10).map(|version| registry.put("orders-value", &schema(version))).collect();
     let each = 5_000;
     std::thread::scope(|scope| {
@@ -101,51 +101,52 @@ fn a_topic_changes_its_schema_ten_times_while_the_runner_is_killed() {
                     keys: 97,
                     rate: 2_500,
                 };
-                scene.kafka.produce_values(&load, |id, key| order(*schema_id, version, id, key), || true);
+                fixture.kafka.produce_values(&load, |id, key| order(*schema_id, version, id, key), || true);
             }
         });
         for kill in 0..10 {
-            let (mut aqueduct, _) = scene.run_text(&text);
+            let (mut aqueduct, _) = fixture.run_text(&text);
             sleep(Duration::from_millis(900 + 370 * kill));
             aqueduct.kill();
         }
     });
-    let (mut aqueduct, _) = scene.run_text(&text);
-    scene.until_done(Duration::from_secs(120));
+    let (mut aqueduct, _) = fixture.run_text(&text);
+    fixture.until_done(Duration::from_secs(120));
     aqueduct.stop();
     let topic: Vec<Stored> =
-        scene.kafka.read_values(TOPIC).into_iter().map(|value| read_order(value).1).collect();
+        fixture.kafka.read_values(TOPIC).into_iter().map(|value| read_order(value).1).collect();
     assert_eq!(topic.len() as u64, 11 * each);
-    check(&topic, &scene.bucket()).assert_exact();
+    check(&topic, &fixture.bucket()).assert_exact();
 }
 
 #[test]
 fn a_card_is_masked_between_topics_and_schemas_go_to_the_other_registry() {
-    let (scene, registry, other) = (Scene::new(), SchemaRegistry::start(), SchemaRegistry::start());
-    let brokers = scene.kafka.brokers();
+    let (fixture, registry, other) = (Fixture::new(), SchemaRegistry::start(), SchemaRegistry::start());
+    let brokers = fixture.kafka.brokers();
     // Ids that mean something else over there.
     other.put("filler-value", r#"{"type":"string"}"#);
     let ids = [0, 1].map(|version| registry.put("orders-value", &schema(version)));
     for (topic, partitions) in [("masked", 6), ("moved", 6)] {
-        scene.kafka.create_topic(topic, partitions);
+        fixture.kafka.create_topic(topic, partitions);
     }
     let load = Load { topic: TOPIC.into(), ids: 0..20_000, keys: 97, rate: 0 };
-    scene.kafka.produce_values(&load, |id, key| order(ids[id as usize % 2], id % 2, id, key), || true);
+    fixture.kafka.produce_values(&load, |id, key| order(ids[id as usize % 2], id % 2, id, key), || true);
     let sink = |topic: &str, more: &str| {
         format!("sink:\n  kafka: {{ connection: {{ brokers: \"{brokers}\" }}, topic: {topic} }}\n{more}")
     };
-    let masked =
-        source(&scene, &registry.url()) + "transforms:\n  - mask: { fields: [card] }\n" + &sink("masked", "");
-    let (mut aqueduct, _) = scene.run_text(&masked);
-    scene.until_done(SOON);
+    let masked = source(&fixture, &registry.url())
+        + "transforms:\n  - mask: { fields: [card] }\n"
+        + &sink("masked", "");
+    let (mut aqueduct, _) = fixture.run_text(&masked);
+    fixture.until_done(SOON);
     aqueduct.stop();
-    let moved = source(&scene, &registry.url()).replace(PIPELINE, "moved")
+    let moved = source(&fixture, &registry.url()).replace(PIPELINE, "moved")
         + &sink("moved", &format!("  value: avro\n  registry: {{ url: \"{}\" }}\n", other.url()));
-    let (mut aqueduct, _) = scene.run_text(&moved);
-    until("all is moved", SOON, || (scene.kafka.lag("moved", TOPIC) == 0).then_some(()));
+    let (mut aqueduct, _) = fixture.run_text(&moved);
+    until("all is moved", SOON, || (fixture.kafka.lag("moved", TOPIC) == 0).then_some(()));
     aqueduct.stop();
 
-    let all = |topic: &str| scene.kafka.read_values(topic).into_iter().map(read_order).collect::<Vec<_>>();
+    let all = |topic: &str| fixture.kafka.read_values(topic).into_iter().map(read_order).collect::<Vec<_>>();
     let (before, after, moved) = (all(TOPIC), all("masked"), all("moved"));
     let orders =
         |of: &[(u32, Stored, String)]| of.iter().map(|(_, order, _)| order.clone()).collect::<Vec<_>>();
@@ -168,32 +169,32 @@ fn a_card_is_masked_between_topics_and_schemas_go_to_the_other_registry() {
 
 #[test]
 fn an_outage_of_the_registry_is_waited_for_and_not_noticed_once_all_is_known() {
-    let (scene, registry) = (Scene::new(), SchemaRegistry::start());
+    let (fixture, registry) = (Fixture::new(), SchemaRegistry::start());
     let proxy = Toxiproxy::start(registry.port);
     let ids = [0, 1].map(|version| registry.put("orders-value", &schema(version)));
-    let text = source(&scene, &url(proxy.port)) + &to_bucket(&scene);
+    let text = source(&fixture, &url(proxy.port)) + &to_bucket(&fixture);
     let produce = |ids: std::ops::Range<u64>, schema_id: u32, version: u64| {
         let load = Load { topic: TOPIC.into(), ids, keys: 97, rate: 0 };
-        scene.kafka.produce_values(&load, |id, key| order(schema_id, version, id, key), || true);
+        fixture.kafka.produce_values(&load, |id, key| order(schema_id, version, id, key), || true);
     };
     produce(0..1_000, ids[0], 0);
     proxy.cut();
-    let (mut aqueduct, port) = scene.run_text(&text);
+    let (mut aqueduct, port) = fixture.run_text(&text);
     not_ready(port, "registry");
     proxy.heal();
-    scene.until_done(SOON);
+    fixture.until_done(SOON);
     proxy.cut();
     produce(1_000..2_000, ids[0], 0);
-    scene.until_done(SOON);
+    fixture.until_done(SOON);
     produce(2_000..3_000, ids[1], 1);
     not_ready(port, "registry");
-    assert_eq!(scene.kafka.lag(PIPELINE, TOPIC), 1_000, "what is not known is waited for");
+    assert_eq!(fixture.kafka.lag(PIPELINE, TOPIC), 1_000, "what is not known is waited for");
     proxy.heal();
-    scene.until_done(SOON);
+    fixture.until_done(SOON);
     aqueduct.stop();
     let topic: Vec<Stored> =
-        scene.kafka.read_values(TOPIC).into_iter().map(|value| read_order(value).1).collect();
-    check(&topic, &scene.bucket()).assert_exact();
+        fixture.kafka.read_values(TOPIC).into_iter().map(|value| read_order(value).1).collect();
+    check(&topic, &fixture.bucket()).assert_exact();
 }
 
 /// An order of version 1 whose number is null.
@@ -218,9 +219,9 @@ fn poison(schema_id: u32) -> [(Vec<u8>, &'static str); 3] {
 
 #[test]
 fn poison_in_the_middle_stops_is_skipped_or_set_aside_as_the_file_says() {
-    let (scene, registry) = (Scene::new(), SchemaRegistry::start());
-    let brokers = scene.kafka.brokers();
-    scene.kafka.create_topic("one", 1);
+    let (fixture, registry) = (Fixture::new(), SchemaRegistry::start());
+    let brokers = fixture.kafka.brokers();
+    fixture.kafka.create_topic("one", 1);
     let schema_id = registry.put("one-value", &schema(1));
     // Over there the number has to be: null is read, and cannot be written.
     let strict = schema(1).replace(r#""type":["null","long"],"default":null"#, r#""type":"long""#);
@@ -232,45 +233,45 @@ fn poison_in_the_middle_stops_is_skipped_or_set_aside_as_the_file_says() {
         _ => order(schema_id, 1, id, key),
     };
     let load = Load { topic: "one".into(), ids: 0..1_000, keys: 1, rate: 0 };
-    scene.kafka.produce_values(&load, value, || true);
+    fixture.kafka.produce_values(&load, value, || true);
     let pipeline = |name: &str, errors: &str| {
-        scene.kafka.create_topic(name, 1);
-        source(&scene, &registry.url()).replace(PIPELINE, name).replace("[orders]", "[one]")
+        fixture.kafka.create_topic(name, 1);
+        source(&fixture, &registry.url()).replace(PIPELINE, name).replace("[orders]", "[one]")
             + &format!(
                 "sink:\n  kafka: {{ connection: {{ brokers: \"{brokers}\" }}, topic: {name} }}\n  \
                  value: {{ avro: {{ schema: {{ id: {strict} }} }} }}\n{errors}"
             )
     };
     let ids = |topic: &str| -> Vec<u64> {
-        scene.kafka.read_values(topic).into_iter().map(|value| read_order(value).1.id).collect()
+        fixture.kafka.read_values(topic).into_iter().map(|value| read_order(value).1.id).collect()
     };
     let good: Vec<u64> = (0..1_000).filter(|id| !matches!(id, 300..=302 | 500)).collect();
 
-    let (mut aqueduct, _) = scene.run_text(&pipeline("stops", ""));
+    let (mut aqueduct, _) = fixture.run_text(&pipeline("stops", ""));
     aqueduct.says("the value does not begin with a schema id", SOON);
     aqueduct.says("topic=one, partition=0, offset=300, stage=decode", SOON);
     assert!(!aqueduct.wait(SOON).success(), "it stays down: the record would be there again");
-    let (stopped, committed) = (ids("stops"), scene.kafka.committed("stops", "one"));
+    let (stopped, committed) = (ids("stops"), fixture.kafka.committed("stops", "one"));
     assert!(stopped.len() <= 300 && good.starts_with(&stopped), "{} records", stopped.len());
     assert!(committed <= 300, "moved to {committed}, past a record that nobody has");
 
-    let (mut aqueduct, _) = scene.run_text(&pipeline("skips", "errors: { on_bad_record: skip }\n"));
-    until("all is read", SOON, || (scene.kafka.lag("skips", "one") == 0).then_some(()));
+    let (mut aqueduct, _) = fixture.run_text(&pipeline("skips", "errors: { on_bad_record: skip }\n"));
+    until("all is read", SOON, || (fixture.kafka.lag("skips", "one") == 0).then_some(()));
     aqueduct.stop();
     assert_eq!(ids("skips"), good);
 
-    scene.kafka.create_topic("dead", 1);
+    fixture.kafka.create_topic("dead", 1);
     let errors = "errors: { on_bad_record: { dead_letter: { topic: dead } } }\n";
-    let (mut aqueduct, _) = scene.run_text(&pipeline("letters", errors));
-    until("all is read", SOON, || (scene.kafka.lag("letters", "one") == 0).then_some(()));
+    let (mut aqueduct, _) = fixture.run_text(&pipeline("letters", errors));
+    until("all is read", SOON, || (fixture.kafka.lag("letters", "one") == 0).then_some(()));
     aqueduct.stop();
     assert_eq!(ids("letters"), good);
     let dead: Vec<Vec<u8>> =
-        scene.kafka.read_values("dead").into_iter().filter_map(|(_, _, value)| value).collect();
+        fixture.kafka.read_values("dead").into_iter().filter_map(|(_, _, value)| value).collect();
     let null = without_number(schema_id, "key-0");
     let expected: Vec<&Vec<u8>> = poison.iter().map(|(bytes, _)| bytes).chain([&null]).collect();
     assert_eq!(dead.iter().collect::<Vec<_>>(), expected, "set aside as it was read");
-    let headers = scene.kafka.read_headers("dead");
+    let headers = fixture.kafka.read_headers("dead");
     let of = |index: usize, name: &str| {
         let found = headers[index].iter().find(|(header, _)| header == name);
         found.map(|(_, value)| value.clone()).unwrap_or_default()

@@ -54,12 +54,22 @@ impl Aqueduct {
     /// # Panics
     /// When it has not within the time, or ended without it.
     pub fn says(&mut self, text: &str, limit: Duration) {
-        until(&format!("aqueduct prints `{text}`"), limit, || {
+        self.says_one_of(&[text], limit);
+    }
+
+    /// Waits until it has printed one of these texts.
+    ///
+    /// # Panics
+    /// As `says`.
+    pub fn says_one_of(&mut self, texts: &[&str], limit: Duration) {
+        let wanted = texts.join("` or `");
+        until(&format!("aqueduct prints `{wanted}`"), limit, || {
             let ended = self.exited();
-            if self.output().contains(text) {
+            let output = self.output();
+            if texts.iter().any(|text| output.contains(text)) {
                 return Some(());
             }
-            assert!(ended.is_none(), "aqueduct ended with {ended:?} and never printed `{text}`");
+            assert!(ended.is_none(), "aqueduct ended with {ended:?} and never printed `{wanted}`");
             None
         });
     }

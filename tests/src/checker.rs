@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 /// A record as it stands in a topic or in an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// Of the topic; for an object the one that its name tells.
+    /// Of the topic; for an object, from its name.
     pub partition: i32,
-    /// In the topic; for an object the start offset that its name tells.
+    /// In the topic; for an object, the start offset in its name.
     pub offset: i64,
     /// The number that every record has once.
     pub id: u64,
@@ -72,7 +72,7 @@ pub fn check(topic: &[Stored], objects: &[Stored]) -> Report {
     let mut places: HashMap<u64, (usize, u32)> = HashMap::new();
     for (place, record) in topic.iter().enumerate() {
         let before = places.insert(record.id, (place, 0));
-        assert!(before.is_none(), "the producer wrote id {} twice, so nothing can be told", record.id);
+        assert!(before.is_none(), "the producer wrote id {} twice, so nothing can be compared", record.id);
     }
     report.produced = places.len();
     let mut last: HashMap<&str, usize> = HashMap::new();

@@ -32,7 +32,7 @@ impl Script<'_> {
     /// # Panics
     /// When it cannot be started.
     pub fn run(&self) -> Result<String, String> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("services").join(self.name);
+        let path = server::root().join("tests/services").join(self.name);
         let mut child = Command::new(&path)
             .args(self.arguments)
             .current_dir(self.folder)

@@ -1,4 +1,4 @@
-//! Stands before an S3 server and answers in its place while told to: what a proxy of bytes alone cannot do.
+//! A proxy before an S3 server that answers in its place for a while, which a proxy of bytes alone cannot do.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -24,5 +24,5 @@ pub use kafka::{Kafka, Load, Parts, Watch};
 pub use kerberos::Kerberos;
 pub use registry::{SchemaRegistry, url};
 pub use s3::S3;
-pub use server::{free_ports, until};
+pub use server::{free_ports, root, until};
 pub use toxiproxy::Toxiproxy;

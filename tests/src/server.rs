@@ -3,11 +3,27 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::time::Duration;
-use std::{fs, process, thread};
+use std::{env, fs, process, thread};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::time::Instant;
+
+/// The folder of the workspace. Cargo names it when the tests run; what it named when they were compiled may be another clone's,
+/// where clones share a target directory.
+///
+/// # Panics
+/// When the tests stand in no workspace.
+pub fn root() -> &'static Path {
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let package =
+            env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+        let mut folders = Path::new(&package).ancestors();
+        folders.find(|folder| folder.join("tests/services").is_dir()).expect("a workspace").to_owned()
+    });
+    &ROOT
+}
 
 /// Runs a start script, which returns when the server is ready.
 ///
@@ -22,7 +38,7 @@ pub(crate) fn start(script: &str, folder: &Path, port: u16) {
 /// # Panics
 /// When it fails; what it printed says why.
 pub(crate) fn run(script: &str, arguments: &[&str], environment: &[(&str, &str)]) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("services").join(script);
+    let path = root().join("tests/services").join(script);
     let done = Command::new(&path)
         .args(arguments)
         .envs(environment.iter().copied())

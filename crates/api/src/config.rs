@@ -1,6 +1,7 @@
 //! The kinds of values that connector configurations share, read the way people write them.
 
 mod duration;
+pub mod file;
 mod secret;
 mod size;
 mod template;

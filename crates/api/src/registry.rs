@@ -1,6 +1,7 @@
 //! What a schema registry is to the formats: schemas by id, ids by schema. Everything that was answered once is
 //! remembered for ever, since ids never change their meaning.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -106,6 +107,18 @@ impl SchemaText {
     /// A schema that refers to no other.
     pub fn new(kind: SchemaKind, text: impl Into<Arc<str>>) -> Self {
         Self { kind, text: text.into(), references: Vec::new() }
+    }
+
+    /// Bytes of the text and of all that it refers to, each counted once.
+    pub fn bytes(&self) -> usize {
+        let mut met = HashSet::new();
+        let (mut bytes, mut left) = (0, vec![self]);
+        while let Some(schema) = left.pop() {
+            bytes += schema.text.len();
+            let others = schema.references.iter().map(|reference| &*reference.schema);
+            left.extend(others.filter(|other| met.insert(std::ptr::from_ref(*other))));
+        }
+        bytes
     }
 }
 

@@ -201,6 +201,30 @@ impl Schema {
         (0..).map(TypeId).zip(&self.types)
     }
 
+    /// What it takes in memory, roughly.
+    pub fn memory_bytes(&self) -> usize {
+        let of_json = |json: &Json| 2 * json.to_string().len();
+        let of_attributes = |attributes: &BTreeMap<String, Json>| {
+            attributes.iter().map(|(name, json)| 64 + name.len() + of_json(json)).sum::<usize>()
+        };
+        let of_field = |field: &Field| {
+            let default = field.default.as_ref().map_or(0, of_json);
+            let doc = field.doc.as_ref().map_or(0, |doc| doc.len());
+            // The name stands in the index by names too.
+            size_of::<Field>() + 64 + field.name.len() + doc + default + of_attributes(&field.attributes)
+        };
+        let of_type = |of: &Type| {
+            let inside = match &of.kind {
+                Kind::Record(record) => record.fields.iter().map(of_field).sum(),
+                Kind::Enum(of) => of.symbols.iter().map(|symbol| 32 + symbol.len()).sum(),
+                Kind::Union(branches) => size_of_val::<[TypeId]>(branches),
+                _ => 0,
+            };
+            size_of::<Type>() + inside + of_attributes(&of.attributes)
+        };
+        self.types.iter().map(of_type).sum::<usize>() + self.written.as_ref().map_or(0, SchemaText::bytes)
+    }
+
     /// The position of null and the other type, where a union makes just one type optional.
     pub fn optional(&self, id: TypeId) -> Option<(usize, TypeId)> {
         let Kind::Union(branches) = &self.get(id).kind else { return None };

@@ -15,7 +15,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
-use crate::native::batch_queue::{BatchQueue, Message};
+use aqueduct_kafka_client::native::batch_queue::{BatchQueue, Message};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -1,30 +1,11 @@
 //! What a pipeline file says of Kafka: the connection, the source and the sink. Read and checked without the
 //! network.
 
-/// A schema written by hand, where serde reads more than one form.
-macro_rules! inline_schema {
-    ($type:ty, $name:literal, |$generator:ident| $schema:expr) => {
-        impl JsonSchema for $type {
-            fn inline_schema() -> bool {
-                true
-            }
-            fn schema_name() -> Cow<'static, str> {
-                $name.into()
-            }
-            fn json_schema($generator: &mut SchemaGenerator) -> Schema {
-                $schema
-            }
-        }
-    };
-}
-
-mod connection;
 mod sink;
 mod source;
 
-pub use connection::{Brokers, Connection, Kerberos, Login, Oauth, Password, Pem, Properties, Sasl, Tls};
 pub(crate) use sink::is_topic_name;
-pub use sink::{Compression, NewTopic, OnMissingTopic, SinkConfig, Writes};
+pub use sink::{NewTopic, OnMissingTopic, SinkConfig, Writes};
 pub use source::{
     Assignor, GroupProtocol, Isolation, Moment, OnLostOffsets, Pattern, SourceConfig, Start, TopicSelection,
 };

@@ -4,13 +4,10 @@ pub mod bench;
 mod client;
 mod config;
 pub mod diagnosis;
-mod native;
 mod offset_admin;
 mod probe;
-mod questions;
 mod sink;
 mod source;
-mod wire;
 
 use std::sync::Arc;
 
@@ -19,12 +16,12 @@ use aqueduct_api::catalog::{
     SourceContext, SourceTraits, TopicResolver,
 };
 use aqueduct_api::{Finding, OffsetAdmin, Problem, Reads, Result, Sink, Source, System};
+use aqueduct_kafka_client::{check_properties, credentials};
 use async_trait::async_trait;
 
 pub use config::{
-    Assignor, Brokers, Compression, Connection, GroupProtocol, Isolation, Kerberos, Login, Moment, NewTopic,
-    Oauth, OnLostOffsets, OnMissingTopic, Password, Pattern, Pem, Properties, Sasl, SinkConfig, SourceConfig,
-    Start, Tls, TopicSelection, Writes,
+    Assignor, GroupProtocol, Isolation, Moment, NewTopic, OnLostOffsets, OnMissingTopic, Pattern, SinkConfig,
+    SourceConfig, Start, TopicSelection, Writes,
 };
 
 impl Block for SourceConfig {
@@ -37,9 +34,9 @@ impl SourceConnector for SourceConfig {
     fn check(&self) -> Vec<Problem> {
         let mut problems = self.check();
         if problems.is_empty() {
-            problems.extend(client::credentials::check(&self.connection));
-            problems.extend(client::check_properties("connection.client", &self.connection.client));
-            problems.extend(client::check_properties("client", &self.client));
+            problems.extend(credentials::check(&self.connection));
+            problems.extend(check_properties("connection.client", &self.connection.client));
+            problems.extend(check_properties("client", &self.client));
         }
         problems
     }
@@ -103,9 +100,9 @@ impl SinkConnector for SinkConfig {
     fn check(&self) -> Vec<Problem> {
         let mut problems = self.check();
         if problems.is_empty() {
-            problems.extend(client::credentials::check(&self.connection));
-            problems.extend(client::check_properties("connection.client", &self.connection.client));
-            problems.extend(client::check_properties("client", &self.client));
+            problems.extend(credentials::check(&self.connection));
+            problems.extend(check_properties("connection.client", &self.connection.client));
+            problems.extend(check_properties("client", &self.client));
         }
         problems
     }

@@ -1,4 +1,4 @@
-//! Where a group stands in its topics, and how somebody moves it on purpose: `aqueduct offsets`.
+//! The offsets of a group, shown and altered by `aqueduct offsets`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,44 +6,45 @@ use std::time::Duration;
 use aqueduct_api::{
     Error, ErrorKind, OffsetAdmin, OffsetSpec, Offsets, Partition, PartitionOffsets, Position, Result,
 };
+use aqueduct_kafka_client::admin::{self, ListedOffset, OffsetQuery};
+use aqueduct_kafka_client::{Access, AdminContext, code_of, denial, is_passing, no_broker, no_topic};
 use async_trait::async_trait;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
-use crate::client::{Caller, Deed, code_of, consumer_config, denial, is_passing, no_broker, no_topic};
+use crate::client::consumer_config;
 use crate::config::{SourceConfig, TopicSelection};
-use crate::questions::{self, Found, Place};
 use crate::source::name_of;
 
-/// How long one question may take.
+/// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Until a question is asked again.
+/// Until a request that failed is made again.
 const ASK_AGAIN: Duration = Duration::from_millis(300);
 /// Members of a group that are named when it is in use.
 const MEMBERS_NAMED_MAX: usize = 5;
 
-/// A group and the partitions it reads.
-pub(crate) struct GroupPlacement(Arc<Group>);
+/// The offsets of a group for the partitions that its pipeline reads.
+pub(crate) struct GroupOffsets(Arc<Group>);
 
 struct Group {
-    consumer: BaseConsumer<Caller>,
+    consumer: BaseConsumer<AdminContext>,
     config: Arc<SourceConfig>,
     name: String,
 }
 
-/// Connects when it is first asked.
-pub(crate) fn open(config: Arc<SourceConfig>, pipeline: &str) -> Result<GroupPlacement> {
+/// Connects with the first request.
+pub(crate) fn open(config: Arc<SourceConfig>, pipeline: &str) -> Result<GroupOffsets> {
     let name = config.group.clone().unwrap_or_else(|| pipeline.to_owned());
     let consumer = consumer_config(&config, &name, &format!("aqueduct-offsets-{pipeline}"))?
-        .create_with_context(Caller::new(&config.connection))
+        .create_with_context(AdminContext::new(&config.connection))
         .map_err(|error| Error::config("the Kafka client refuses its settings").caused_by(error))?;
-    Ok(GroupPlacement(Arc::new(Group { consumer, config, name })))
+    Ok(GroupOffsets(Arc::new(Group { consumer, config, name })))
 }
 
 #[async_trait]
-impl OffsetAdmin for GroupPlacement {
+impl OffsetAdmin for GroupOffsets {
     async fn list(&mut self) -> Result<Vec<PartitionOffsets>> {
         let group = Arc::clone(&self.0);
         blocking(move || group.list()).await
@@ -64,12 +65,13 @@ impl Group {
     fn list(&self) -> Result<Vec<PartitionOffsets>> {
         let partitions = self.partitions()?;
         let stored = self.stored(&partitions)?;
-        let (firsts, ends) = (self.all(&partitions, Place::First)?, self.all(&partitions, Place::End)?);
-        let at = |found: &[Found], topic: &str, partition: i32| {
+        let (firsts, ends) =
+            (self.all(&partitions, OffsetQuery::Earliest)?, self.all(&partitions, OffsetQuery::Latest)?);
+        let at = |found: &[ListedOffset], topic: &str, partition: i32| {
             found.iter().find(|found| found.topic == topic && found.partition == partition)?.offset
         };
         let position = |offset: i64| -> Position { offset.to_string().into() };
-        let standing = |((topic, partition), stored): (&(String, i32), Option<i64>)| {
+        let offsets = |((topic, partition), stored): (&(String, i32), Option<i64>)| {
             let (first, end) = (at(&firsts, topic, *partition), at(&ends, topic, *partition));
             PartitionOffsets {
                 partition: name_of(topic, *partition),
@@ -79,7 +81,7 @@ impl Group {
                 lag_records: stored.zip(end).map(|(stored, end)| (end - stored).max(0)),
             }
         };
-        Ok(partitions.iter().zip(stored).map(standing).collect())
+        Ok(partitions.iter().zip(stored).map(offsets).collect())
     }
 
     /// All that the pipeline reads, in order.
@@ -120,7 +122,7 @@ impl Group {
             let answer = self.consumer.committed_offsets(list.clone(), PATIENCE);
             answer.map_err(|error| code_of(&error))
         };
-        let answer = insist(ask).map_err(|code| self.failed(code, &asked))?;
+        let answer = retry(ask).map_err(|code| self.failed(code, &asked))?;
         let stored = |(topic, partition): &(String, i32)| {
             let offset = answer.find_partition(topic, *partition).map(|element| element.offset());
             if let Some(Offset::Offset(offset)) = offset { Some(offset) } else { None }
@@ -128,27 +130,27 @@ impl Group {
         Ok(partitions.iter().map(stored).collect())
     }
 
-    fn all(&self, partitions: &[(String, i32)], place: Place) -> Result<Vec<Found>> {
-        let wanted: Vec<(&str, i32, Place)> =
-            partitions.iter().map(|(topic, partition)| (topic.as_str(), *partition, place)).collect();
-        insist(|| questions::list_offsets(self.consumer.client(), &wanted, PATIENCE))
+    fn all(&self, partitions: &[(String, i32)], query: OffsetQuery) -> Result<Vec<ListedOffset>> {
+        let wanted: Vec<(&str, i32, OffsetQuery)> =
+            partitions.iter().map(|(topic, partition)| (topic.as_str(), *partition, query)).collect();
+        retry(|| admin::list_offsets(self.consumer.client(), &wanted, PATIENCE))
             .map_err(|code| self.failed(code, "where partitions begin and end"))
     }
 
     fn resolve(&self, name: &Partition, target: &OffsetSpec) -> Result<Position> {
         let partition = parse(name)?;
-        let one = |place| -> Result<Option<i64>> {
-            let found = self.all(std::slice::from_ref(&partition), place)?;
+        let one = |query| -> Result<Option<i64>> {
+            let found = self.all(std::slice::from_ref(&partition), query)?;
             Ok(found.first().and_then(|found| found.offset))
         };
         let unknown =
             || Error::transient("the cluster does not say where the partition ends").with("partition", name);
-        let first = one(Place::First)?.ok_or_else(unknown)?;
-        let end = one(Place::End)?.ok_or_else(unknown)?;
+        let first = one(OffsetQuery::Earliest)?.ok_or_else(unknown)?;
+        let end = one(OffsetQuery::Latest)?.ok_or_else(unknown)?;
         let offset = match target {
             OffsetSpec::Earliest => first,
             OffsetSpec::Latest => end,
-            OffsetSpec::Time(ms) => one(Place::Since(*ms))?.unwrap_or(end),
+            OffsetSpec::Time(ms) => one(OffsetQuery::Timestamp(*ms))?.unwrap_or(end),
             OffsetSpec::By(records) => {
                 let stored = self.stored(std::slice::from_ref(&partition))?[0].ok_or_else(|| {
                     Error::config("nothing is stored, so there is nothing to move on from")
@@ -164,9 +166,9 @@ impl Group {
         Ok(offset.clamp(first, end).to_string().into())
     }
 
-    /// One request: the coordinator takes all of it or nothing, and nothing while the group has members.
+    /// One request: the coordinator commits all of it or nothing, and nothing while the group has members.
     fn store(&self, moved: &Offsets) -> Result<()> {
-        let members = insist(|| questions::members(self.consumer.client(), &self.name, PATIENCE))
+        let members = retry(|| admin::members(self.consumer.client(), &self.name, PATIENCE))
             .map_err(|code| self.failed(code, &format!("the members of group `{}`", self.name)))?;
         if !members.is_empty() {
             return Err(self.in_use(&members));
@@ -185,7 +187,7 @@ impl Group {
         self.consumer.commit(&list, CommitMode::Sync).map_err(|error| failed(code_of(&error)))
     }
 
-    fn in_use(&self, members: &[questions::GroupMember]) -> Error {
+    fn in_use(&self, members: &[admin::GroupMember]) -> Error {
         let mut who: Vec<String> = members
             .iter()
             .take(MEMBERS_NAMED_MAX)
@@ -201,17 +203,17 @@ impl Group {
     }
 
     fn failed(&self, code: RDKafkaErrorCode, asked: &str) -> Error {
-        let deed = Deed { operation: "Read", topic: None, group: Some(&self.name) };
-        let denied = denial(&self.config.connection, code, "", deed);
-        denied.map(|told| told.error(ErrorKind::Fatal)).unwrap_or_else(|| {
+        let access = Access { operation: "Read", topic: None, group: Some(&self.name) };
+        let denied = denial(&self.config.connection, code, "", access);
+        denied.map(|diagnosed| diagnosed.error(ErrorKind::Fatal)).unwrap_or_else(|| {
             Error::transient(format!("{} does not tell {asked}", self.config.connection.brokers.0))
                 .caused_by(KafkaError::OffsetFetch(code))
         })
     }
 }
 
-/// Asks again while the cluster is finding out who keeps the group, or who leads a partition.
-fn insist<T>(ask: impl Fn() -> Result<T, RDKafkaErrorCode>) -> Result<T, RDKafkaErrorCode> {
+/// Asks again while the coordinator of the group, or the leader of a partition, is being elected.
+fn retry<T>(ask: impl Fn() -> Result<T, RDKafkaErrorCode>) -> Result<T, RDKafkaErrorCode> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match ask() {

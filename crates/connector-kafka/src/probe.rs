@@ -1,12 +1,20 @@
-//! What `aqueduct check --connect` asks a cluster: whether it can be reached, who it is and who we are to it, and whether
-//! what the pipeline needs is there and allowed.
+//! What `aqueduct check --connect` asks a cluster: whether it can be reached, its id, the principal that we are to it, and whether
+//! what the pipeline needs exists and is allowed.
 
-mod reach;
+mod brokers;
 
 use std::time::Duration;
 
 use aqueduct_api::catalog::ProbeContext;
 use aqueduct_api::{Finding, System, Verdict};
+use aqueduct_kafka_client::admin::acls::{self, Described, Topic};
+use aqueduct_kafka_client::admin::topic_ids;
+use aqueduct_kafka_client::config::Connection;
+use aqueduct_kafka_client::diagnosis::connecting::NO_BROKER;
+use aqueduct_kafka_client::native::transactions::{self, Step};
+use aqueduct_kafka_client::{
+    Access, AdminContext, credentials, denial, is_passing, near_topics, no_topic, transactional_id_denial,
+};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
@@ -14,18 +22,12 @@ use rdkafka::metadata::Metadata;
 use rdkafka::producer::{Producer, ThreadedProducer};
 use tokio::time::Instant;
 
-use self::reach::{Visitor, brokers, certificate};
-use crate::client::{
-    Caller, Deed, consumer_config, credentials, denial, denied_transactions, is_passing, near_topics,
-    no_topic, producer_config,
-};
-use crate::config::{Connection, OnMissingTopic, SinkConfig, SourceConfig, TopicSelection};
-use crate::diagnosis::{NO_BROKER, TRANSACTION_TOO_LONG};
-use crate::native::transactions::{self, Step};
-use crate::questions::rights::{self, Described, Topic};
-use crate::questions::topic_ids;
+use self::brokers::{ProbeClient, brokers, certificate};
+use crate::client::{consumer_config, producer_config};
+use crate::config::{OnMissingTopic, SinkConfig, SourceConfig, TopicSelection};
+use crate::diagnosis::TRANSACTION_TOO_LONG;
 
-/// So many topics of a pattern are looked at one by one.
+/// At most so many topics of a pattern are described.
 const TOPICS_MAX: usize = 200;
 
 /// What is needed of the cluster.
@@ -39,24 +41,24 @@ struct Wanted<'a> {
 enum Topics<'a> {
     Named(Vec<String>),
     Matching(&'a crate::config::Pattern),
-    /// Known for each record only.
+    /// Known only when a record comes.
     Template(&'a str),
 }
 
-/// The name of a client that only asks.
+/// The client id of a probe.
 pub(crate) fn client_id(pipeline: &str) -> String {
     format!("aqueduct-check-{pipeline}")
 }
 
-/// What the cluster calls itself, and its topics. Each of them has an id of its own, which is the same behind all listeners;
-/// where a broker does not tell them, the addresses that it advertises are left.
+/// The id of the cluster, its topics with their ids, and its advertised addresses. Topic ids are the same behind all listeners;
+/// brokers that have none leave only the addresses.
 pub(crate) fn system(
     connection: &Connection,
     client: Result<ClientConfig, aqueduct_api::Error>,
     patience: Duration,
 ) -> Result<System, aqueduct_api::Error> {
     let away = |says: String| aqueduct_api::Error::transient(says).with("brokers", &connection.brokers.0);
-    let consumer = meet(client?, connection, patience).map_err(|finding| away(finding.to_string()))?;
+    let consumer = connect(client?, connection, patience).map_err(|finding| away(finding.to_string()))?;
     let id = consumer.client().fetch_cluster_id(patience);
     let id = id.ok_or_else(|| away("the cluster does not say what it is called".to_owned()))?;
     let metadata = consumer
@@ -71,7 +73,7 @@ pub(crate) fn system(
     Ok(System { id, signs, topics })
 }
 
-/// Asks for a source. Takes a few times `patience` at most.
+/// Probes for a source. Takes a few times `patience` at most.
 pub(crate) fn source(config: &SourceConfig, pipeline: &str, patience: Duration) -> Vec<Finding> {
     let group = config.group.as_deref().unwrap_or(pipeline);
     let topics = match &config.topics {
@@ -84,7 +86,7 @@ pub(crate) fn source(config: &SourceConfig, pipeline: &str, patience: Duration) 
     cluster(&config.connection, client, &wanted, patience)
 }
 
-/// Asks for a sink.
+/// Probes for a sink.
 pub(crate) fn sink(config: &SinkConfig, context: &ProbeContext) -> Vec<Finding> {
     let (pipeline, patience) = (&*context.pipeline, context.patience);
     let topics = match config.topic.constant() {
@@ -96,7 +98,7 @@ pub(crate) fn sink(config: &SinkConfig, context: &ProbeContext) -> Vec<Finding> 
     let client_id = client_id(pipeline);
     let client = producer_config(config, &client_id, None);
     let mut findings = cluster(&config.connection, client, &wanted, patience);
-    // Where something is wrong already, a transaction would only say so again.
+    // Where something is wrong already, a transaction would only fail for the same reason.
     if context.transactional && findings.iter().all(|finding| finding.verdict != Verdict::Bad) {
         findings.push(transactional_id(config, pipeline, &client_id, patience));
     }
@@ -120,7 +122,7 @@ fn cluster(
     if !reached {
         return findings;
     }
-    let consumer = match meet(client, connection, patience) {
+    let consumer = match connect(client, connection, patience) {
         Ok(consumer) => consumer,
         Err(finding) => {
             findings.push(finding);
@@ -152,38 +154,38 @@ fn cluster(
     findings
 }
 
-/// A client that some broker has answered, which a login comes before.
-fn meet(
+/// A client that some broker has answered, which means that the login went well.
+fn connect(
     mut client: ClientConfig,
     connection: &Connection,
     patience: Duration,
-) -> Result<BaseConsumer<Visitor>, Finding> {
-    // Neither joins: it is a consumer only because consumers can ask all that is asked here.
+) -> Result<BaseConsumer<ProbeClient>, Finding> {
+    // It joins no group: it is a consumer because consumers can make all the requests that are made here.
     client.set("group.id", "aqueduct-check");
-    for of_producers in reach::PRODUCER_ONLY {
+    for of_producers in self::brokers::PRODUCER_ONLY {
         client.remove(of_producers);
     }
-    let consumer: BaseConsumer<Visitor> =
-        client.create_with_context(Visitor::new(connection)).map_err(|error| {
+    let consumer: BaseConsumer<ProbeClient> =
+        client.create_with_context(ProbeClient::new(connection)).map_err(|error| {
             Finding::bad(format!("the Kafka client refuses its settings: {error}"), "see `client`")
         })?;
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
-        // Reports, and requests for tokens, come only to those who poll.
+        // Errors, and requests for tokens, are called back from a poll only.
         let _ = consumer.poll(Duration::from_millis(50));
-        if let Some(told) = consumer.context().told() {
-            return Err(told.into());
+        if let Some(diagnosed) = consumer.context().login_error() {
+            return Err(diagnosed.into());
         }
         if consumer.client().fetch_cluster_id(Duration::from_millis(200)).is_some() {
             return Ok(consumer);
         }
     }
-    Err(NO_BROKER.told(&[("brokers", &connection.brokers.0)]).into())
+    Err(NO_BROKER.fill(&[("brokers", &connection.brokers.0)]).into())
 }
 
 fn topics(
     connection: &Connection,
-    consumer: &BaseConsumer<Visitor>,
+    consumer: &BaseConsumer<ProbeClient>,
     metadata: &Metadata,
     wanted: &Wanted<'_>,
     patience: Duration,
@@ -210,7 +212,7 @@ fn topics(
         let says = format!("no topic on {} matches `{}`", connection.brokers.0, pattern.pattern);
         return vec![Finding::warning(says, "create one, or correct the pattern; the pipeline would wait")];
     }
-    let described = match rights::topics(consumer.client(), &names, patience) {
+    let described = match acls::topics(consumer.client(), &names, patience) {
         Ok(described) => described,
         Err(code) => {
             let says = format!("the cluster does not describe its topics: {code}");
@@ -223,10 +225,10 @@ fn topics(
 fn one_topic(connection: &Connection, topic: Described, metadata: &Metadata, wanted: &Wanted<'_>) -> Finding {
     use RDKafkaErrorCode as Code;
     let denied = |name: &str, operation: &'static str| {
-        let deed = Deed { operation, topic: Some(name), group: None };
-        let told = denial(connection, Code::TopicAuthorizationFailed, "", deed);
-        let mut finding = told.map_or_else(|| Finding::good(name), Finding::from);
-        // Of a topic that it may not describe, nobody is told whether it exists.
+        let access = Access { operation, topic: Some(name), group: None };
+        let diagnosed = denial(connection, Code::TopicAuthorizationFailed, "", access);
+        let mut finding = diagnosed.map_or_else(|| Finding::good(name), Finding::from);
+        // The cluster does not say whether a topic exists that this user may not describe.
         if let (Some(near), Some(remedy)) = (near_topics(name, metadata), &mut finding.remedy)
             && operation == "Describe"
         {
@@ -261,18 +263,18 @@ fn one_topic(connection: &Connection, topic: Described, metadata: &Metadata, wan
 
 fn group(
     connection: &Connection,
-    consumer: &BaseConsumer<Visitor>,
+    consumer: &BaseConsumer<ProbeClient>,
     name: &str,
     patience: Duration,
 ) -> Finding {
     let denied = || {
-        let deed = Deed { operation: "Read", topic: None, group: Some(name) };
-        let told = denial(connection, RDKafkaErrorCode::GroupAuthorizationFailed, "", deed);
-        told.map_or_else(|| Finding::good(name), Finding::from)
+        let access = Access { operation: "Read", topic: None, group: Some(name) };
+        let diagnosed = denial(connection, RDKafkaErrorCode::GroupAuthorizationFailed, "", access);
+        diagnosed.map_or_else(|| Finding::good(name), Finding::from)
     };
-    // The first use of a cluster's groups makes the topic that keeps them, which takes a moment.
+    // The first use of a group creates the topic `__consumer_offsets`, which takes a moment.
     let deadline = Instant::now() + patience;
-    let ask = || rights::group(consumer.client(), name, patience);
+    let ask = || acls::group(consumer.client(), name, patience);
     let mut answer = ask();
     while answer.as_ref().is_err_and(|code| is_passing(*code)) && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(200));
@@ -288,7 +290,7 @@ fn group(
     }
 }
 
-/// Whether a transactional id of this pipeline may be used: one is taken as a runner would take it.
+/// Whether a transactional id of this pipeline may be used: one is initialized as a runner would do it.
 fn transactional_id(config: &SinkConfig, pipeline: &str, client_id: &str, patience: Duration) -> Finding {
     let prefix = config.transactional_ids(pipeline);
     let id = format!("{prefix}check");
@@ -296,7 +298,8 @@ fn transactional_id(config: &SinkConfig, pipeline: &str, client_id: &str, patien
         Ok(client) => client,
         Err(error) => return error.into(),
     };
-    let producer: ThreadedProducer<Caller> = match client.create_with_context(Caller::new(&config.connection))
+    let producer: ThreadedProducer<AdminContext> = match client
+        .create_with_context(AdminContext::new(&config.connection))
     {
         Ok(producer) => producer,
         Err(error) => {
@@ -307,9 +310,9 @@ fn transactional_id(config: &SinkConfig, pipeline: &str, client_id: &str, patien
     match transactions::init(producer.client(), timeout_ms) {
         Step::Done => Finding::good(format!("transactional ids that begin with `{prefix}` may be used")),
         Step::Over(RDKafkaErrorCode::TransactionalIdAuthorizationFailed, _) => {
-            denied_transactions(&config.connection, &id, &prefix).into()
+            transactional_id_denial(&config.connection, &id, &prefix).into()
         }
-        Step::Over(RDKafkaErrorCode::InvalidTransactionTimeout, _) => TRANSACTION_TOO_LONG.told(&[]).into(),
+        Step::Over(RDKafkaErrorCode::InvalidTransactionTimeout, _) => TRANSACTION_TOO_LONG.fill(&[]).into(),
         Step::Again(says) | Step::Undo(says) | Step::Over(_, says) => Finding::bad(
             format!("no transaction can be begun: {says}"),
             "see the state of the topic `__transaction_state` and the brokers' logs",

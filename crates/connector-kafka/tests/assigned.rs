@@ -1,4 +1,4 @@
-//! Partitions that are named one by one: no group is joined, and offsets are kept in its name.
+//! Partitions that are assigned by the file: no group is joined, and offsets are committed to it all the same.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod ends;
@@ -50,7 +50,7 @@ async fn offsets_are_committed_again_while_nothing_moves() {
     reader.source.release(&resume).await.unwrap();
     reader.nothing(Duration::from_millis(500)).await;
     assert_eq!(committed(&kafka, "idle", "idle", 1).await, [Some(10)]);
-    // The cluster forgets it, as it does with time: here somebody else moves it, which nobody but a commit puts right.
+    // The cluster deletes offsets in time. Here another client moves the offset, and only a further commit corrects it.
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", kafka.brokers())
         .set("group.id", "idle")

@@ -181,7 +181,7 @@ async fn each_bar_at_the_login_is_named() {
     .await;
 }
 
-/// A broker that hangs: the kernel takes connections for it.
+/// A broker that hangs: the kernel still accepts connections for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_hangs_is_named() {
     let kafka = Kafka::start();
@@ -194,7 +194,7 @@ async fn a_broker_that_hangs_is_named() {
     kafka.thaw_broker(0);
 }
 
-/// A network so slow that a question takes longer than it is waited for, while nothing on the way is wrong.
+/// A network so slow that a request takes longer than its timeout, while nothing is wrong otherwise.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_heard_too_late_is_waited_for() {
     let kafka = Kafka::new();
@@ -244,7 +244,7 @@ async fn an_address_that_is_advertised_and_leads_nowhere_is_named_until_it_leads
         reader.source.close().await.unwrap();
         proxy.cut();
     }
-    // A sink is told of it by nobody: its records are not acknowledged.
+    // A sink gets no report of it: its records are not acknowledged.
     let mut writer = open_sink(&brokers, json!({ "topic": "advertised" })).await;
     let record = record("advertised", Some("k"), "v");
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -428,7 +428,7 @@ async fn rights_that_are_missing_are_named_while_it_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_are_wrong_are_told_without_a_network() {
+async fn files_that_are_wrong_are_reported_without_a_network() {
     let kafka = broker();
     let file = |name: &str| kafka.certificate(name);
     let problem = |tls: Value| {

@@ -66,8 +66,7 @@ fn entries_are_written_in_one_manner() {
     }
 }
 
-/// Each entry is provoked on the real broker, or it is a promise that nobody has seen kept: the longest fixed part of its
-/// sentence stands in a test that starts one.
+/// Each entry is provoked on the real broker by a test: the longest fixed part of its sentence stands in a test that starts one.
 #[test]
 fn every_sentence_is_provoked_by_a_test() {
     let folders = ["tests", "../../tests/e2e"].map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(name));

@@ -29,7 +29,7 @@ async fn watch(reader: &mut Reader, time: Duration) -> (BTreeSet<i32>, bool) {
     (read, revoked)
 }
 
-/// Both members until each partition is somebody's, with a record in each.
+/// Polls both members until each partition is assigned to one of them, with a record in each.
 async fn shared(kafka: &Kafka, topic: &str, members: &mut [Reader; 2]) -> [BTreeSet<i32>; 2] {
     let deadline = Instant::now() + ends::PATIENCE;
     loop {

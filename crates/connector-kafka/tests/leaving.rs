@@ -20,7 +20,7 @@ use tokio::time::Instant;
 /// Far below a session of 45 s.
 const SOON: Duration = Duration::from_secs(15);
 
-/// A source, and who hears that it is done.
+/// A source, and what is notified of its end.
 async fn open(kafka: &Kafka, pipeline: &str, config: Value) -> (Reader, Finishing) {
     let (unfinished, finishing) = Unfinished::new();
     let config = with(json!({ "connection": { "brokers": kafka.brokers() } }), config);
@@ -83,7 +83,7 @@ async fn one_that_is_dropped_while_it_joins_leaves_too() {
         assert!(Instant::now() < deadline);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // Its request to join is under way, and held back until the other one answers.
+    // Its request to join is sent, and not answered until the other member joins again.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let waits = reader.condition.reason().unwrap();
     let says = "the group gave no partitions yet: this member waits for the next rebalance of `hangs`";

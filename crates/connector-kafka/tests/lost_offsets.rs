@@ -1,4 +1,4 @@
-//! Offsets that are lost, made for real: deleted records, a topic made anew, a deleted group.
+//! Lost offsets against a real broker: deleted records, a recreated topic, a deleted group.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod ends;
@@ -12,7 +12,7 @@ use aqueduct_tests::Kafka;
 use ends::{broker, by_partition, committed, create, fill, open_source, with};
 use serde_json::{Value, json};
 
-/// What an administrator does, outside of the runtime of the test.
+/// What an administrator does, off the runtime of the test.
 async fn admin(kafka: &Arc<Kafka>, order: impl FnOnce(&Kafka) + Send + 'static) {
     let kafka = kafka.clone();
     tokio::task::spawn_blocking(move || order(&kafka)).await.unwrap();
@@ -28,7 +28,7 @@ async fn commit(kafka: &Kafka, group: &str, config: Value, topic: &str, offset: 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deleted_records_stop_the_pipeline_with_all_there_is_to_know() {
+async fn deleted_records_stop_the_pipeline_and_say_which_and_what_to_do() {
     let kafka = broker();
     create(&kafka, "lost-records", 1, &[]).await;
     fill(&kafka, "lost-records", 0..60, 1_000).await;
@@ -101,7 +101,7 @@ async fn deleted_records_are_left_behind_where_the_file_says_so() {
         }
         reader.until_well().await;
         reader.source.close().await.unwrap();
-        // Where it went on is kept at once: a crash would not meet the loss again.
+        // The new offset is committed at once: after a crash the loss is not found again.
         assert_eq!(committed(&kafka, group, group, 2).await, [Some(30), Some(10)], "{group}");
     }
 }
@@ -124,7 +124,7 @@ fn log() -> &'static Mutex<Vec<u8>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_loss_is_left_behind_up_to_a_time_and_what_is_skipped_is_told() {
+async fn a_loss_is_left_behind_up_to_a_time_and_what_is_skipped_is_logged() {
     let log = log();
     let kafka = broker();
     create(&kafka, "since", 1, &[]).await;
@@ -142,7 +142,7 @@ async fn a_loss_is_left_behind_up_to_a_time_and_what_is_skipped_is_told() {
     reader.source.release(&Offsets::from([("since/0".into(), "110".into())])).await.unwrap();
     reader.source.close().await.unwrap();
     let text = String::from_utf8(log.lock().unwrap().clone()).unwrap();
-    // Other tests of this process are told of losses of their own.
+    // Other tests of this process log losses of their own.
     let line = text
         .lines()
         .find(|line| line.contains("going on behind what is lost") && line.contains("topic=\"since\""))

@@ -95,7 +95,7 @@ async fn both_ends_wait_for_a_broker_that_is_away() {
     assert_eq!(committed.into_iter().flatten().max(), Some(BATCHES as i64 * 100));
 }
 
-/// What is told as stored is what the broker has confirmed, and nobody waits for it.
+/// The offsets reported as stored are those that the broker has confirmed, and no release waits for that.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_offset_counts_as_stored_when_the_broker_has_said_so() {
     let kafka = Arc::new(Kafka::start());

@@ -36,7 +36,7 @@ fn combinations() -> Vec<Parts> {
     all
 }
 
-/// Shapes of their own: many headers, a large one, names as nobody writes them, values that end in zero bytes, times.
+/// Shapes of their own: many headers, a large one, unusual names, values that end in zero bytes, times.
 fn oddities() -> Vec<Parts> {
     let text = |text: &str| Some(text.as_bytes().to_vec());
     let one = |name: &str, value: Option<Vec<u8>>| vec![(name.to_owned(), value)];

@@ -102,7 +102,7 @@ fn topics_are_managed_by_the_java_tools_and_listed_by_kcat() {
 fn confluents_serializers_write_read_evolve_and_are_refused() {
     let dev = Dev::with_topic("orders", 1);
     let registry = dev.runtime.block_on(Registry::start(([127, 0, 0, 1], 0).into())).unwrap();
-    let here = env!("CARGO_MANIFEST_DIR");
+    let here = std::env::var("CARGO_MANIFEST_DIR").unwrap();
     let mut command = Command::new("timeout");
     command.args(["300", &format!("{here}/../../tests/services/confluent_python.sh")]);
     command.args([&format!("{here}/tests/serializers.py"), &dev.address(), &registry.url()]);

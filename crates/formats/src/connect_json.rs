@@ -5,17 +5,18 @@ mod from_schema;
 mod into_schema;
 mod names;
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use aqueduct_api::catalog::{Block, FormatKind};
+use aqueduct_api::registry::SchemaKind;
 use aqueduct_api::schema::Schema;
 use aqueduct_api::{Decoder, Encoded, Encoder, FormatContext, Piece, Problem, Result, Side, Typed, Value};
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::compiled::{Compiled, Counted};
 use crate::json::config::{BytesAs, DecimalAs, NotANumber, Style, TimeAs};
 use crate::json::declared::{DeclaredReader, Rules, TextBytes};
 use crate::json::fault::{Fault, InText};
@@ -26,9 +27,6 @@ use crate::json::schemaless;
 use crate::json::wanted::Wanted;
 use crate::json::write;
 use crate::text::utf8;
-
-/// Compiled schemas are kept for so many texts.
-const SCHEMAS_MAX: usize = 256;
 
 /// The block of the format `connect_json`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -104,21 +102,21 @@ const RULES: Rules = Rules {
 };
 
 /// What the text of a schema says; nothing for `null`.
-type Compiled = Option<Arc<Wanted>>;
+type Schemas = Option<Arc<Wanted>>;
 
 /// Reads envelopes.
 #[derive(Default)]
 struct Envelopes {
     schemas: bool,
     /// The text of the schema met last: one comparison finds that it is met again, without a look at what it says.
-    last: Option<(Box<str>, Compiled)>,
-    known: HashMap<Box<str>, Compiled>,
+    last: Option<(Box<str>, Schemas)>,
+    known: Compiled<Box<str>, Schemas>,
     reader: DeclaredReader,
     any: Reader,
 }
 
 impl Envelopes {
-    fn read(&mut self, text: &str) -> std::result::Result<(Value, Compiled), Fault> {
+    fn read(&mut self, text: &str) -> std::result::Result<(Value, Schemas), Fault> {
         let mut scan = Scan::new(text);
         if !self.schemas {
             let value = self.any.value(&mut scan, DEPTH_MAX)?;
@@ -177,7 +175,7 @@ impl Envelopes {
         Ok(begin..scan.at)
     }
 
-    fn compiled(&mut self, text: &str) -> std::result::Result<Compiled, String> {
+    fn compiled(&mut self, text: &str) -> std::result::Result<Schemas, String> {
         if let Some((last, compiled)) = &self.last
             && **last == *text
         {
@@ -192,10 +190,8 @@ impl Envelopes {
                     true => None,
                     false => Some(Arc::new(Wanted::of(&into_schema::convert(&json)?)?)),
                 };
-                if self.known.len() >= SCHEMAS_MAX {
-                    self.known.clear();
-                }
-                self.known.insert(text.into(), compiled.clone());
+                let counted = Counted::compiled(SchemaKind::Json, text.len());
+                self.known.keep(text.into(), compiled.clone(), counted);
                 compiled
             }
         };
@@ -207,7 +203,7 @@ impl Envelopes {
 fn payload(
     reader: &mut DeclaredReader,
     any: &mut Reader,
-    compiled: &Compiled,
+    compiled: &Schemas,
     scan: &mut Scan<'_>,
 ) -> std::result::Result<Value, Fault> {
     let Some(wanted) = compiled else { return any.value(scan, DEPTH_MAX) };

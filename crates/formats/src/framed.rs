@@ -11,6 +11,7 @@ mod translator;
 use std::path::Path;
 use std::sync::Arc;
 
+use aqueduct_api::config::file;
 use aqueduct_api::registry::SchemaKind;
 use aqueduct_api::schema::Schema;
 use aqueduct_api::value::Used;
@@ -84,7 +85,7 @@ pub(crate) fn registry_of(context: &FormatContext) -> Result<Arc<dyn Registry>> 
 
 /// The schema of a file, with the file named where it cannot be had.
 pub(crate) fn schema_file(path: &Path, kind: SchemaKind) -> Result<SchemaText> {
-    match std::fs::read_to_string(path) {
+    match file::read_text(path, file::FILE_BYTES_MAX) {
         Ok(text) => Ok(SchemaText::new(kind, text)),
         Err(error) => {
             Err(Error::config("cannot read the schema").with("path", path.display()).caused_by(error))

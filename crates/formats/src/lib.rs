@@ -3,6 +3,7 @@
 
 mod avro;
 mod bytes;
+mod compiled;
 mod connect_json;
 mod csv;
 pub mod framed;

@@ -4,9 +4,11 @@
 use std::io;
 use std::path::Path;
 
+use aqueduct_api::config::file::read_text;
+
 use crate::names;
 use crate::place::Place;
-use crate::report::Report;
+use crate::report::{FILLED_BYTES_MAX, Report};
 use crate::tree::{FILE_BYTES_MAX, Fill, Kind, Node};
 
 /// Where values from outside come from, so that reading a file stays a pure function of them.
@@ -21,7 +23,7 @@ pub struct Environment<'a> {
 impl Environment<'static> {
     /// The environment and the files of this process.
     pub fn of_process() -> Self {
-        Self { variable: &|name| std::env::var(name).ok(), read: &|path| std::fs::read_to_string(path) }
+        Self { variable: &|name| std::env::var(name).ok(), read: &|path| read_text(path, FILE_BYTES_MAX) }
     }
 }
 
@@ -91,6 +93,14 @@ impl Filling<'_> {
             };
             whole = start == 0 && rest.len() == text.len() && end + 1 == rest.len();
             match self.value(&rest[start + 2..end]) {
+                // Aliases repeat a value as often as they are written.
+                Some((_, value)) if !self.report.may_fill(value.len()) => {
+                    let mib = FILLED_BYTES_MAX >> 20;
+                    let says =
+                        format!("more than {mib} MiB are filled in by `${{env:...}}` and `${{file:...}}`");
+                    self.say(says, "name smaller files, or the same one less often");
+                    return None;
+                }
                 Some((name, value)) => {
                     out.push_str(&value);
                     self.fill.names.push(name);
@@ -161,17 +171,15 @@ impl Filling<'_> {
     fn file(&mut self, name: &str) -> Option<String> {
         let path = self.folder.join(name);
         let text = match (self.environment.read)(&path) {
-            Ok(text) if text.len() <= FILE_BYTES_MAX => text,
-            Ok(_) => {
-                self.say(
-                    format!("the file `{name}` is larger than 1 MiB"),
-                    "name a file that holds one value",
-                );
-                return None;
-            }
+            Ok(text) => text,
             Err(error) => {
                 let says = match error.kind() {
                     io::ErrorKind::NotFound => format!("the file `{name}` does not exist"),
+                    io::ErrorKind::FileTooLarge => {
+                        let says = format!("the file `{name}` is larger than 1 MiB");
+                        self.say(says, "name a file that holds one value");
+                        return None;
+                    }
                     io::ErrorKind::InvalidData => format!("the file `{name}` is not UTF-8 text"),
                     _ => format!("the file `{name}` cannot be read: {error}"),
                 };
@@ -244,5 +252,21 @@ mod tests {
             let found = filled(text).unwrap_err();
             assert!(found.contains(says), "{text}: {found}");
         }
+    }
+
+    #[test]
+    fn what_is_filled_in_is_bounded_however_often_it_is_named() {
+        let big = "x".repeat(FILE_BYTES_MAX);
+        let read = |_: &Path| Ok(big.clone());
+        let environment = Environment { variable: &|_| None, read: &read };
+        let at = Place { file: 0, line: 0, column: 1, length: 1, inline: true };
+        let mut report = Report::default();
+        let items = (0..1_000).map(|_| Node::text(at, "${file:big}")).collect();
+        let mut node = Node::new(at, Kind::List(items));
+        fill(&mut node, &environment, Path::new("/here"), "x", &mut report);
+        let Kind::List(items) = &node.kind else { panic!("it was a list") };
+        let bytes: usize = items.iter().filter_map(Node::as_text).map(str::len).sum();
+        assert_eq!(bytes, FILLED_BYTES_MAX);
+        assert!(report.count() > 0);
     }
 }

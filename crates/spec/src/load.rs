@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use aqueduct_api::Catalog;
+use aqueduct_api::config::file::read_text;
 
 use crate::dev::DevEnds;
 use crate::diagnostic::Diagnostic;
@@ -183,11 +184,7 @@ fn nearest_settings(file: &Path, root: &Path) -> Option<PathBuf> {
 }
 
 pub(crate) fn open(path: &Path, files: &mut Files, wrong: &mut Vec<Diagnostic>) -> Option<usize> {
-    let text = fs::metadata(path).and_then(|metadata| {
-        let too_large = metadata.len() > FILE_BYTES_MAX as u64;
-        if too_large { Err(io::ErrorKind::FileTooLarge.into()) } else { fs::read_to_string(path) }
-    });
-    match text {
+    match read_text(path, FILE_BYTES_MAX) {
         Ok(text) => Some(files.add(path, text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned())),
         Err(error) => {
             let (says, remedy) = match error.kind() {
@@ -196,7 +193,10 @@ pub(crate) fn open(path: &Path, files: &mut Files, wrong: &mut Vec<Diagnostic>) 
                     ("the file is larger than 1 MiB".into(), "split it into several files")
                 }
                 io::ErrorKind::InvalidData => ("the file is not UTF-8 text".into(), "save it as UTF-8"),
-                _ => (format!("the file cannot be read: {error}"), "check its permissions"),
+                _ => (
+                    format!("the file cannot be read: {error}"),
+                    "name a file of text that this process may read",
+                ),
             };
             wrong.push(Diagnostic::of_file(path, says, remedy));
             None

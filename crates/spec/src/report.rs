@@ -30,9 +30,20 @@ impl Finding {
 pub(crate) struct Report {
     findings: Vec<Finding>,
     masks: Vec<Place>,
+    /// Bytes that came from outside the files.
+    filled_bytes: usize,
 }
 
+/// All files together take no more than this from the environment and from `${file:...}`.
+pub(crate) const FILLED_BYTES_MAX: usize = 16 << 20;
+
 impl Report {
+    /// Whether so many more bytes may come from outside the files.
+    pub(crate) fn may_fill(&mut self, bytes: usize) -> bool {
+        self.filled_bytes += bytes;
+        self.filled_bytes <= FILLED_BYTES_MAX
+    }
+
     pub(crate) fn say(&mut self, at: Place, path: &str, says: impl Into<String>) -> &mut Finding {
         self.findings.push(Finding { at, path: path.to_owned(), says: says.into(), remedy: None });
         let last = self.findings.len() - 1;
@@ -47,6 +58,7 @@ impl Report {
     pub(crate) fn append(&mut self, other: Report) {
         self.findings.extend(other.findings);
         self.masks.extend(other.masks);
+        self.filled_bytes += other.filled_bytes;
     }
 
     pub(crate) fn count(&self) -> usize {

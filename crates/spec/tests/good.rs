@@ -355,8 +355,10 @@ fn no_file_makes_the_reader_panic_or_hang() {
 
 #[test]
 fn the_examples_of_the_guide_are_sound() {
-    let guide =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/pipelines.md")).unwrap();
+    let guide = fs::read_to_string(
+        Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../../docs/pipelines.md"),
+    )
+    .unwrap();
     let folder = Folder::new("guide");
     let blocks: Vec<&str> =
         guide.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();

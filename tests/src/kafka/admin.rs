@@ -76,7 +76,7 @@ impl Kafka {
     pub fn members(&self, group: &str) -> Vec<String> {
         let consumer: BaseConsumer = self.client(&[]);
         // The coordinator may be loading its groups.
-        let list = server::until("the broker tells a group's members", TIMEOUT, || {
+        let list = server::until("the broker describes the group", TIMEOUT, || {
             consumer.client().fetch_group_list(Some(group), TIMEOUT).ok()
         });
         let members = list.groups().iter().flat_map(|group| group.members());

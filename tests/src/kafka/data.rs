@@ -358,7 +358,7 @@ impl Kafka {
     pub fn progress(&self, group: &str, topic: &str) -> Vec<(i64, i64)> {
         let watch = self.watch(group, topic);
         // Just after a start the broker may not know yet who keeps the group's offsets.
-        server::until("the broker tells committed offsets", TIMEOUT, || watch.progress())
+        server::until("the broker answers with committed offsets", TIMEOUT, || watch.progress())
     }
 
     /// Looks at a group's progress in a topic again and again.

@@ -3,9 +3,11 @@
 use aqueduct_api::Problem;
 use aqueduct_api::config::{Duration, Piece, Template};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::{Connection, Properties, topic_problem};
+use aqueduct_kafka_client::config::{Compression, Connection, Properties};
+
+use super::topic_problem;
 
 /// Writes records to topics, idempotently and with the acknowledgement of all replicas.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -81,38 +83,8 @@ pub struct NewTopic {
     pub config: Properties,
 }
 
-/// How the producer compresses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// gzip: small, slow.
-    Gzip,
-    /// snappy: fast.
-    Snappy,
-    /// lz4: fastest.
-    #[default]
-    Lz4,
-    /// zstd: smallest.
-    Zstd,
-}
-
 fn default_linger() -> Duration {
     Duration::from_millis(5)
-}
-
-impl Compression {
-    /// As librdkafka spells it.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Compression::None => "none",
-            Compression::Gzip => "gzip",
-            Compression::Snappy => "snappy",
-            Compression::Lz4 => "lz4",
-            Compression::Zstd => "zstd",
-        }
-    }
 }
 
 impl SinkConfig {

@@ -11,7 +11,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Connection, Properties, topic_problem};
+use aqueduct_kafka_client::config::{Connection, Properties};
+use aqueduct_kafka_client::inline_schema;
+
+use super::topic_problem;
 
 /// Reads topics as a member of a consumer group, or partitions that are named one by one.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

@@ -1,6 +1,6 @@
-//! The troubles of the source: offsets that are lost, and partitions that cannot be read.
+//! The health of the source: offsets that are lost, and partitions that cannot be read.
 
-use super::{Diagnosis, Reaction};
+use aqueduct_kafka_client::diagnosis::{Diagnosis, Reaction};
 
 /// What every lost offset can be answered with.
 const CHOOSE: &str = "choose where to go on with one of: `aqueduct offsets set {pipeline} --partition {topic}/{partition} --to earliest`, the same with `--to latest`, or with a time as in `--to {time}`: it shows what would be skipped or repeated, and does it with --apply; then start the pipeline again. `on_lost_offsets` decides it beforehand";

@@ -1,15 +1,6 @@
-//! The troubles of `delivery: exactly_once`.
+//! The health of `delivery: exactly_once`.
 
-use super::{Diagnosis, Reaction};
-
-/// ACLs of a transactional id.
-pub(crate) const TRANSACTIONAL_ID_DENIED: Diagnosis = Diagnosis {
-    id: "transactional-id-denied",
-    says: "{principal} may not use the transactional id `{transactional_id}`",
-    why: "No ACL of the cluster allows it. `delivery: exactly_once` writes in transactions, and each runner and task has an id of its own that begins with `transactional_id_prefix`, if there is one, the name of the pipeline and a dash.",
-    remedy: "grant it: kafka-acls.sh --bootstrap-server {brokers} --add --allow-principal {grantee} --operation Write --operation Describe --transactional-id {prefix} --resource-pattern-type prefixed",
-    reaction: Reaction::Restarts,
-};
+use aqueduct_kafka_client::diagnosis::{Diagnosis, Reaction};
 
 /// Somebody else has the id, or the coordinator lost patience.
 pub(crate) const PRODUCER_FENCED: Diagnosis = Diagnosis {

@@ -1,6 +1,6 @@
-//! The troubles of the sink.
+//! The health of the sink.
 
-use super::{Diagnosis, Reaction};
+use aqueduct_kafka_client::diagnosis::{Diagnosis, Reaction};
 
 /// A topic that could not be made.
 pub(crate) const TOPIC_NOT_CREATED: Diagnosis = Diagnosis {

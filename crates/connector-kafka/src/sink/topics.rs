@@ -11,10 +11,11 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::producer::Producer;
 use tokio::time::Instant;
 
-use super::producer::Reporting;
-use crate::client::{self, ASK_TIMEOUT, Deed, Trouble, Troubles, code_of, is_connection, no_topic};
+use super::classifier::not_writable;
+use super::librdkafka::ProducerHandle;
 use crate::config::{NewTopic, OnMissingTopic, SinkConfig};
 use crate::diagnosis::TOPIC_NOT_CREATED;
+use aqueduct_kafka_client::{REQUEST_TIMEOUT, WaitReason, admin_client, code_of, is_connection, no_topic};
 
 /// How long until a topic that is waited for is looked up again; also how long a new one may stay unknown to a broker.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -29,10 +30,10 @@ pub(crate) struct Topics {
     policy: OnMissingTopic,
     /// The one that was let pass last, which is nearly always the next one.
     last: String,
-    known: HashMap<String, PartitionOffsets>,
+    known: HashMap<String, TopicState>,
 }
 
-enum PartitionOffsets {
+enum TopicState {
     There,
     Refused { until: Instant, says: String, remedy: String },
 }
@@ -57,13 +58,13 @@ impl Topics {
     }
 
     /// Returns when the topic can be written, or with why its records are set aside. An error stops the pipeline.
-    pub(crate) async fn admit(&mut self, topic: &str, reporting: &Reporting) -> Result<Option<Error>> {
+    pub(crate) async fn admit(&mut self, topic: &str, handle: &ProducerHandle) -> Result<Option<Error>> {
         match self.known.get(topic) {
-            Some(PartitionOffsets::There) => {
+            Some(TopicState::There) => {
                 topic.clone_into(&mut self.last);
                 return Ok(None);
             }
-            Some(PartitionOffsets::Refused { until, says, remedy }) if Instant::now() < *until => {
+            Some(TopicState::Refused { until, says, remedy }) if Instant::now() < *until => {
                 return Ok(Some(Error::bad_record(says).remedy(remedy)));
             }
             _ => {}
@@ -71,24 +72,24 @@ impl Topics {
         let (mut looks, mut said) = (0, false);
         loop {
             looks += 1;
-            let waits = match look(topic, reporting).await {
+            let waits = match look(topic, handle).await {
                 Seen::There => {
                     // That it can be seen ends what was said here, not yet a refusal to take records.
                     if said {
-                        reporting.troubles.clear(Trouble::Topics);
+                        handle.health.clear(WaitReason::Topics);
                     }
-                    self.remember(topic, PartitionOffsets::There);
+                    self.remember(topic, TopicState::There);
                     topic.clone_into(&mut self.last);
                     return Ok(None);
                 }
-                // Said by the thread that looks whether any broker answers.
+                // Said by the thread that looks whether any broker completed.
                 Seen::NoAnswer => None,
-                Seen::NotAllowed => Some(not_writable(topic, &reporting.troubles)),
+                Seen::NotAllowed => Some(not_writable(topic, &handle.health)),
                 Seen::Missing => match &self.policy {
                     OnMissingTopic::Stop => {
                         return Err(self.missing(topic).into_kind(ErrorKind::Config));
                     }
-                    OnMissingTopic::Create(new) => self.create(topic, new, reporting).await,
+                    OnMissingTopic::Create(new) => self.create(topic, new, handle).await,
                     OnMissingTopic::Wait => Some(self.missing(topic)),
                     // It may be so new that not every broker knows it.
                     OnMissingTopic::SetAside if looks == 1 => None,
@@ -99,7 +100,7 @@ impl Topics {
                 if self.is_set_aside(&error) {
                     return Ok(Some(self.refuse(topic, error)));
                 }
-                reporting.troubles.set(Trouble::Topics, error.to_string());
+                handle.health.set(WaitReason::Topics, error.to_string());
                 said = true;
             }
             tokio::time::sleep(LOOK_AGAIN).await;
@@ -109,10 +110,7 @@ impl Topics {
     /// Its records are set aside for a while without asking again.
     pub(crate) fn refuse(&mut self, topic: &str, error: Error) -> Error {
         let (says, remedy) = (error.says().to_owned(), error.what_to_do().unwrap_or_default().to_owned());
-        self.remember(
-            topic,
-            PartitionOffsets::Refused { until: Instant::now() + REFUSAL_HOLDS, says, remedy },
-        );
+        self.remember(topic, TopicState::Refused { until: Instant::now() + REFUSAL_HOLDS, says, remedy });
         self.last.clear();
         error.into_kind(ErrorKind::BadRecord)
     }
@@ -137,15 +135,16 @@ impl Topics {
     }
 
     /// Why it was not created, if so.
-    async fn create(&self, topic: &str, new: &NewTopic, reporting: &Reporting) -> Option<Error> {
+    async fn create(&self, topic: &str, new: &NewTopic, handle: &ProducerHandle) -> Option<Error> {
         let fixed = new.replication.map_or(-1, |replication| replication);
         let mut wanted = AdminTopic::new(topic, new.partitions.unwrap_or(-1), TopicReplication::Fixed(fixed));
         for (name, value) in &new.config.0 {
             wanted = wanted.set(name, value);
         }
-        let options =
-            AdminOptions::new().operation_timeout(Some(ASK_TIMEOUT)).request_timeout(Some(ASK_TIMEOUT));
-        let admin = match client::admin(&self.config.connection, &self.config.client) {
+        let options = AdminOptions::new()
+            .operation_timeout(Some(REQUEST_TIMEOUT))
+            .request_timeout(Some(REQUEST_TIMEOUT));
+        let admin = match admin_client(&self.config.connection, &self.config.client) {
             Ok(admin) => admin,
             Err(error) => return Some(error),
         };
@@ -164,33 +163,26 @@ impl Topics {
             Err(error) => code_of(error),
         };
         if is_connection(code) {
-            reporting.troubles.suspect();
+            handle.health.connection_failed();
             return None;
         }
         Some(TOPIC_NOT_CREATED.error(ErrorKind::BadRecord, &[("topic", &topic), ("reason", &code)]))
     }
 
-    fn remember(&mut self, topic: &str, standing: PartitionOffsets) {
+    fn remember(&mut self, topic: &str, state: TopicState) {
         if self.known.len() >= NAMES_MAX {
             self.known.clear();
         }
-        self.known.insert(topic.to_owned(), standing);
+        self.known.insert(topic.to_owned(), state);
     }
 }
 
-/// The error for a topic that this user may not write to.
-pub(crate) fn not_writable(topic: &str, troubles: &Troubles) -> Error {
-    let deed = Deed { operation: "Write", topic: Some(topic), ..Deed::default() };
-    let denied = troubles.denied(Code::TopicAuthorizationFailed, "", deed);
-    denied.unwrap_or_else(|| Error::fatal("not allowed")).into_kind(ErrorKind::BadRecord)
-}
-
 /// Asks the cluster; the producer learns from the answer as well, which also ends a refusal that it remembers.
-async fn look(topic: &str, reporting: &Reporting) -> Seen {
-    let (producer, name) = (reporting.producer.clone(), topic.to_owned());
-    let ask = move || producer.client().fetch_metadata(Some(&name), ASK_TIMEOUT);
+async fn look(topic: &str, handle: &ProducerHandle) -> Seen {
+    let (producer, name) = (handle.producer.clone(), topic.to_owned());
+    let ask = move || producer.client().fetch_metadata(Some(&name), REQUEST_TIMEOUT);
     let Ok(Ok(metadata)) = tokio::task::spawn_blocking(ask).await else {
-        reporting.troubles.suspect();
+        handle.health.connection_failed();
         return Seen::NoAnswer;
     };
     let error = metadata.topics().iter().find(|seen| seen.name() == topic).and_then(|seen| seen.error());

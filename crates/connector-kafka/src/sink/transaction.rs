@@ -1,5 +1,5 @@
 //! The sink of `delivery: exactly_once`: what it is given goes into a transaction, which is committed together with the
-//! offsets of the source's group (KIP-98, KIP-447) or undone and written again. The batches of the open transaction stay
+//! offsets of the source's group (KIP-98, KIP-447) or aborted and written again. The batches of the open transaction stay
 //! here for that.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -18,13 +18,13 @@ use rdkafka::client::Client;
 use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::TopicsSink;
-use super::deliveries::{Answer, Blame, ticket};
-use super::producer::Reports;
+use super::deliveries::{AbortReason, Outcome, delivery_id};
+use super::librdkafka::Reports;
+use super::topics_sink::TopicsSink;
 use crate::config::SinkConfig;
 use crate::diagnosis::TRANSACTION_UNDONE;
-use crate::native::transactions::{self, GroupMetadata, Step};
 use crate::source::metadata;
+use aqueduct_kafka_client::native::transactions::{self, GroupMetadata, Step};
 
 /// How long one call of the library may take before it is made again: as long as that a stop may have to wait.
 const CALL_MS_MAX: i32 = 1_000;
@@ -32,7 +32,7 @@ const CALL_MS_MAX: i32 = 1_000;
 /// The same for undoing. Each call throws away what is queued; what was under way then and comes back unwritten waits for the next.
 const ABORT_MS_MAX: i32 = 100;
 
-/// The name of the library's state in which a transaction is undone and we were not told.
+/// The name of the library's state in which a transaction is aborted and we were not told.
 const NOT_TOLD: &str = "AbortedNotAcked";
 
 /// Smaller batches are not tried: a record above it travels alone, and is judged alone.
@@ -56,15 +56,15 @@ pub(crate) struct TransactionSink {
     inner: TopicsSink,
     phase: Phase,
     /// What the transaction is made of, in order.
-    kept: Vec<Kept>,
+    kept: Vec<TransactionBatch>,
     /// So many of them were reported as ready.
     ready: usize,
-    /// Which of them a ticket names.
+    /// Which of them a delivery_id names.
     numbers: HashMap<usize, usize>,
 }
 
 /// A record, by its place in what is kept and its index there.
-type Suspect = (usize, usize);
+type RecordIndex = (usize, usize);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -72,13 +72,13 @@ enum Phase {
     Idle,
     /// What is kept was given to the producer.
     Open,
-    /// The transaction has to be undone.
-    Marred,
-    /// It is undone, and what is kept has to be written again.
-    Undone,
+    /// The transaction has to be aborted.
+    Abortable,
+    /// It is aborted, and what is kept has to be written again.
+    Aborted,
 }
 
-struct Kept {
+struct TransactionBatch {
     batch: Arc<Batch>,
     /// Records that never pass, by index; the reason until it was told.
     refused: BTreeMap<usize, Option<Error>>,
@@ -91,7 +91,7 @@ impl TransactionSink {
 
     /// A call of the library that waits for a broker, on a thread where that harms nobody.
     async fn call(&self, call: impl FnOnce(&Client<Reports>) -> Step + Send + 'static) -> Result<Step> {
-        let producer = Arc::clone(&self.inner.outbox.reporting.producer);
+        let producer = Arc::clone(&self.inner.librdkafka.handle.producer);
         let step = tokio::task::spawn_blocking(move || call(producer.client()));
         let step = tokio::time::timeout(CALL_PATIENCE, step).await.map_err(|_| {
             Error::fatal("the Kafka client does not come back from a step of a transaction")
@@ -100,14 +100,14 @@ impl TransactionSink {
         let step =
             step.map_err(|error| Error::bug("a call of the Kafka client panicked").caused_by(error))?;
         if let Step::Again(_) = &step {
-            // Somebody has to ask whether any broker answers.
-            self.inner.outbox.reporting.troubles.suspect();
+            // Somebody has to ask whether any broker completed.
+            self.inner.librdkafka.handle.health.connection_failed();
         }
         Ok(step)
     }
 
     fn over(&self, says: &str) -> Error {
-        self.inner.outbox.judge.over(says)
+        self.inner.librdkafka.classifier.fatal(says)
     }
 
     async fn begin(&mut self) -> Result<()> {
@@ -123,15 +123,15 @@ impl TransactionSink {
                 Ok(())
             }
             Step::Again(says) | Step::Undo(says) => {
-                self.phase = Phase::Marred;
-                Err(undone(&says))
+                self.phase = Phase::Abortable;
+                Err(aborted(&says))
             }
             Step::Over(_, says) => Err(self.over(&says)),
         }
     }
 
     fn begin_once(&self) -> Step {
-        transactions::begin(self.inner.outbox.reporting.producer.client())
+        transactions::begin(self.inner.librdkafka.handle.producer.client())
     }
 
     /// Gives the producer records of one batch that is kept, but for what is refused.
@@ -140,20 +140,20 @@ impl TransactionSink {
         let number = self.inner.deliveries.open(&batch);
         self.numbers.insert(number, at);
         for (index, record) in batch.records.iter().enumerate() {
-            let ticket = ticket(number, index);
+            let delivery_id = delivery_id(number, index);
             if chosen(index) && !self.kept[at].refused.contains_key(&index) {
-                self.inner.send(record, ticket).await?;
+                self.inner.send(record, delivery_id).await?;
             } else {
-                self.inner.deliveries.answer(ticket, Answer::Stored);
+                self.inner.deliveries.complete(delivery_id, Outcome::Stored);
             }
         }
-        self.inner.deliveries.all_given(number);
+        self.inner.deliveries.all_sent(number);
         Ok(())
     }
 
-    /// Waits for the answers of what was given, or for the first that mars it: what is not sent by then never will be.
+    /// Waits for the completed of what was given, or for the first that mars it: what is not sent by then never will be.
     async fn answered(&self) -> Result<()> {
-        while !self.inner.deliveries.all_answered() && !self.inner.deliveries.is_marred() {
+        while !self.inner.deliveries.all_complete() && !self.inner.deliveries.must_abort() {
             self.inner.deliveries.changed().await?;
         }
         self.inner.deliveries.check()
@@ -168,50 +168,51 @@ impl TransactionSink {
         }
     }
 
-    /// Undoes what is open; the suspects are known by their place in what is kept.
-    async fn undo(&mut self) -> Result<Blame> {
-        self.phase = Phase::Marred;
-        self.inner.outbox.judge.alone.store(false, Ordering::Release);
+    /// Undoes what is open; the candidates are known by their place in what is kept.
+    async fn undo(&mut self) -> Result<AbortReason> {
+        self.phase = Phase::Abortable;
+        self.inner.librdkafka.classifier.alone.store(false, Ordering::Release);
         self.insist(|producer| transactions::abort(producer, ABORT_MS_MAX)).await?;
-        // The call has waited for the answers of what was sent, and of what was thrown away.
+        // The call has waited for the completed of what was sent, and of what was thrown away.
         self.inner.deliveries.check()?;
         self.note_refused();
-        let Blame { held, too_large, suspects, undone } = self.inner.deliveries.clear();
+        let AbortReason { retry_later, too_large, candidates, aborted } = self.inner.deliveries.clear();
         // One that was not taken after all is not kept.
         let known = |(number, index)| {
             let at = *self.numbers.get(&number)?;
             (at < self.kept.len()).then_some((at, index))
         };
-        let [suspects, undone] = [suspects, undone].map(|all| all.into_iter().filter_map(known).collect());
+        let [candidates, aborted] =
+            [candidates, aborted].map(|all| all.into_iter().filter_map(known).collect());
         self.numbers.clear();
-        self.phase = Phase::Undone;
-        Ok(Blame { held, too_large, suspects, undone })
+        self.phase = Phase::Aborted;
+        Ok(AbortReason { retry_later, too_large, candidates, aborted })
     }
 
     /// Finds out why a transaction did not pass, so that the next one may. A size may be that of a request and not of a record, so the
     /// producer makes smaller ones, until those that are too large travel alone. Other records that were refused in
-    /// company are tried in ever smaller groups, each in a transaction that is undone.
+    /// company are tried in ever smaller groups, each in a transaction that is aborted.
     async fn resolve(&mut self) -> Result<()> {
-        let Blame { held, too_large, suspects, .. } = self.undo().await?;
-        if let Some(error) = held {
+        let AbortReason { retry_later, too_large, candidates, .. } = self.undo().await?;
+        if let Some(error) = retry_later {
             self.inner.hold(&error).await;
             return Ok(());
         }
-        if too_large && self.inner.outbox.judge.alone_above > BATCH_BYTES_MIN {
+        if too_large && self.inner.librdkafka.classifier.alone_above > BATCH_BYTES_MIN {
             return self.make_smaller_batches().await;
         }
-        let mut groups = vec![suspects];
+        let mut groups = vec![candidates];
         while let Some(mut group) = groups.pop() {
             let half = group.split_off(group.len() / 2);
             for half in [group, half].into_iter().filter(|half| !half.is_empty()) {
-                groups.extend(Some(self.try_out(&half).await?).filter(|suspects| !suspects.is_empty()));
+                groups.extend(Some(self.try_out(&half).await?).filter(|candidates| !candidates.is_empty()));
             }
         }
         Ok(())
     }
 
     async fn make_smaller_batches(&mut self) -> Result<()> {
-        let batch_bytes_max = (self.inner.outbox.judge.alone_above / 4).max(BATCH_BYTES_MIN);
+        let batch_bytes_max = (self.inner.librdkafka.classifier.alone_above / 4).max(BATCH_BYTES_MIN);
         tracing::info!(
             pipeline = %self.inner.context.pipeline,
             batch_bytes_max,
@@ -222,32 +223,32 @@ impl TransactionSink {
         self.insist(|producer| transactions::init(producer, CALL_MS_MAX)).await
     }
 
-    /// Sends these records and undoes it. Those that may still be to blame come back: all that were not written, if one of
+    /// Sends these records and undoes it. Those that may still be to reason come back: all that were not written, if one of
     /// them was refused again in company.
-    async fn try_out(&mut self, group: &[Suspect]) -> Result<Vec<Suspect>> {
+    async fn try_out(&mut self, group: &[RecordIndex]) -> Result<Vec<RecordIndex>> {
         loop {
             self.begin().await?;
-            // Whatever fails from here on, it is undone.
-            self.phase = Phase::Marred;
-            self.inner.outbox.judge.alone.store(group.len() == 1, Ordering::Release);
+            // Whatever fails from here on, it is aborted.
+            self.phase = Phase::Abortable;
+            self.inner.librdkafka.classifier.alone.store(group.len() == 1, Ordering::Release);
             let known = self.refused();
             for chunk in group.chunk_by(|(one, _), (other, _)| one == other) {
                 let chosen: HashSet<usize> = chunk.iter().map(|(_, index)| *index).collect();
                 self.give(chunk[0].0, |index| chosen.contains(&index)).await?;
             }
             self.answered().await?;
-            let marred = self.inner.deliveries.is_marred();
-            let Blame { suspects, undone, .. } = self.undo().await?;
-            if !suspects.is_empty() || self.refused() > known {
+            let must_abort = self.inner.deliveries.must_abort();
+            let AbortReason { candidates, aborted, .. } = self.undo().await?;
+            if !candidates.is_empty() || self.refused() > known {
                 // Who went down with them was not judged.
-                let mut left = [suspects, undone].concat();
+                let mut left = [candidates, aborted].concat();
                 left.sort_unstable();
                 return Ok(left);
             }
-            if !marred {
+            if !must_abort {
                 return Ok(Vec::new());
             }
-            // It was undone for another reason, and says nothing.
+            // It was aborted for another reason, and says nothing.
         }
     }
 
@@ -261,11 +262,11 @@ impl TransactionSink {
         loop {
             match self.phase {
                 Phase::Idle => return Ok(()),
-                Phase::Marred => self.resolve().await?,
-                Phase::Undone => {
+                Phase::Abortable => self.resolve().await?,
+                Phase::Aborted => {
                     self.begin().await?;
-                    // Half of it is nothing: if this fails, it is undone and begun anew.
-                    self.phase = Phase::Marred;
+                    // Half of it is nothing: if this fails, it is aborted and begun anew.
+                    self.phase = Phase::Abortable;
                     for at in 0..self.kept.len() {
                         self.give(at, |_| true).await?;
                     }
@@ -273,13 +274,13 @@ impl TransactionSink {
                 }
                 Phase::Open => {
                     self.answered().await?;
-                    if !self.inner.deliveries.is_marred() {
+                    if !self.inner.deliveries.must_abort() {
                         self.note_refused();
                         self.inner.passed();
                         return Ok(());
                     }
-                    tracing::info!(batches = self.kept.len(), "a transaction is undone and written again");
-                    self.phase = Phase::Marred;
+                    tracing::info!(batches = self.kept.len(), "a transaction is aborted and written again");
+                    self.phase = Phase::Abortable;
                 }
             }
         }
@@ -296,8 +297,8 @@ impl TransactionSink {
                 Step::Done => return Ok(()),
                 Step::Again(says) => tracing::debug!(says, "a step of a transaction is not made yet"),
                 Step::Undo(says) => {
-                    self.phase = Phase::Marred;
-                    return Err(undone(&says));
+                    self.phase = Phase::Abortable;
+                    return Err(aborted(&says));
                 }
                 Step::Over(_, says) => return Err(self.over(&says)),
             }
@@ -314,13 +315,13 @@ impl Sink for TransactionSink {
             }
             self.begin().await?;
         }
-        self.kept.push(Kept { batch: Arc::clone(batch), refused: BTreeMap::new() });
-        // What is undone is written again as a whole, with the next flush.
+        self.kept.push(TransactionBatch { batch: Arc::clone(batch), refused: BTreeMap::new() });
+        // What is aborted is written again as a whole, with the next flush.
         if self.phase == Phase::Open
             && let Err(error) = self.give(self.kept.len() - 1, |_| true).await
         {
             self.kept.pop();
-            self.phase = Phase::Marred;
+            self.phase = Phase::Abortable;
             return Err(error);
         }
         Ok(Written::nothing())
@@ -331,7 +332,7 @@ impl Sink for TransactionSink {
         let ids: Vec<BatchId> = self.kept[self.ready..].iter().map(|kept| kept.batch.id).collect();
         self.ready = self.kept.len();
         let mut rejected = Vec::new();
-        for Kept { batch, refused } in &mut self.kept {
+        for TransactionBatch { batch, refused } in &mut self.kept {
             for (index, error) in refused {
                 if let (Some(error), Some(record)) = (error.take(), batch.records.get(*index)) {
                     rejected.push(Rejected { record: record.clone(), error });
@@ -361,7 +362,7 @@ impl Transactional for TransactionSink {
         match self.phase {
             Phase::Idle => self.begin().await?,
             Phase::Open => {}
-            Phase::Marred | Phase::Undone => return Err(undone("it was marred meanwhile")),
+            Phase::Abortable | Phase::Aborted => return Err(aborted("it was must_abort meanwhile")),
         }
         let shared = Arc::new((list, *metadata));
         self.insist(move |producer| transactions::add_offsets(producer, &shared.0, &shared.1, CALL_MS_MAX))
@@ -394,6 +395,6 @@ fn list_of(offsets: &Offsets, incarnations: &Incarnations) -> Result<TopicPartit
     Ok(list)
 }
 
-fn undone(reason: &str) -> Error {
+fn aborted(reason: &str) -> Error {
     TRANSACTION_UNDONE.error(ErrorKind::Transient, &[("reason", &reason)])
 }

@@ -1,11 +1,10 @@
 //! Records of one partition on their way into a batch. A record of librdkafka is copied at once, while it is warm in the
-//! cache, and given back.
+//! cache, and returned to the library.
 
 use aqueduct_api::{Headers, Packer, Records};
+use aqueduct_kafka_client::native::batch_queue::Message;
 use bytes::Bytes;
 use rdkafka::error::RDKafkaErrorCode;
-
-use crate::native::batch_queue::Message;
 
 /// The bounds of a batch.
 #[derive(Clone, Copy)]
@@ -16,7 +15,7 @@ pub(crate) struct Bounds {
 
 /// See the file's header.
 pub(crate) struct BatchBuilder {
-    /// The library's topic, which is not freed while ownership stands still, and the partition.
+    /// The library's topic, which is not freed while the assignment does not change, and the partition.
     id: (usize, i32),
     packer: Packer,
     /// The partition is read up to here.
@@ -44,10 +43,10 @@ impl BatchBuilder {
             && (self.packer.is_empty() || self.packer.bytes() + message.payload_bytes() <= bounds.bytes_max)
     }
 
-    /// Puts the record on top; says how many bytes it has.
+    /// Adds the record; returns how many bytes it has.
     ///
     /// # Errors
-    /// When its headers cannot be read. It is left out then, and nothing behind it may be given out.
+    /// When its headers cannot be read. It is left out then, and nothing behind it may be polled.
     pub(crate) fn add(&mut self, message: Message<'_>) -> Result<usize, RDKafkaErrorCode> {
         let before = self.packer.bytes();
         let mut headers = Headers::default();
@@ -58,14 +57,14 @@ impl BatchBuilder {
         Ok(self.packer.bytes() - before)
     }
 
-    /// Nothing is left before this offset: it lies behind the last record where markers of transactions, aborted records,
-    /// or records that were compacted away came last.
+    /// The partition is read up to this offset. It lies behind the last record where markers of transactions, aborted records or
+    /// records that were compacted away came last.
     pub(crate) fn end_at(&mut self, offset: i64) {
         self.next = self.next.max(Some(offset));
     }
 
     /// The topic and the partition.
-    pub(crate) fn place(&self) -> (&str, i32) {
+    pub(crate) fn topic_partition(&self) -> (&str, i32) {
         (self.packer.topic(), self.packer.partition())
     }
 

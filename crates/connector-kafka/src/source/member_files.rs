@@ -1,6 +1,6 @@
-//! The members of groups that live on this machine, one file for each, locked while its process lives. The lock of a process
-//! that was killed is free, whatever killed it, so who finds a file that is not locked knows for certain that its member is
-//! dead, and need not wait for the end of its session. See docs/decisions/2026-11-30-dead-members.md.
+//! One file for each group member on this machine, locked while its process lives. The kernel releases the lock of a process that
+//! ends, whatever ended it, so a file that is not locked is that of a dead member, which can be removed from its group without
+//! waiting for the end of its session. See docs/decisions/2026-11-30-dead-members.md.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -11,38 +11,38 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Where Linux says which of its starts this is.
+/// A file of Linux with an id that differs each time it is started.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-/// What their names end in.
+/// The extension of their names.
 const EXTENSION: &str = "member";
 /// No file is longer.
 const BYTES_MAX: usize = 64 << 10;
 /// No session lasts so long: `group.max.session.timeout.ms` is half an hour.
 const SESSION_MAX: Duration = Duration::from_secs(3_600);
-/// How often the living write their file anew: one that is older than a session can last is that of a member that has been
+/// How often a live member writes its file anew: one that is older than the longest session is that of a member that has been
 /// dead for as long.
 pub(crate) const WRITE_AGAIN: Duration = Duration::from_secs(600);
-/// Whoever deletes a file that was just made is done with it soon.
+/// A file that was just made may be deleted by another process, which takes it for that of a dead member.
 const TRIES_MAX: usize = 10;
 
 /// Where the files are.
 #[derive(Clone, Debug)]
 pub(crate) struct MemberFiles {
     folder: PathBuf,
-    place: Place,
+    lock_scope: LockScope,
 }
 
-/// Where the lock of a file is seen. A folder may be on a disk that machines share, or that one machine has mounted twice, and
-/// a lock that was taken there is not always seen here.
+/// Where the lock of a file is visible. A folder may be on a disk that machines share, or that one machine has mounted twice, and
+/// a lock that was taken on one mount is not always visible on the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Place {
+pub(crate) struct LockScope {
     /// See [`kernel`].
     kernel: String,
     /// The number of the device that the folder is on.
     device: u64,
 }
 
-/// Who a file is about.
+/// The member that a file is of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     /// The cluster, as the pipeline names it.
@@ -53,8 +53,9 @@ pub(crate) struct Entry {
     pub(crate) member: String,
     /// It joined by the protocol of KIP-848.
     pub(crate) consumer_protocol: bool,
-    /// Where it lives.
-    pub(crate) place: Place,
+    /// Where its file is locked.
+    #[serde(rename = "place")]
+    pub(crate) lock_scope: LockScope,
 }
 
 /// The file of a member of this process. Its lock is free when it is dropped.
@@ -64,10 +65,10 @@ pub(crate) struct MemberFile {
     file: File,
 }
 
-/// The file of a member whose process is dead. Nobody else can have it meanwhile.
+/// The file of a member whose process is dead. No other process can lock it meanwhile.
 #[derive(Debug)]
 pub(crate) struct Dead {
-    /// Who it was.
+    /// The member.
     pub(crate) entry: Entry,
     file: MemberFile,
 }
@@ -76,7 +77,7 @@ impl MemberFiles {
     /// In `$XDG_RUNTIME_DIR/aqueduct`, or else in `aqueduct-UID` in the folder for temporary files.
     ///
     /// # Errors
-    /// When nothing can be written there, or others could, or nothing tells this kernel from another.
+    /// When nothing can be written there, or others can write there, or this kernel has no id.
     pub(crate) fn find() -> io::Result<Self> {
         let (uid, kernel) = (rustix::process::geteuid().as_raw(), kernel(BOOT_ID)?);
         let of_session = std::env::var_os("XDG_RUNTIME_DIR").map(|path| PathBuf::from(path).join("aqueduct"));
@@ -88,25 +89,25 @@ impl MemberFiles {
         }
     }
 
-    /// In this folder, which is made. It has to be this user's, and nobody else's.
+    /// In this folder, which is made. It has to be accessible to this user alone.
     fn at(path: &Path, uid: u32, kernel: &str) -> io::Result<Self> {
         match DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        // Not through a link, which somebody else may have put there.
+        // Not through a link, which another user may have put there.
         let found = path.symlink_metadata()?;
         if !found.is_dir() || found.uid() != uid || found.mode() & 0o077 != 0 {
             let says = format!("{} is not a folder of this user alone", path.display());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, says));
         }
-        let place = Place { kernel: kernel.to_owned(), device: found.dev() };
-        Ok(Self { folder: path.to_owned(), place })
+        let lock_scope = LockScope { kernel: kernel.to_owned(), device: found.dev() };
+        Ok(Self { folder: path.to_owned(), lock_scope })
     }
 
     /// Where they are locked.
-    pub(crate) fn place(&self) -> Place {
-        self.place.clone()
+    pub(crate) fn lock_scope(&self) -> LockScope {
+        self.lock_scope.clone()
     }
 
     /// A file for one more member of this process, empty until its id is known.
@@ -126,7 +127,7 @@ impl MemberFiles {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
             };
-            // Between the two somebody may have taken it for the file of a dead one, and have deleted it.
+            // Before the lock is taken another process may have taken it for the file of a dead member, and have deleted it.
             if file.try_lock().is_ok() && is_at(&file, &path) {
                 return Ok(MemberFile { path, file });
             }
@@ -134,7 +135,7 @@ impl MemberFiles {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    /// The members of this group whose process is dead. What is of no use to anybody is deleted.
+    /// The members of this group whose process is dead. Files that cannot be read or are too old are deleted.
     pub(crate) fn dead(&self, brokers: &str, group: &str) -> Vec<Dead> {
         let Ok(folder) = self.folder.read_dir() else { return Vec::new() };
         let paths = folder.filter_map(|entry| Some(entry.ok()?.path()));
@@ -142,7 +143,7 @@ impl MemberFiles {
         files.filter_map(|path| self.dead_at(path, brokers, group)).collect()
     }
 
-    /// What a file says, if its process is dead and it is about this group.
+    /// The member of a file, if its process is dead and it is of this group.
     fn dead_at(&self, path: PathBuf, brokers: &str, group: &str) -> Option<Dead> {
         let file = OpenOptions::new().read(true).write(true).open(&path).ok()?;
         file.try_lock().ok()?;
@@ -152,10 +153,14 @@ impl MemberFiles {
         let file = MemberFile { path, file };
         let session_over = file.age().is_some_and(|age| age >= SESSION_MAX);
         match file.read().filter(|_| !session_over) {
-            Some(entry) if entry.brokers == brokers && entry.group == group && entry.place == self.place => {
+            Some(entry)
+                if entry.brokers == brokers
+                    && entry.group == group
+                    && entry.lock_scope == self.lock_scope =>
+            {
                 Some(Dead { entry, file })
             }
-            // Another group's, or another machine's: it is looked for there.
+            // Of another group, or of another machine, whose members look for it.
             Some(_) => None,
             None => {
                 file.delete();
@@ -165,10 +170,10 @@ impl MemberFiles {
     }
 }
 
-/// What tells this kernel from every other, and from itself before it was started anew.
+/// An id that differs from that of every other kernel, and of this one before it was started anew.
 ///
 /// # Errors
-/// When it cannot be read: who cannot tell takes nobody for dead.
+/// When it cannot be read: without it no member is taken for dead.
 fn kernel(boot_id: &str) -> io::Result<String> {
     let id = std::fs::read_to_string(boot_id)?;
     match id.trim() {
@@ -184,7 +189,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 }
 
 impl MemberFile {
-    /// Says who this is.
+    /// Writes which member this is.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -221,8 +226,8 @@ impl Dead {
         self.file.age()
     }
 
-    /// It is no member any more.
-    pub(crate) fn forget(self) {
+    /// It was removed from the group: its file is deleted.
+    pub(crate) fn delete(self) {
         self.file.delete();
     }
 }
@@ -234,11 +239,11 @@ mod tests {
     fn entry(group: &str) -> Entry {
         let (brokers, member) = ("a:9092".to_owned(), "m-1".to_owned());
         let group = group.to_owned();
-        Entry { brokers, group, member, consumer_protocol: false, place: Place::default() }
+        Entry { brokers, group, member, consumer_protocol: false, lock_scope: LockScope::default() }
     }
 
     fn of(files: &MemberFiles, group: &str) -> Entry {
-        Entry { place: files.place(), ..entry(group) }
+        Entry { lock_scope: files.lock_scope(), ..entry(group) }
     }
 
     fn folder(name: &str) -> PathBuf {
@@ -256,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lock_tells_the_living_from_the_dead() {
+    fn a_dead_member_is_recognised_by_its_free_lock() {
         let files = files("lock");
         let (living, dying) = (files.begin().unwrap(), files.begin().unwrap());
         living.write(&of(&files, "g")).unwrap();
@@ -265,9 +270,11 @@ mod tests {
         assert!(files.dead("a:9092", "g").is_empty(), "both live");
         drop(dying);
         assert!(files.dead("a:9092", "other").is_empty() && files.dead("b:9092", "g").is_empty());
-        let Place { kernel, device } = files.place();
-        for place in [Place { kernel: "another".to_owned(), device }, Place { kernel, device: device + 1 }] {
-            files.begin().unwrap().write(&Entry { place, ..entry("g") }).unwrap();
+        let LockScope { kernel, device } = files.lock_scope();
+        for lock_scope in
+            [LockScope { kernel: "another".to_owned(), device }, LockScope { kernel, device: device + 1 }]
+        {
+            files.begin().unwrap().write(&Entry { lock_scope, ..entry("g") }).unwrap();
         }
         let mut dead = files.dead("a:9092", "g");
         assert!(files.dead("a:9092", "g").is_empty(), "it is taken by one only");
@@ -276,7 +283,7 @@ mod tests {
         assert_eq!(one.entry, of(&files, "g"));
         drop(one);
         // Not removed from the group: it is there to be tried again.
-        files.dead("a:9092", "g").pop().unwrap().forget();
+        files.dead("a:9092", "g").pop().unwrap().delete();
         assert_eq!(count(&files), 3);
         living.delete();
         assert_eq!(count(&files), 2, "of the machine that shares the folder, and of the other mount");
@@ -317,12 +324,12 @@ mod tests {
             drop(living);
             assert!(files.dead("a:9092", "other").is_empty());
             assert_eq!(files.dead("a:9092", "h").len(), 1, "it lived for long, and has just died");
-            files.dead("a:9092", "h").pop().unwrap().forget();
+            files.dead("a:9092", "h").pop().unwrap().delete();
         }
     }
 
     #[test]
-    fn who_cannot_tell_its_kernel_has_no_files() {
+    fn without_a_boot_id_there_are_no_files() {
         let path = folder("boot-id");
         assert!(kernel(path.to_str().unwrap()).is_err());
         std::fs::write(&path, "\n").unwrap();

@@ -1,99 +1,86 @@
-//! What happens to a partition that cannot be read on: an offset that is lost is answered as `on_lost_offsets` says, a batch
-//! that cannot be read is tried again now and then. Runs on the event thread.
+//! What is done about partitions that are stopped: a lost offset is replaced as `on_lost_offsets` says, a batch that cannot be
+//! read is tried again from time to time. Runs on the event thread.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use aqueduct_api::{Error, ErrorKind, Partition, Result};
+use aqueduct_api::{ErrorKind, Partition, Result};
+use aqueduct_kafka_client::admin::{self, OffsetQuery};
+use aqueduct_kafka_client::native::batch_queue;
+use aqueduct_kafka_client::{CHECK_INTERVAL, WaitReason};
 use rdkafka::consumer::{Consumer, RebalanceProtocol};
-use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
-use super::halts::{Halt, Stage, TRY_AGAIN, Why};
 use super::handoff::name_of;
+use super::lost_offsets::LostOffset;
 use super::member::{GroupConsumer, Member};
-use crate::client::{ASK_TIMEOUT, LOOK_AGAIN, Trouble, is_passing};
-use crate::config::{OnLostOffsets, Start};
-use crate::diagnosis::{BATCH_DAMAGED, Diagnosis, OFFSET_BEYOND_END, OFFSET_DELETED, OFFSETS_FORGOTTEN};
-use crate::native::batch_queue;
-use crate::questions::{self, Found, Place};
+use super::stopped::{Retry, StopReason, StoppedPartition, TRY_AGAIN};
+use crate::config::Start;
+use crate::diagnosis::BATCH_DAMAGED;
 
-/// Until a question that the cluster did not answer is asked again.
+/// How long to wait before a request that the cluster did not answer is made again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-/// How long the library may take to move its place in a partition.
+/// How long the library may take to move its position in a partition.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the group may take to hear that it is left.
+/// How long the group may take to answer that it is left.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
-/// What stands in a remedy where no record has a time.
-const SOME_TIME: &str = "2026-01-31T12:00:00Z";
 
-/// Whether the group has to be joined anew, because its protocol lets nobody move a single partition.
+/// Whether a restart is done, or the group has to be joined anew because its protocol cannot move a single partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub(crate) enum Moved {
+pub(crate) enum Restart {
     Done,
     Rejoin,
 }
 
-/// A partition whose offset is lost.
-struct Lost {
-    /// The offset to go on from, which is not there.
-    at: i64,
-    first: Found,
-    end: Found,
-}
-
 impl Member {
-    /// Sees to all that stand still.
-    pub(crate) fn recover(&self, consumer: &GroupConsumer) -> Moved {
-        let mut moved = Moved::Done;
-        for halt in self.halts.due() {
-            match &halt.why {
-                Why::Lost | Why::MadeAnew => match self.lost(consumer, &halt) {
-                    Ok(Moved::Done) => {}
-                    Ok(Moved::Rejoin) => moved = Moved::Rejoin,
-                    Err(error) => self.part_with(error),
-                },
-                Why::Unplaced => {
-                    if self.place_late(consumer, &halt) == Moved::Rejoin {
-                        moved = Moved::Rejoin;
-                    }
+    /// Does what is due for partitions that are stopped, and leaves the group for an error that waits for that.
+    pub(crate) fn recover(&self, consumer: &GroupConsumer) -> Restart {
+        let mut restart = Restart::Done;
+        for stopped in self.stopped.due() {
+            let this = match &stopped.why {
+                StopReason::OffsetOutOfRange | StopReason::TopicRecreated => {
+                    self.recover_offset(consumer, &stopped).unwrap_or_else(|error| {
+                        self.fail_after_leaving(error);
+                        Restart::Done
+                    })
                 }
-                Why::Damaged(_) => self.damaged(consumer, &halt),
+                StopReason::NoLeader => self.start_once_led(consumer, &stopped),
+                StopReason::Damaged(_) => {
+                    self.retry_damaged(consumer, &stopped);
+                    Restart::Done
+                }
+            };
+            if this == Restart::Rejoin {
+                restart = Restart::Rejoin;
             }
         }
-        self.show_halts();
-        let parting = self.parting.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(error) = parting {
-            self.leave(consumer);
+        self.report_damaged();
+        let leave_error = self.leave_error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(error) = leave_error {
+            self.leave_group(consumer);
             self.handoff.fail(error);
         }
-        moved
-    }
-
-    /// The source fails with this, once it has left the group: who moves the offsets then need not wait for the end of a
-    /// session.
-    pub(crate) fn part_with(&self, error: Error) {
-        self.parting.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        restart
     }
 
     /// What was read is drained and committed, as at any revocation.
-    fn leave(&self, consumer: &GroupConsumer) {
+    fn leave_group(&self, consumer: &GroupConsumer) {
         consumer.unsubscribe();
         let deadline = Instant::now() + self.drain_timeout + LEAVE_TIMEOUT;
         while consumer.assignment().is_ok_and(|list| list.count() > 0) && Instant::now() < deadline {
-            self.glance(consumer);
+            self.poll_briefly(consumer);
         }
-        self.serve(consumer, LEAVE_TIMEOUT);
+        self.poll_events(consumer, LEAVE_TIMEOUT);
     }
 
-    /// One sentence for all batches that cannot be read.
-    fn show_halts(&self) {
-        let is_damaged = |halt: &Halt| matches!(halt.why, Why::Damaged(_));
-        let damaged: Vec<Halt> = self.halts.all().into_iter().filter(is_damaged).collect();
-        let Some(first) = damaged.first() else { return self.troubles.clear(Trouble::Partitions) };
-        let Why::Damaged(reason) = &first.why else { return };
+    /// Reports all batches that cannot be read, in one sentence.
+    fn report_damaged(&self) {
+        let is_damaged = |it: &StoppedPartition| matches!(it.why, StopReason::Damaged(_));
+        let damaged: Vec<StoppedPartition> = self.stopped.all().into_iter().filter(is_damaged).collect();
+        let Some(first) = damaged.first() else { return self.health.clear(WaitReason::Partitions) };
+        let StopReason::Damaged(reason) = &first.why else { return };
         let says = BATCH_DAMAGED.error(
             ErrorKind::Transient,
             &[
@@ -108,293 +95,170 @@ impl Member {
             0 => String::new(),
             more => format!(" (and {more} more partitions)"),
         };
-        self.troubles.set(Trouble::Partitions, format!("{says}{more}"));
+        self.health.set(WaitReason::Partitions, format!("{says}{more}"));
     }
 
-    fn damaged(&self, consumer: &GroupConsumer, halt: &Halt) {
+    /// Pauses the partition, and restarts it at the same offset when the pause is over.
+    fn retry_damaged(&self, consumer: &GroupConsumer, stopped: &StoppedPartition) {
         let mut list = TopicPartitionList::new();
-        list.add_partition(&halt.topic, halt.partition);
-        let done = if halt.stage == Stage::New {
+        list.add_partition(&stopped.topic, stopped.partition);
+        let done = if stopped.retry == Retry::Pending {
             // The library would fetch the same batch again without a pause.
-            self.halts.later(halt, Stage::Resting, TRY_AGAIN);
+            self.stopped.retry_in(stopped, Retry::Paused, TRY_AGAIN);
             consumer.pause(&list)
         } else {
-            self.halts.later(halt, Stage::Again, Duration::ZERO);
-            let _ = self.take_up(consumer, halt, halt.at, false);
+            self.stopped.retry_in(stopped, Retry::Restarted, Duration::ZERO);
+            let _ = self.restart(consumer, stopped, stopped.at, false);
             consumer.resume(&list)
         };
         if let Err(error) = done {
-            tracing::debug!(%error, halt.topic, halt.partition, "a partition cannot be paused or resumed");
+            tracing::debug!(%error, stopped.topic, stopped.partition, "a partition cannot be paused or resumed");
         }
     }
 
-    /// A partition that nobody led when it was assigned begins where `start` says, once somebody does.
-    fn place_late(&self, consumer: &GroupConsumer, halt: &Halt) -> Moved {
-        let (topic, partition) = (halt.topic.as_str(), halt.partition);
+    /// A partition that had no leader when it was assigned begins where `start` says, once it has one.
+    fn start_once_led(&self, consumer: &GroupConsumer, stopped: &StoppedPartition) -> Restart {
+        let (topic, partition) = (stopped.topic.as_str(), stopped.partition);
         let ask =
-            |place| questions::list_offsets(consumer.client(), &[(topic, partition, place)], LOOK_AGAIN);
+            |query| admin::list_offsets(consumer.client(), &[(topic, partition, query)], CHECK_INTERVAL);
         let since = match self.start {
-            Start::Timestamp(moment) => ask(Place::Since(moment.unix_ms.max(0))),
-            _ => ask(Place::End),
+            Start::Timestamp(moment) => ask(OffsetQuery::Timestamp(moment.unix_ms.max(0))),
+            _ => ask(OffsetQuery::Latest),
         };
         let offset = match since.map(|found| found.first().and_then(|found| found.offset)) {
             // No record is that late.
-            Ok(None) => ask(Place::End).map(|found| found.first().and_then(|found| found.offset)),
+            Ok(None) => ask(OffsetQuery::Latest).map(|found| found.first().and_then(|found| found.offset)),
             offset => offset,
         };
         let Ok(Some(offset)) = offset else {
-            self.halts.later(halt, Stage::New, ASK_AGAIN);
-            return Moved::Done;
+            self.stopped.retry_in(stopped, Retry::Pending, ASK_AGAIN);
+            return Restart::Done;
         };
-        let moved = self.take_up(consumer, halt, offset, true);
+        let restarted = self.restart(consumer, stopped, offset, true);
         let mut list = TopicPartitionList::new();
         list.add_partition(topic, partition);
         if let Err(error) = consumer.resume(&list) {
             tracing::debug!(%error, topic, partition, "a partition cannot be resumed");
         }
-        moved
+        restarted
     }
 
-    fn lost(&self, consumer: &GroupConsumer, halt: &Halt) -> Result<Moved> {
-        let (first, end) = match self.bounds(consumer, &halt.topic, halt.partition) {
-            Ok(bounds) => bounds,
+    /// The offset is lost, or was reported as lost.
+    fn recover_offset(&self, consumer: &GroupConsumer, stopped: &StoppedPartition) -> Result<Restart> {
+        let bounds = self.first_and_end(consumer, &stopped.topic, stopped.partition);
+        let found = bounds.and_then(|bounds| Ok((bounds, self.recreated(consumer, stopped)?)));
+        let ((first, end), recreated) = match found {
+            Ok(found) => found,
             Err(code) => {
-                self.halts.later(halt, Stage::New, ASK_AGAIN);
-                return self.not_told(code, &halt.topic).map_or(Ok(Moved::Done), Err);
+                self.stopped.retry_in(stopped, Retry::Pending, ASK_AGAIN);
+                return self.refused(code, &stopped.topic).map_or(Ok(Restart::Done), Err);
             }
         };
-        let anew = match self.made_anew(consumer, halt) {
-            Ok(anew) => anew,
-            Err(code) => {
-                self.halts.later(halt, Stage::New, ASK_AGAIN);
-                return self.not_told(code, &halt.topic).map_or(Ok(Moved::Done), Err);
-            }
-        };
-        // Where it is there after all, a follower that was behind had answered.
-        let lost = anew.is_some() || !(first.offset..=end.offset).contains(&Some(halt.at));
-        let mut offset = Some(halt.at);
+        // If the offset is there after all, the answer came from a follower that was behind.
+        let lost = recreated.is_some() || !(first.offset..=end.offset).contains(&Some(stopped.at));
+        let mut offset = Some(stopped.at);
         if lost {
             let ends_at = end.offset.unwrap_or(0);
-            let error = match &anew {
-                Some(_) => self.say_made_anew(&halt.topic, halt.partition, halt.at, ends_at),
-                None => self.say_lost(halt, &first, ends_at),
+            let error = match &recreated {
+                Some(_) => self.recreated_error(&stopped.topic, stopped.partition, stopped.at, ends_at),
+                None => self.out_of_range_error(stopped, &first, ends_at),
             };
-            offset = self.after_loss(consumer, Lost { at: halt.at, first, end }, error)?;
+            offset = self.apply_policy(consumer, LostOffset { lost: stopped.at, first, end }, error)?;
         }
         let Some(offset) = offset else {
-            self.halts.later(halt, Stage::New, ASK_AGAIN);
-            return Ok(Moved::Done);
+            self.stopped.retry_in(stopped, Retry::Pending, ASK_AGAIN);
+            return Ok(Restart::Done);
         };
-        Ok(self.take_up_as(consumer, halt, offset, lost, anew.as_ref()))
+        Ok(self.restart_as(consumer, stopped, offset, lost, recreated.as_ref()))
     }
 
-    /// The first record with its time, and the end.
-    fn bounds(
+    /// Revokes one partition, drains it, and assigns it again from an offset; `commit` stores that one at once.
+    fn restart(
         &self,
         consumer: &GroupConsumer,
-        topic: &str,
-        partition: i32,
-    ) -> Result<(Found, Found), RDKafkaErrorCode> {
-        let ask = |place| {
-            let found =
-                questions::list_offsets(consumer.client(), &[(topic, partition, place)], ASK_TIMEOUT)?;
-            found.into_iter().next().ok_or(RDKafkaErrorCode::UnknownPartition)
-        };
-        let (mut first, end) = (ask(Place::First)?, ask(Place::End)?);
-        // The first record with a time is the oldest one, unless it has none.
-        first.timestamp_ms = ask(Place::Since(0))?.timestamp_ms;
-        Ok((first, end))
-    }
-
-    /// Where to go on after a loss, as `on_lost_offsets` says; `None` when the cluster does not tell.
-    fn after_loss(&self, consumer: &GroupConsumer, lost: Lost, error: Error) -> Result<Option<i64>> {
-        let Lost { at, first, end } = lost;
-        let (topic, partition) = (first.topic.clone(), first.partition);
-        let place = match self.on_lost {
-            OnLostOffsets::Stop => return Err(error),
-            OnLostOffsets::Earliest => first,
-            OnLostOffsets::Latest => end,
-            OnLostOffsets::Timestamp(moment) => {
-                let since = [(&*topic, partition, Place::Since(moment.unix_ms))];
-                match questions::list_offsets(consumer.client(), &since, ASK_TIMEOUT) {
-                    Ok(found) => found.into_iter().find(|found| found.offset.is_some()).unwrap_or(end),
-                    Err(code) => return self.not_told(code, &topic).map_or(Ok(None), Err),
-                }
-            }
-        };
-        let (reason, offset, policy) = (error.says(), place.offset, self.on_lost);
-        // Those that are gone, and those that are there and left out.
-        let skipped_records_max = offset.map(|offset| (offset - at).max(0));
-        let goes_on_with = place.timestamp_ms.and_then(time_of);
-        tracing::warn!(
-            topic,
-            partition,
-            offset,
-            skipped_records_max,
-            goes_on_with,
-            ?policy,
-            reason,
-            "going on behind what is lost"
-        );
-        Ok(offset)
-    }
-
-    fn say_lost(&self, halt: &Halt, first: &Found, end: i64) -> Error {
-        let oldest = first.offset.unwrap_or(end);
-        let diagnosis: &Diagnosis = if halt.at < oldest { &OFFSET_DELETED } else { &OFFSET_BEYOND_END };
-        let time = first.timestamp_ms.and_then(time_of);
-        let time_of_first = time.as_ref().map_or(String::new(), |time| format!(", of {time}"));
-        let read =
-            self.halts.time_us(&name_of(&halt.topic, halt.partition)).and_then(|us| time_of(us / 1_000));
-        let read = read.map_or(String::new(), |time| format!(", later than {time}"));
-        diagnosis.error(
-            ErrorKind::Config,
-            &[
-                ("partition", &halt.partition),
-                ("topic", &halt.topic),
-                ("from", &halt.at),
-                ("offset", &halt.at),
-                ("to", &(oldest - 1)),
-                ("end", &end),
-                ("records", &(if halt.at < oldest { oldest - halt.at } else { halt.at - end })),
-                ("first", &oldest),
-                ("time_of_first", &time_of_first),
-                ("read", &read),
-                ("pipeline", &self.pipeline),
-                ("time", &time.as_deref().unwrap_or(SOME_TIME)),
-            ],
-        )
-    }
-
-    /// The offset from which a partition goes on that the group had one for and has none any more, or one of a topic that was
-    /// made anew.
-    pub(crate) fn forgotten(
-        &self,
-        consumer: &GroupConsumer,
-        topic: &str,
-        partition: i32,
-        had: i64,
-        made_anew: bool,
-    ) -> Result<Option<i64>> {
-        let (first, end) = match self.bounds(consumer, topic, partition) {
-            Ok(bounds) => bounds,
-            Err(code) => return self.not_told(code, topic).map_or(Ok(None), Err),
-        };
-        let forgotten = || {
-            OFFSETS_FORGOTTEN.error(
-                ErrorKind::Config,
-                &[
-                    ("group", &self.group),
-                    ("offset", &had),
-                    ("partition", &partition),
-                    ("topic", &topic),
-                    ("pipeline", &self.pipeline),
-                    ("time", &SOME_TIME),
-                ],
-            )
-        };
-        let error = match made_anew {
-            true => self.say_made_anew(topic, partition, had, end.offset.unwrap_or(0)),
-            false => forgotten(),
-        };
-        self.after_loss(consumer, Lost { at: had, first, end }, error)
-    }
-
-    /// The cluster did not answer: what is refused is an error, the rest is waited for.
-    fn not_told(&self, code: RDKafkaErrorCode, topic: &str) -> Option<Error> {
-        if let Some(error) = self.denied(code, Some(topic)) {
-            return Some(error);
-        }
-        if !is_passing(code) {
-            tracing::debug!(%code, topic, "the cluster does not tell where a partition ends");
-        }
-        None
-    }
-
-    /// Gives one partition up, drained, and takes it over again from an offset; `commit` stores that one at once.
-    fn take_up(&self, consumer: &GroupConsumer, halt: &Halt, offset: i64, commit: bool) -> Moved {
-        self.take_up_as(consumer, halt, offset, commit, None)
-    }
-
-    /// The same; `anew` is the id of the topic where it was made anew.
-    fn take_up_as(
-        &self,
-        consumer: &GroupConsumer,
-        halt: &Halt,
+        stopped: &StoppedPartition,
         offset: i64,
         commit: bool,
-        anew: Option<&Arc<str>>,
-    ) -> Moved {
-        let (topic, partition) = (halt.topic.as_str(), halt.partition);
+    ) -> Restart {
+        self.restart_as(consumer, stopped, offset, commit, None)
+    }
+
+    /// The same; `recreated` is the new id of the topic where it was recreated.
+    fn restart_as(
+        &self,
+        consumer: &GroupConsumer,
+        stopped: &StoppedPartition,
+        offset: i64,
+        commit: bool,
+        recreated: Option<&Arc<str>>,
+    ) -> Restart {
+        let (topic, partition) = (stopped.topic.as_str(), stopped.partition);
         let name: Partition = name_of(topic, partition);
         batch_queue::detach(consumer, topic, partition);
-        self.handoff.revoke(std::slice::from_ref(&name), false);
+        self.handoff.revoke(std::slice::from_ref(&name));
         self.drain(consumer);
         let committed = self.handoff.committed_of(&name);
         self.handoff.pause();
-        self.handoff.forget(std::slice::from_ref(&name));
-        if !matches!(halt.why, Why::Damaged(_)) {
-            self.halts.forget(std::slice::from_ref(&name));
+        self.handoff.give_up(std::slice::from_ref(&name));
+        if !matches!(stopped.why, StopReason::Damaged(_)) {
+            self.stopped.remove(std::slice::from_ref(&name));
         }
-        let ours = consumer.assignment().is_ok_and(|list| list.find_partition(topic, partition).is_some());
-        let moved = if ours {
-            if let Some(queue) = self.queue() {
+        let still_assigned =
+            consumer.assignment().is_ok_and(|list| list.find_partition(topic, partition).is_some());
+        let restarted = if still_assigned {
+            if let Some(queue) = self.data_queue() {
                 queue.attach(topic, partition);
             }
-            let moved = reposition(consumer, topic, partition, offset, || self.queue());
-            // What was read before is drained, and stored under the old id.
-            if let Some(id) = anew {
-                self.begin_life(topic, partition, id);
+            let restarted = reposition(consumer, topic, partition, offset, || self.data_queue());
+            // What was read before is drained, and its offsets are committed beside the old id.
+            if let Some(id) = recreated {
+                self.set_topic_id(topic, partition, id);
             }
-            self.handoff.own(topic, partition, committed);
+            self.handoff.assign(topic, partition, committed);
             if commit {
-                self.begin_at(topic, partition, offset);
+                self.start_at(topic, partition, offset);
             }
-            moved
+            restarted
         } else {
-            Moved::Done
+            Restart::Done
         };
         self.handoff.resume();
         self.commit(consumer);
-        moved
+        restarted
     }
 }
 
-/// Moves the library's place in a partition. After an offset out of range it does not seek: then the partition is taken
-/// from it and given back, which the eager group protocols allow for all partitions together only.
+/// Moves the library's position in a partition. After an offset out of range it does not seek: then the partition is unassigned
+/// and assigned again, which the eager group protocols allow for all partitions together only.
 fn reposition(
     consumer: &GroupConsumer,
     topic: &str,
     partition: i32,
     offset: i64,
-    queue: impl Fn() -> Option<std::sync::Arc<batch_queue::BatchQueue<Member>>>,
-) -> Moved {
+    queue: impl Fn() -> Option<Arc<batch_queue::BatchQueue<Member>>>,
+) -> Restart {
     if consumer.seek(topic, partition, Offset::Offset(offset), SEEK_TIMEOUT).is_ok() {
-        return Moved::Done;
+        return Restart::Done;
     }
     if matches!(consumer.rebalance_protocol(), RebalanceProtocol::Eager) {
-        return Moved::Rejoin;
+        return Restart::Rejoin;
     }
     let mut list = TopicPartitionList::new();
     if list.add_partition_offset(topic, partition, Offset::Offset(offset)).is_err() {
-        return Moved::Rejoin;
+        return Restart::Rejoin;
     }
     let taken = consumer.incremental_unassign(&list);
-    // The library stops the partition in its own time and takes our queue from it then, so the queue may be attached only
-    // behind that. Orders to one partition are carried out in turn: this one is refused, behind the stop.
+    // The library stops the partition asynchronously and then detaches our queue from it, so the queue may be attached only
+    // after that. It carries out requests for one partition in turn: this one is refused, after the stop.
     let _ = consumer.seek(topic, partition, Offset::Offset(offset), SEEK_TIMEOUT);
     if let Some(queue) = queue() {
         queue.attach(topic, partition);
     }
     match taken.and_then(|()| consumer.incremental_assign(&list)) {
-        Ok(()) => Moved::Done,
+        Ok(()) => Restart::Done,
         Err(error) => {
             tracing::debug!(%error, topic, partition, "a partition cannot be moved alone");
-            Moved::Rejoin
+            Restart::Rejoin
         }
     }
-}
-
-fn time_of(ms: i64) -> Option<String> {
-    jiff::Timestamp::from_millisecond(ms).ok().map(|time| time.to_string())
 }

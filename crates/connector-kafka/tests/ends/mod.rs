@@ -1,5 +1,4 @@
-//! What the tests of this crate share: one broker, ends opened as the runner opens them, and an engine's
-//! manners.
+//! What the tests of this crate share: one broker, and sources and sinks opened and used as the engine does it.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -81,7 +80,7 @@ pub async fn until_led(kafka: &Kafka, topic: &str) -> u16 {
         if let Some(leader) = tokio::task::block_in_place(|| kafka.leader(topic, 0)) {
             return leader;
         }
-        assert!(Instant::now() < deadline, "nobody leads {topic}");
+        assert!(Instant::now() < deadline, "{topic} has no leader");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -122,7 +121,7 @@ pub async fn end_of(kafka: &Kafka, topic: &str, partitions: i32) -> usize {
     tokio::task::spawn_blocking(ask).await.unwrap()
 }
 
-/// The numbers in a topic, partition by partition in order, read past the runner.
+/// The numbers in a topic, partition by partition in order, read by a consumer of its own.
 pub fn values(kafka: &Kafka, topic: &str, partitions: i32) -> Vec<usize> {
     let own = [("group.id", "outside"), ("auto.offset.reset", "error")];
     let consumer: BaseConsumer = client(kafka, &own).create().unwrap();
@@ -215,7 +214,7 @@ pub async fn open_source_stored(brokers: &str, pipeline: &str, config: Value) ->
 }
 
 impl Reader {
-    /// Polls until that many records have come; a revocation is let go at once.
+    /// Polls until that many records have come; a revocation is drained at once.
     pub async fn read(&mut self, count: usize) -> (Vec<Record>, Offsets) {
         let deadline = Instant::now() + PATIENCE;
         let (mut all, mut resume) = (Vec::new(), Offsets::new());
@@ -300,7 +299,7 @@ impl Reader {
     }
 }
 
-/// What the source shows for its partitions, once its group has taken it in.
+/// The proof that the source has its partitions, once it is a member of its group.
 pub async fn until_member(reader: &Reader) -> Proof {
     let (ownership, deadline) = (reader.source.ownership().unwrap(), Instant::now() + PATIENCE);
     loop {

@@ -1,7 +1,7 @@
 //! The schema of an envelope to a schema of ours, named and marked as Confluent's Avro converter names and marks it, so
 //! that what leaves as Avro is what Kafka Connect would have written.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use aqueduct_api::schema::{
@@ -113,15 +113,16 @@ impl<'a> Converting<'a> {
         }
         let list = map.get("fields").and_then(Json::as_array).ok_or("a struct has no `fields`")?;
         let mut fields: Vec<Field> = Vec::with_capacity(list.len());
+        let mut names = HashSet::with_capacity(list.len());
         for json in list {
             let name = json.get("field").and_then(Json::as_str).ok_or("a field has no name in `field`")?;
-            if fields.iter().any(|other| *other.name == *name) {
+            if !names.insert(name) {
                 return Err(format!("a struct has the field `{name}` twice"));
             }
             let of = self.of(json).map_err(|says| format!("`{name}`: {says}"))?;
             let map = json.as_object().ok_or("a field is an object")?;
             let default = match default(map) {
-                Some(default) => Some(as_avro(json, default)?),
+                Some(default) => Some(as_avro(map, default)?),
                 None => is_optional(map).then_some(Json::Null),
             };
             fields.push(Field { default, doc: text(map, "doc").map(Into::into), ..field(name, of) });
@@ -181,7 +182,7 @@ fn described(kind: Kind, map: &Map<String, Json>) -> Result<Type> {
         add(CONNECT_PARAMETERS, parameters.clone().into());
     }
     if let Some(default) = default(map) {
-        add(CONNECT_DEFAULT, as_avro(&Json::Object(map.clone()), default)?);
+        add(CONNECT_DEFAULT, as_avro(map, default)?);
     }
     Ok(Type { kind, logical, attributes })
 }
@@ -212,9 +213,9 @@ fn decimal_of(map: &Map<String, Json>) -> Option<(u32, u32)> {
 }
 
 /// A default as Avro writes it: bytes as code points.
-fn as_avro(schema: &Json, default: &Json) -> Result<Json> {
+fn as_avro(map: &Map<String, Json>, default: &Json) -> Result<Json> {
     let wrong = || "a default is not of its type".to_owned();
-    let map = schema.as_object().ok_or_else(wrong)?;
+    let part = |name| map.get(name).and_then(Json::as_object).ok_or_else(wrong);
     Ok(match (text(map, "type"), default) {
         (Some("bytes"), Json::String(text)) => {
             code_points(&BASE64.decode(text).map_err(|error| format!("a default is not base64: {error}"))?)
@@ -225,11 +226,11 @@ fn as_avro(schema: &Json, default: &Json) -> Result<Json> {
             code_points(&bytes.map_err(|fault| fault.to_string())?)
         }
         (Some("array"), Json::Array(items)) => {
-            let of = map.get("items").ok_or_else(wrong)?;
+            let of = part("items")?;
             items.iter().map(|item| as_avro(of, item)).collect::<Result<Vec<_>>>()?.into()
         }
         (Some("map"), Json::Object(entries)) => {
-            let of = map.get("values").ok_or_else(wrong)?;
+            let of = part("values")?;
             let entries = entries.iter().map(|(name, value)| Ok((name.clone(), as_avro(of, value)?)));
             Json::Object(entries.collect::<Result<_>>()?)
         }
@@ -237,7 +238,8 @@ fn as_avro(schema: &Json, default: &Json) -> Result<Json> {
             let fields = map.get("fields").and_then(Json::as_array).ok_or_else(wrong)?;
             let mut made = Map::new();
             for field in fields {
-                let name = field.get("field").and_then(Json::as_str).ok_or_else(wrong)?;
+                let field = field.as_object().ok_or_else(wrong)?;
+                let name = text(field, "field").ok_or_else(wrong)?;
                 if let Some(value) = values.get(name) {
                     made.insert(name.to_owned(), as_avro(field, value)?);
                 }

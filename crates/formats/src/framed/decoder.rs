@@ -1,19 +1,20 @@
 //! Reads framed payloads: the schema of each id is asked for once and compiled once.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use aqueduct_api::registry::Version;
 use aqueduct_api::schema::Schema;
 use aqueduct_api::value::Used;
-use aqueduct_api::{Decoder, Error, ErrorKind, Part, Piece, Registry, Result, SchemaId, SchemaText, Typed};
+use aqueduct_api::{
+    Decoder, Error, ErrorKind, Part, Piece, Registered, Registry, Result, SchemaId, SchemaText, Typed,
+};
 use async_trait::async_trait;
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::frame::{self, Frame};
-use super::{COMPILED_MAX, Framing, Language, REFUSED_FOR, SchemaChoice, schema_file};
+use super::{Framing, Language, REFUSED_FOR, SchemaChoice, schema_file};
+use crate::compiled::{Compiled, Counted, KEPT_BYTES_MAX};
 
 /// Ids that are asked for at the same time.
 const ASKED_AT_ONCE_MAX: usize = 16;
@@ -24,9 +25,9 @@ pub(crate) struct Framed<L: Language> {
     registry: Arc<dyn Registry>,
     part: Part,
     framing: Framing,
-    readers: HashMap<Key, Known<L::Reader>>,
+    readers: Compiled<Key, Known<L::Reader>>,
     /// The reader of the record before: a stream seldom changes its schema.
-    last: Option<(Key, L::Reader)>,
+    last: Option<(Key, L::Reader, Counted)>,
     /// The memory of a value that was read before.
     used: Option<Used>,
 }
@@ -40,17 +41,12 @@ struct Key {
 
 enum Known<R> {
     Reader(R),
-    /// It is the one in use.
-    Lent,
-    Refused {
-        says: String,
-        at: Instant,
-    },
+    Refused { says: String, at: Instant },
 }
 
 impl<L: Language> Framed<L> {
     pub(crate) fn new(language: L, registry: Arc<dyn Registry>, part: Part, framing: Framing) -> Self {
-        Self { language, registry, part, framing, readers: HashMap::new(), last: None, used: None }
+        Self { language, registry, part, framing, readers: Compiled::default(), last: None, used: None }
     }
 
     fn key(&self, id: SchemaId, topic: &Arc<str>) -> Key {
@@ -60,31 +56,35 @@ impl<L: Language> Framed<L> {
     /// The reader that fits, put into `last`.
     fn lend(&mut self, id: SchemaId, topic: &Arc<str>) -> Result<()> {
         let key = self.key(id, topic);
-        match self.readers.get_mut(&key) {
-            Some(known @ Known::Reader(_)) => {
-                let Known::Reader(reader) = std::mem::replace(known, Known::Lent) else { return Ok(()) };
-                if let Some((before, reader)) = self.last.replace((key, reader)) {
-                    self.readers.insert(before, Known::Reader(reader));
+        match self.readers.take(&key) {
+            Some((Known::Reader(reader), counted)) => {
+                if let Some((before, reader, counted)) = self.last.replace((key, reader, counted)) {
+                    self.readers.keep(before, Known::Reader(reader), counted);
                 }
                 Ok(())
             }
-            Some(Known::Refused { says, .. }) => Err(Error::bad_record(says.clone())),
-            Some(Known::Lent) | None => Err(Error::bad_record(format!("{id} is not known"))),
+            Some((refused @ Known::Refused { .. }, counted)) => {
+                let Known::Refused { says, .. } = &refused else { return Ok(()) };
+                let error = Error::bad_record(says.clone());
+                self.readers.keep(key, refused, counted);
+                Err(error)
+            }
+            None => Err(Error::bug(format!("the schema of {id} was not prepared"))),
         }
     }
 
     /// Whether the reader of the record before fits.
     fn fits(&self, id: SchemaId, topic: &Arc<str>) -> bool {
         let of = |key: &Key| key.id == id && key.topic.as_ref().is_none_or(|of| of == topic);
-        self.last.as_ref().is_some_and(|(key, _)| of(key))
+        self.last.as_ref().is_some_and(|(key, ..)| of(key))
     }
 
     /// Whether somebody has asked for it, and lately where it was refused.
     fn knows(&self, key: &Key) -> bool {
-        match self.readers.get(key) {
+        match self.readers.peek(key) {
             Some(Known::Refused { at, .. }) => at.elapsed() < REFUSED_FOR,
-            Some(_) => true,
-            None => false,
+            Some(Known::Reader(_)) => true,
+            None => self.last.as_ref().is_some_and(|(last, ..)| last == key),
         }
     }
 
@@ -106,14 +106,16 @@ impl<L: Language> Framed<L> {
         unknown
     }
 
-    async fn fetch(&self, key: &Key) -> Result<L::Reader> {
-        let writer = self.registry.schema(key.id).await?;
+    async fn reader(&self, key: &Key, written: Result<Arc<Registered>>) -> Result<(L::Reader, Counted)> {
+        let writer = written?;
         if writer.schema.kind != L::KIND {
             let says = format!("{} is of the language {}", key.id, writer.schema.kind.name());
             return Err(Error::bad_record(says).remedy("name the format the data really has"));
         }
         let reader = self.target(key, &writer.schema).await?;
-        self.language.reader(&writer.schema, reader.as_ref()).map_err(|error| error.with("schema", key.id))
+        let made = self.language.reader(&writer.schema, reader.as_ref());
+        let made = made.map_err(|error| error.with("schema", key.id))?;
+        Ok((made, Counted::compiled(L::KIND, writer.schema.bytes())))
     }
 
     async fn target(&self, key: &Key, writer: &SchemaText) -> Result<Option<Arc<Schema>>> {
@@ -151,30 +153,35 @@ impl<L: Language> Decoder for Framed<L> {
         if unknown.is_empty() {
             return Ok(());
         }
-        if self.readers.len() + unknown.len() > COMPILED_MAX {
-            self.readers.clear();
-            self.last = None;
-        }
-        let this = &*self;
-        let asked = stream::iter(unknown).map(|key| async move {
-            let fetched = this.fetch(&key).await;
-            (key, fetched)
-        });
-        let fetched: Vec<_> = asked.buffer_unordered(ASKED_AT_ONCE_MAX).collect().await;
-        let mut failed = None;
-        for (key, fetched) in fetched {
-            let known = match fetched {
-                Ok(reader) => Known::Reader(reader),
-                Err(error) if error.kind() == ErrorKind::BadRecord => {
-                    Known::Refused { says: error.to_string(), at: Instant::now() }
+        let (mut failed, mut bytes) = (None, 0);
+        for keys in unknown.chunks(ASKED_AT_ONCE_MAX) {
+            let asked = keys.iter().map(|key| self.registry.schema(key.id)).collect::<Vec<_>>();
+            for (key, written) in keys.iter().zip(join_all(asked).await) {
+                // Those behind are compiled when they are needed, lest they push out the ones before them.
+                if bytes > KEPT_BYTES_MAX / 2 {
+                    break;
                 }
-                Err(error) => {
-                    failed = Some(error);
-                    continue;
-                }
-            };
-            self.readers.insert(key, known);
+                let (known, counted) = match self.reader(key, written).await {
+                    Ok((reader, counted)) => (Known::Reader(reader), counted),
+                    Err(error) if error.kind() == ErrorKind::BadRecord => {
+                        let says = error.to_string();
+                        let counted = Counted::new(says.len());
+                        (Known::Refused { says, at: Instant::now() }, counted)
+                    }
+                    Err(error) => {
+                        failed = Some(error);
+                        continue;
+                    }
+                };
+                bytes += counted.bytes();
+                self.readers.keep(key.clone(), known, counted);
+            }
+            if failed.is_some() || bytes > KEPT_BYTES_MAX / 2 {
+                break;
+            }
         }
+        // The one that is needed first stays, whatever came behind it.
+        self.readers.get(&unknown[0]);
         failed.map_or(Ok(()), Err)
     }
 
@@ -184,7 +191,7 @@ impl<L: Language> Decoder for Framed<L> {
         if !self.fits(id, piece.topic) {
             self.lend(id, piece.topic)?;
         }
-        let Some((_, reader)) = &mut self.last else {
+        let Some((_, reader, _)) = &mut self.last else {
             return Err(Error::fatal("no reader was prepared"));
         };
         let used = self.used.take();

@@ -1,6 +1,5 @@
 //! Writes framed payloads: the id of each schema is asked for once.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use aqueduct_api::registry::Version;
@@ -9,7 +8,8 @@ use aqueduct_api::{Encoded, Encoder, Error, ErrorKind, Part, Registry, Result, S
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{COMPILED_MAX, Framing, Language, REFUSED_FOR, SchemaChoice, frame, schema_file};
+use super::{Framing, Language, REFUSED_FOR, SchemaChoice, frame, schema_file};
+use crate::compiled::{Compiled, Counted};
 
 /// The encoder of a language.
 pub(crate) struct Framed<L: Language> {
@@ -17,10 +17,9 @@ pub(crate) struct Framed<L: Language> {
     registry: Arc<dyn Registry>,
     part: Part,
     framing: Framing,
-    known: HashMap<Key, usize>,
-    writers: Vec<Known<L::Writer>>,
-    /// The place of the writer of the record before.
-    last: usize,
+    writers: Compiled<Key, Known<L::Writer>>,
+    /// That of the record before.
+    last: Option<(Known<L::Writer>, Counted)>,
 }
 
 /// Where values go, and of which schema they are: the same memory, since a stream shares its schema.
@@ -28,6 +27,12 @@ pub(crate) struct Framed<L: Language> {
 struct Key {
     topic: Arc<str>,
     schema: usize,
+}
+
+impl Key {
+    fn of(topic: &Arc<str>, schema: &Arc<Schema>) -> Self {
+        Self { topic: Arc::clone(topic), schema: Arc::as_ptr(schema) as usize }
+    }
 }
 
 struct Known<W> {
@@ -39,23 +44,29 @@ struct Known<W> {
 
 impl<L: Language> Framed<L> {
     pub(crate) fn new(language: L, registry: Arc<dyn Registry>, part: Part, framing: Framing) -> Self {
-        Self { language, registry, part, framing, known: HashMap::new(), writers: Vec::new(), last: 0 }
+        Self { language, registry, part, framing, writers: Compiled::default(), last: None }
     }
 
-    fn find(&mut self, topic: &Arc<str>, schema: &Arc<Schema>) -> Option<usize> {
-        let fits = |known: &Known<L::Writer>| {
+    /// The writer that fits, put into `last`.
+    fn find(&mut self, topic: &Arc<str>, schema: &Arc<Schema>) -> Option<&mut Known<L::Writer>> {
+        let fits = |(known, _): &(Known<L::Writer>, Counted)| {
             Arc::ptr_eq(&known.schema, schema) && (Arc::ptr_eq(&known.topic, topic) || known.topic == *topic)
         };
-        if self.writers.get(self.last).is_some_and(fits) {
-            return Some(self.last);
+        if !self.last.as_ref().is_some_and(fits) {
+            let found = self.writers.take(&Key::of(topic, schema))?;
+            self.put_back();
+            self.last = Some(found);
         }
-        let key = Key { topic: Arc::clone(topic), schema: Arc::as_ptr(schema) as usize };
-        let found = self.known.get(&key).copied()?;
-        self.last = found;
-        Some(found)
+        self.last.as_mut().map(|(known, _)| known)
     }
 
-    async fn writer(&self, topic: &Arc<str>, schema: &Arc<Schema>) -> Result<(u32, L::Writer)> {
+    fn put_back(&mut self) {
+        if let Some((known, counted)) = self.last.take() {
+            self.writers.keep(Key::of(&known.topic, &known.schema), known, counted);
+        }
+    }
+
+    async fn writer(&self, topic: &Arc<str>, schema: &Arc<Schema>) -> Result<(u32, L::Writer, Counted)> {
         let subject = |text: &SchemaText| {
             self.framing.subject.name(topic, self.part, || self.language.record_name(text))
         };
@@ -92,15 +103,18 @@ impl<L: Language> Framed<L> {
             let says = format!("schema id {id} is of the language {}", text.kind.name());
             return Err(Error::bad_record(says).remedy("name that format at the sink"));
         }
-        Ok((id, self.language.writer(schema, &text)?))
+        Ok((id, self.language.writer(schema, &text)?, Counted::compiled(L::KIND, text.bytes())))
     }
 }
 
 #[async_trait]
 impl<L: Language> Encoder for Framed<L> {
     fn encode(&mut self, topic: &Arc<str>, typed: &Typed, out: &mut Vec<u8>) -> Result<Encoded> {
-        let Some(at) = self.find(topic, typed.schema()) else { return Ok(Encoded::Unprepared) };
-        match &mut self.writers[at].outcome {
+        if self.find(topic, typed.schema()).is_none() {
+            return Ok(Encoded::Unprepared);
+        }
+        let Some((known, _)) = &mut self.last else { return Ok(Encoded::Unprepared) };
+        match &mut known.outcome {
             Ok((id, writer)) => {
                 let start = out.len();
                 frame::write(*id, out);
@@ -116,25 +130,19 @@ impl<L: Language> Encoder for Framed<L> {
     }
 
     async fn prepare(&mut self, topic: &Arc<str>, schema: &Arc<Schema>) -> Result<()> {
-        let outcome = match self.writer(topic, schema).await {
-            Ok(writer) => Ok(writer),
-            Err(error) if error.kind() == ErrorKind::BadRecord => Err((error.to_string(), Instant::now())),
+        let (outcome, counted) = match self.writer(topic, schema).await {
+            Ok((id, writer, counted)) => (Ok((id, writer)), counted),
+            Err(error) if error.kind() == ErrorKind::BadRecord => {
+                let says = error.to_string();
+                let counted = Counted::new(says.len());
+                (Err((says, Instant::now())), counted)
+            }
             Err(error) => return Err(error),
         };
-        if self.writers.len() >= COMPILED_MAX {
-            self.writers.clear();
-            self.known.clear();
-        }
+        self.writers.take(&Key::of(topic, schema));
+        self.put_back();
         let known = Known { topic: Arc::clone(topic), schema: Arc::clone(schema), outcome };
-        match self.find(topic, schema) {
-            Some(at) => self.writers[at] = known,
-            None => {
-                self.last = self.writers.len();
-                let key = Key { topic: Arc::clone(topic), schema: Arc::as_ptr(schema) as usize };
-                self.known.insert(key, self.last);
-                self.writers.push(known);
-            }
-        }
+        self.last = Some((known, counted));
         Ok(())
     }
 }

@@ -1,8 +1,9 @@
 //! The schema that a pipeline declares for its JSON, and the formats that keep to it.
 
-use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
+use aqueduct_api::config::file;
 use aqueduct_api::registry::SchemaKind;
 use aqueduct_api::schema::Schema;
 use aqueduct_api::{Decoder, Encoded, Encoder, Error, Piece, Result, SchemaText, Typed};
@@ -75,7 +76,7 @@ fn text_of(option: &str) -> Result<String> {
     if option.trim_start().starts_with('{') {
         return Ok(option.to_owned());
     }
-    fs::read_to_string(option)
+    file::read_text(Path::new(option), file::FILE_BYTES_MAX)
         .map_err(|error| Error::config("cannot read the schema").with("path", option).caused_by(error))
 }
 

@@ -6,6 +6,7 @@ use aqueduct_api::schema::{Field, Kind, Logical, Schema, TypeId, Unit};
 
 use super::quoted::quoted;
 use super::wanted::{NOT_NULL, entries, pair};
+use crate::compiled::{self, Counted};
 
 /// Plans of so many schemas are kept; a topic seldom has more than a few.
 const PLANS_MAX: usize = 64;
@@ -147,7 +148,7 @@ fn in_quotes(text: &str, before: &[u8], behind: &[u8]) -> Box<[u8]> {
 
 /// Something made once for each schema. Rows of one topic share their schema, so the same pointer comes again and again.
 #[derive(Debug)]
-pub(crate) struct PerSchema<P>(Vec<(Arc<Schema>, Arc<P>)>);
+pub(crate) struct PerSchema<P>(Vec<(Arc<Schema>, Arc<P>, Counted)>);
 
 impl<P> Default for PerSchema<P> {
     fn default() -> Self {
@@ -159,11 +160,13 @@ impl<P> PerSchema<P> {
     /// What was made for this schema, or is now.
     #[inline]
     pub(crate) fn get(&mut self, schema: &Arc<Schema>, make: impl FnOnce(&Arc<Schema>) -> P) -> &Arc<P> {
-        let place = self.0.iter().position(|(known, _)| Arc::ptr_eq(known, schema)).unwrap_or_else(|| {
-            if self.0.len() >= PLANS_MAX {
+        let place = self.0.iter().position(|(known, ..)| Arc::ptr_eq(known, schema)).unwrap_or_else(|| {
+            // The schema is counted too: it may live on here when nobody else has it any more.
+            let counted = Counted::new(3 * schema.memory_bytes());
+            if self.0.len() >= PLANS_MAX || compiled::is_over() {
                 self.0.clear();
             }
-            self.0.push((Arc::clone(schema), Arc::new(make(schema))));
+            self.0.push((Arc::clone(schema), Arc::new(make(schema)), counted));
             self.0.len() - 1
         });
         &self.0[place].1

@@ -1,10 +1,10 @@
 //! The encryption towards a registry: rustls over the provider that everything else here uses.
 
 use std::borrow::Cow;
-use std::fs;
 use std::sync::Arc;
 
 use aqueduct_api::Error;
+use aqueduct_api::config::file;
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use pkcs8::der::Document;
 use rustls::pki_types::pem::PemObject;
@@ -62,7 +62,7 @@ fn roots(tls: &Tls) -> Result<RootCertStore, Error> {
 fn text<'a>(pem: &'a Pem, key: &'static str) -> Result<Cow<'a, str>, Error> {
     match pem {
         Pem::Text(text) => Ok(Cow::Borrowed(text)),
-        Pem::File(path) => fs::read_to_string(path).map(Cow::Owned).map_err(|error| {
+        Pem::File(path) => file::read_text(path, file::FILE_BYTES_MAX).map(Cow::Owned).map_err(|error| {
             Error::config(format!("cannot read the file of `{key}`"))
                 .caused_by(error)
                 .with("path", path.display())

@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
+use aqueduct_api::config::file;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, ServerConfig, SignatureScheme};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 /// How often the files are looked at, at most.
@@ -69,8 +71,12 @@ impl Files {
 
 /// The certificates of a file, the server's own first.
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match read {
+    let read = file::read_bytes(path, file::FILE_BYTES_MAX).map_err(|error| error.to_string());
+    let parsed = |bytes: Vec<u8>| {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+        certificates.map_err(|error| error.to_string())
+    };
+    match read.and_then(parsed) {
         Ok(none) if none.is_empty() => Err(format!(
             "runtime.tls.certificate: there is no certificate in {}; it takes PEM, the server's own first",
             path.display()
@@ -82,7 +88,9 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 
 fn read(files: &Files) -> Result<TlsAcceptor, String> {
     let chain = certificates(&files.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| {
+    let read = file::read_bytes(&files.key, file::FILE_BYTES_MAX).map_err(|error| error.to_string());
+    let key = read.and_then(|bytes| PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| error.to_string()));
+    let key = key.map_err(|error| {
         let path = files.key.display();
         format!("runtime.tls.key: cannot read {path}: {error}; it takes a PEM key without a password")
     })?;

@@ -21,7 +21,7 @@ fn values(lines: &str) -> Vec<String> {
 
 /// The example of a page that has this in it, with a sink that needs no server.
 fn example(page: &str, has: &str) -> String {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(page);
+    let page = Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap()).join("../..").join(page);
     let page = fs::read_to_string(page).unwrap();
     let block = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let block = block.flat_map(|block| block.split("---\n")).find(|block| block.contains(has)).unwrap();

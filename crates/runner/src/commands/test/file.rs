@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use aqueduct_api::config::file;
 use aqueduct_api::registry::{Registering, SchemaKind};
 use aqueduct_api::{Catalog, SchemaText};
 use aqueduct_spec::{Diagnostic, Environment, LoadOptions, Pipeline};
@@ -140,7 +141,7 @@ async fn register(path: &Path, test: &TestFile, pipeline: &Pipeline) -> Result<(
     let registry = registry.open().map_err(|error| error.to_string())?;
     for (subject, file) in &test.schemas {
         let file = path.parent().unwrap_or(Path::new("")).join(file);
-        let text = std::fs::read_to_string(&file)
+        let text = file::read_text(&file, file::FILE_BYTES_MAX)
             .map_err(|error| format!("the schema {} cannot be read: {error}", file.display()))?;
         let how = Registering { allowed: true, normalize: false };
         let schema = SchemaText::new(SchemaKind::Avro, text);
