@@ -8,8 +8,9 @@ use aqueduct_objects::{ObjectsSink, Settings};
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
-use crate::bucket::{Bucket, BucketStore};
+use crate::bucket::Bucket;
 use crate::config::Config;
+use crate::store::BucketStore;
 
 /// Requests with a body under way at most, each of a part: two hide the latency of each other, and hold 10
 /// MiB.

@@ -25,8 +25,9 @@ use self::cells::{Cell, CellText, cells, without_end};
 pub use self::rows::RowEnd;
 use crate::json::config::{NotANumber, Style};
 use crate::json::fault::{Fault, InText};
+use crate::json::number::span;
 use crate::json::plan::{PerSchema, Plan};
-use crate::json::scan::{Scan, span};
+use crate::json::scan::Scan;
 use crate::json::{decimal, time, write};
 use crate::text::utf8;
 

@@ -1,12 +1,14 @@
 //! `json`: one JSON text (RFC 8259), whitespace around it allowed.
 
+mod compile;
 pub(crate) mod config;
 pub(crate) mod decimal;
 pub(crate) mod declaration;
 pub(crate) mod declared;
 pub(crate) mod fault;
-mod number;
+pub(crate) mod number;
 pub(crate) mod plan;
+mod quoted;
 pub(crate) mod read;
 pub(crate) mod scan;
 pub(crate) mod time;

@@ -18,6 +18,6 @@ pub use crate::bytes::Bytes;
 pub use crate::connect_json::{ConnectDecimal, ConnectJson};
 pub use crate::csv::{Column, Csv, RowEnd};
 pub use crate::json::{BytesAs, DecimalAs, Json, NotANumber, TimeAs, UnknownFields, schemaless};
-pub use crate::json_schema::JsonSchema;
+pub use crate::json_schema::format::JsonSchema;
 pub use crate::protobuf::Protobuf;
 pub use crate::text::Text;

@@ -3,10 +3,10 @@
 use aqueduct_api::catalog::SinkConnector;
 use serde_json::Value;
 
-use crate::check::Spot;
 use crate::ends::{Block, Reading};
 use crate::pipeline::{DeadLetter, Errors, OnBadRecord, SourceBlock};
-use crate::report::Place;
+use crate::place::Place;
+use crate::spot::Spot;
 use crate::tree::{Entry, Kind, Node};
 
 const PATH: &str = "errors.on_bad_record.dead_letter";

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use aqueduct_api::catalog::{KeepsOffsets, OffsetStoreKind, SinkConnector, SourceConnector, TransformKind};
 use serde_json::Value;
 
-use crate::check::{Check, Spot};
+use crate::check::Check;
 use crate::ends::{Block, Reading, SINK, SOURCE, STORE, TRANSFORM};
 use crate::head::Head;
 use crate::mismatch;
 use crate::pipeline::{Delivery, Formats, Named, Pipeline, SinkBlock, SourceBlock};
-use crate::report::Place;
+use crate::place::Place;
+use crate::spot::Spot;
 use crate::tree::{Entry, Kind, Node};
-use crate::{dead_letter, delivery, dev, interpolate, redaction};
+use crate::{dead_letter, delivery, dev, hide, interpolate};
 
 const NAME_CHARS_MAX: usize = 100;
 
@@ -27,7 +28,7 @@ impl Reading<'_> {
     /// Reads one document; everything that is wrong with it is reported.
     pub(crate) fn document(&mut self, mut root: Node) -> Loaded {
         let before = self.report.count();
-        redaction::hide(&mut root, false, self.report);
+        hide::hide(&mut root, false, self.report);
         if let Some(dev) = self.dev {
             dev.replace(&mut root, self.catalog, self.settings, self.environment);
         }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use aqueduct_api::Side;
 use aqueduct_api::catalog::{FormatKind, RegistryKind, SinkConnector};
 
-use crate::check::Spot;
 use crate::ends::{Block, FORMAT, Reading};
 use crate::mismatch;
 use crate::pipeline::{Formats, Named, SourceBlock};
+use crate::spot::Spot;
 use crate::tree::{Entry, Kind, Node};
 
 const NO_REGISTRY: &str = "add `registry: { url: ... }` to this pipeline or to aqueduct.yaml";

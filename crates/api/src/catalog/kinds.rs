@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use super::{ProbeContext, SinkContext, SinkTraits, SourceContext, SourceTraits};
+use super::traits::{ProbeContext, SinkContext, SinkTraits, SourceContext, SourceTraits};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::flow::{Reads, System, Writes};
