@@ -1,7 +1,7 @@
 //! The properties of librdkafka's consumers and producers.
 
 use aqueduct_api::Error;
-use aqueduct_kafka_client::{common, overlay};
+use aqueduct_kafka_client::{client_config, set_properties};
 use rdkafka::ClientConfig;
 
 use crate::config::{Isolation, SinkConfig, SourceConfig};
@@ -42,7 +42,7 @@ pub(crate) fn consumer_config(
     group: &str,
     client_id: &str,
 ) -> Result<ClientConfig, Error> {
-    let mut client = common(&config.connection, client_id)?;
+    let mut client = client_config(&config.connection, client_id)?;
     // With the default of a second a reader a little slower than the fetcher falls to a tenth of its speed.
     client.set("fetch.queue.backoff.ms", "10");
     client.set("queued.max.messages.kbytes", PREFETCH_KIBIBYTES);
@@ -50,7 +50,7 @@ pub(crate) fn consumer_config(
     client.set("fetch.max.bytes", FETCH_BYTES_MAX);
     // Also how often new topics of a pattern are looked for.
     client.set(REFRESH, "30000");
-    overlay(&mut client, &[&config.connection.client, &config.client]);
+    set_properties(&mut client, &[&config.connection.client, &config.client]);
     // The group protocol of KIP-848 leaves assignment and session to the broker, and refuses these two.
     if client.get("group.protocol") != Some("consumer") {
         if client.get("partition.assignment.strategy").is_none() {
@@ -78,7 +78,7 @@ pub(crate) fn producer_config(
     client_id: &str,
     transactional_id: Option<&str>,
 ) -> Result<ClientConfig, Error> {
-    let mut client = common(&config.connection, client_id)?;
+    let mut client = client_config(&config.connection, client_id)?;
     client.set("queue.buffering.max.messages", UNACKNOWLEDGED_RECORDS_MAX);
     client.set("queue.buffering.max.kbytes", UNACKNOWLEDGED_KIBIBYTES);
     // The broker judges what is too large, with the limit of the topic; the library's own would refuse what
@@ -94,7 +94,7 @@ pub(crate) fn producer_config(
         client.set(TRANSACTION_TIMEOUT, TRANSACTION_MS_MAX);
         client.set("connections.max.idle.ms", IDLE_MS_MAX);
     }
-    overlay(&mut client, &[&config.connection.client, &config.client]);
+    set_properties(&mut client, &[&config.connection.client, &config.client]);
     client.set("compression.type", config.compression.as_str());
     client.set("linger.ms", config.linger.0.as_millis().to_string());
     client.set("enable.idempotence", "true");

@@ -6,6 +6,8 @@ use std::time::Duration;
 use aqueduct_api::{
     Error, ErrorKind, OffsetAdmin, OffsetSpec, Offsets, Partition, PartitionOffsets, Position, Result,
 };
+use aqueduct_kafka_client::admin::{self, ListedOffset, OffsetQuery};
+use aqueduct_kafka_client::{Access, AdminContext, code_of, denial, is_passing, no_broker, no_topic};
 use async_trait::async_trait;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -15,8 +17,6 @@ use tokio::time::Instant;
 use crate::client::consumer_config;
 use crate::config::{SourceConfig, TopicSelection};
 use crate::source::name_of;
-use aqueduct_kafka_client::admin::{self, Found, Place};
-use aqueduct_kafka_client::{Caller, Deed, code_of, denial, is_passing, no_broker, no_topic};
 
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -29,7 +29,7 @@ const MEMBERS_NAMED_MAX: usize = 5;
 pub(crate) struct GroupOffsets(Arc<Group>);
 
 struct Group {
-    consumer: BaseConsumer<Caller>,
+    consumer: BaseConsumer<AdminContext>,
     config: Arc<SourceConfig>,
     name: String,
 }
@@ -38,7 +38,7 @@ struct Group {
 pub(crate) fn open(config: Arc<SourceConfig>, pipeline: &str) -> Result<GroupOffsets> {
     let name = config.group.clone().unwrap_or_else(|| pipeline.to_owned());
     let consumer = consumer_config(&config, &name, &format!("aqueduct-offsets-{pipeline}"))?
-        .create_with_context(Caller::new(&config.connection))
+        .create_with_context(AdminContext::new(&config.connection))
         .map_err(|error| Error::config("the Kafka client refuses its settings").caused_by(error))?;
     Ok(GroupOffsets(Arc::new(Group { consumer, config, name })))
 }
@@ -65,8 +65,9 @@ impl Group {
     fn list(&self) -> Result<Vec<PartitionOffsets>> {
         let partitions = self.partitions()?;
         let stored = self.stored(&partitions)?;
-        let (firsts, ends) = (self.all(&partitions, Place::First)?, self.all(&partitions, Place::End)?);
-        let at = |found: &[Found], topic: &str, partition: i32| {
+        let (firsts, ends) =
+            (self.all(&partitions, OffsetQuery::Earliest)?, self.all(&partitions, OffsetQuery::Latest)?);
+        let at = |found: &[ListedOffset], topic: &str, partition: i32| {
             found.iter().find(|found| found.topic == topic && found.partition == partition)?.offset
         };
         let position = |offset: i64| -> Position { offset.to_string().into() };
@@ -129,27 +130,27 @@ impl Group {
         Ok(partitions.iter().map(stored).collect())
     }
 
-    fn all(&self, partitions: &[(String, i32)], place: Place) -> Result<Vec<Found>> {
-        let wanted: Vec<(&str, i32, Place)> =
-            partitions.iter().map(|(topic, partition)| (topic.as_str(), *partition, place)).collect();
+    fn all(&self, partitions: &[(String, i32)], query: OffsetQuery) -> Result<Vec<ListedOffset>> {
+        let wanted: Vec<(&str, i32, OffsetQuery)> =
+            partitions.iter().map(|(topic, partition)| (topic.as_str(), *partition, query)).collect();
         retry(|| admin::list_offsets(self.consumer.client(), &wanted, PATIENCE))
             .map_err(|code| self.failed(code, "where partitions begin and end"))
     }
 
     fn resolve(&self, name: &Partition, target: &OffsetSpec) -> Result<Position> {
         let partition = parse(name)?;
-        let one = |place| -> Result<Option<i64>> {
-            let found = self.all(std::slice::from_ref(&partition), place)?;
+        let one = |query| -> Result<Option<i64>> {
+            let found = self.all(std::slice::from_ref(&partition), query)?;
             Ok(found.first().and_then(|found| found.offset))
         };
         let unknown =
             || Error::transient("the cluster does not say where the partition ends").with("partition", name);
-        let first = one(Place::First)?.ok_or_else(unknown)?;
-        let end = one(Place::End)?.ok_or_else(unknown)?;
+        let first = one(OffsetQuery::Earliest)?.ok_or_else(unknown)?;
+        let end = one(OffsetQuery::Latest)?.ok_or_else(unknown)?;
         let offset = match target {
             OffsetSpec::Earliest => first,
             OffsetSpec::Latest => end,
-            OffsetSpec::Time(ms) => one(Place::Since(*ms))?.unwrap_or(end),
+            OffsetSpec::Time(ms) => one(OffsetQuery::Timestamp(*ms))?.unwrap_or(end),
             OffsetSpec::By(records) => {
                 let stored = self.stored(std::slice::from_ref(&partition))?[0].ok_or_else(|| {
                     Error::config("nothing is stored, so there is nothing to move on from")
@@ -202,9 +203,9 @@ impl Group {
     }
 
     fn failed(&self, code: RDKafkaErrorCode, asked: &str) -> Error {
-        let deed = Deed { operation: "Read", topic: None, group: Some(&self.name) };
-        let denied = denial(&self.config.connection, code, "", deed);
-        denied.map(|told| told.error(ErrorKind::Fatal)).unwrap_or_else(|| {
+        let access = Access { operation: "Read", topic: None, group: Some(&self.name) };
+        let denied = denial(&self.config.connection, code, "", access);
+        denied.map(|diagnosed| diagnosed.error(ErrorKind::Fatal)).unwrap_or_else(|| {
             Error::transient(format!("{} does not tell {asked}", self.config.connection.brokers.0))
                 .caused_by(KafkaError::OffsetFetch(code))
         })

@@ -28,6 +28,8 @@ use std::time::Duration;
 use aqueduct_api::catalog::SourceContext;
 use aqueduct_api::source::Lag;
 use aqueduct_api::{Error, Offsets, Ownership, Partition, Polled, Records, Result, Source};
+use aqueduct_kafka_client::native::batch_queue::watermarks;
+use aqueduct_kafka_client::{ClientHealth, WaitReason};
 use async_trait::async_trait;
 use rdkafka::consumer::Consumer;
 use tokio::sync::oneshot::{self, error::TryRecvError};
@@ -44,8 +46,6 @@ use self::stopped::StoppedPartitions;
 pub(crate) use self::topic_id::metadata;
 use crate::client::{REFRESH, consumer_config};
 use crate::config::SourceConfig;
-use aqueduct_kafka_client::native::batch_queue::watermarks;
-use aqueduct_kafka_client::{Trouble, Troubles};
 
 /// How long the last commits and leaving the group may take together.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(15);
@@ -70,9 +70,9 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
     let group = config.group.clone().unwrap_or_else(|| context.pipeline.to_string());
     let client_id = format!("aqueduct-{}-{}", context.pipeline, context.task);
     let (engine, group_side, fetch) = handoff::sides();
-    let troubles = Troubles::new(context.condition.clone(), &config.connection)?;
-    troubles.set_quietly(
-        Trouble::Beginning,
+    let health = ClientHealth::new(context.condition.clone(), &config.connection)?;
+    health.set_quietly(
+        WaitReason::Beginning,
         format!("{} does not say yet what there is to be read", config.connection.brokers.0),
     );
     let mut client = consumer_config(config, &group, &client_id)?;
@@ -81,7 +81,7 @@ pub(crate) fn open(config: &SourceConfig, context: &SourceContext) -> Result<Top
     let member = Member {
         handoff: group_side,
         stopped: Arc::default(),
-        troubles,
+        health,
         pipeline: context.pipeline.clone(),
         group,
         brokers: config.connection.brokers.0.clone(),

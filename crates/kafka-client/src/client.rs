@@ -17,39 +17,42 @@ use crate::config::{Connection, Properties, Sasl};
 use crate::credentials;
 use crate::tokens::Tokens;
 
-/// How long a broker may leave a request unanswered before it is taken for gone.
-const SILENCE_MS_MAX: &str = "10000";
+/// How long a response may take before the connection is closed.
+const SOCKET_TIMEOUT_MS: &str = "10000";
 
-/// A client for one question to the cluster or one order.
-pub fn admin(connection: &Connection, properties: &Properties) -> Result<AdminClient<Caller>, Error> {
-    let mut client = common(connection, "aqueduct-admin")?;
-    overlay(&mut client, &[&connection.client, properties]);
+/// A client for admin requests.
+pub fn admin_client(
+    connection: &Connection,
+    properties: &Properties,
+) -> Result<AdminClient<AdminContext>, Error> {
+    let mut client = client_config(connection, "aqueduct-admin")?;
+    set_properties(&mut client, &[&connection.client, properties]);
     client
-        .create_with_context(Caller::new(connection))
+        .create_with_context(AdminContext::new(connection))
         .map_err(|error| Error::config("the Kafka client refuses its settings").caused_by(error))
 }
 
-/// The context of a client that asks and orders.
-pub struct Caller {
+/// The context of a client for admin requests.
+pub struct AdminContext {
     tokens: Option<Tokens>,
 }
 
-impl Caller {
+impl AdminContext {
     /// For a client of this cluster.
     pub fn new(connection: &Connection) -> Self {
         Self { tokens: Tokens::new(connection) }
     }
 }
 
-impl ConsumerContext for Caller {}
+impl ConsumerContext for AdminContext {}
 
-impl ProducerContext for Caller {
+impl ProducerContext for AdminContext {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }
 
-impl ClientContext for Caller {
+impl ClientContext for AdminContext {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
@@ -62,17 +65,21 @@ impl ClientContext for Caller {
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
         let tokens = self.tokens.as_ref().ok_or("no token is configured")?;
-        tokens.fetch().map_err(|told| told.to_string().into())
+        tokens.fetch().map_err(|diagnosed| diagnosed.to_string().into())
     }
 }
 
-pub fn common(connection: &Connection, client_id: &str) -> Result<ClientConfig, Error> {
+/// librdkafka's properties for a connection, with the credentials as they are now.
+///
+/// # Errors
+/// When a file with credentials cannot be read.
+pub fn client_config(connection: &Connection, client_id: &str) -> Result<ClientConfig, Error> {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &connection.brokers.0);
     client.set("client.id", client_id);
     client.set("socket.keepalive.enable", "true");
-    // A broker that went silent with its connections open is left for another after this; the library waits a minute.
-    client.set("socket.timeout.ms", SILENCE_MS_MAX);
+    // librdkafka waits a minute for a broker that does not respond and keeps its connections open.
+    client.set("socket.timeout.ms", SOCKET_TIMEOUT_MS);
     client.set("reconnect.backoff.max.ms", "2000");
     client.set_log_level(RDKafkaLogLevel::Info);
     let credentials = credentials::load(connection)?;
@@ -86,7 +93,7 @@ pub fn common(connection: &Connection, client_id: &str) -> Result<ClientConfig, 
     if let Some(tls) = &connection.tls {
         match &credentials.ca {
             Some(ca) => client.set("ssl.ca.pem", ca),
-            // The library's own idea of the system's authorities is that of the machine it was built on.
+            // By default librdkafka trusts the authorities of the machine that it was built on.
             None => client.set("ssl.ca.location", "probe"),
         };
         let verify = if tls.verify_hostname { "https" } else { "none" };
@@ -120,13 +127,14 @@ pub fn common(connection: &Connection, client_id: &str) -> Result<ClientConfig, 
     Ok(client)
 }
 
-pub fn overlay(client: &mut ClientConfig, layers: &[&Properties]) {
+/// Sets properties that a file names; later layers win.
+pub fn set_properties(client: &mut ClientConfig, layers: &[&Properties]) {
     for (name, value) in layers.iter().flat_map(|layer| &layer.0) {
         client.set(name, value);
     }
 }
 
-/// A line of the library's own log, at most `info` there: what people have to know is said in our own words.
+/// A line of librdkafka's log, at most at level debug here: what users have to know is shown as a diagnosis.
 pub fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
@@ -136,8 +144,8 @@ pub fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
     }
 }
 
-/// How long the question may take whether a broker answers, and how often it is asked.
-pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long the probe may take whether any broker answers, and how often it is made.
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long one question to the cluster may take before it is asked again.
-pub const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a request to the cluster may take before it is made again.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);

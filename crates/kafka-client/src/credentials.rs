@@ -1,5 +1,5 @@
-//! What the connection names of secrets and certificates, read from disk: looked at by `check`, handed to every client,
-//! and compared later, so that a client is made anew when somebody has replaced them.
+//! The certificates, keys and passwords that a connection names, read from disk: checked by `check`, given to every client,
+//! and compared later, so that a client is made anew when they were replaced.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
@@ -11,35 +11,35 @@ use openssl::pkey::{PKey, Private};
 use openssl::x509::{X509, X509NameRef};
 
 use crate::config::{Connection, Password, Pem, Sasl, Tls};
-use crate::diagnosis::Told;
+use crate::diagnosis::Diagnosed;
 use crate::diagnosis::connecting::{
     CERTIFICATE_EARLY, CERTIFICATE_EXPIRED, FILE_UNREADABLE, KEY_LOCKED, KEY_MISMATCH, NOT_PEM,
 };
 
-/// Where distributions keep the authorities that they trust; the library's own idea of it is that of the machine it was
+/// Where distributions keep the authorities that they trust; by default librdkafka trusts those of the machine that it was
 /// built on.
-pub const SYSTEM_AUTHORITIES: [&str; 4] = [
+pub(crate) const SYSTEM_AUTHORITIES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
 
-/// The texts themselves.
+/// The texts themselves, in PEM where they are certificates and keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credentials {
-    pub ca: Option<String>,
-    pub certificate: Option<String>,
-    pub key: Option<Secret>,
-    pub key_password: Option<Secret>,
+    pub(crate) ca: Option<String>,
+    pub(crate) certificate: Option<String>,
+    pub(crate) key: Option<Secret>,
+    pub(crate) key_password: Option<Secret>,
     /// Of the SASL user, or the secret of the client of an identity provider.
-    pub password: Option<Secret>,
-    pub token_ca: Option<String>,
+    pub(crate) password: Option<Secret>,
+    pub(crate) token_ca: Option<String>,
 }
 
 /// Of the contents of all files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fingerprint {
+pub(crate) struct Fingerprint {
     /// Of what a client reads once, when it is made.
     pub tls: u64,
     /// Of what can be exchanged while it runs.
@@ -47,11 +47,11 @@ pub struct Fingerprint {
 }
 
 /// What was wrong, and with which key of the block `connection`.
-type Wrong = (&'static str, Told);
+type Wrong = (&'static str, Diagnosed);
 
 impl Credentials {
     /// Reads all files.
-    pub fn load(connection: &Connection) -> Result<Self, Wrong> {
+    pub(crate) fn load(connection: &Connection) -> Result<Self, Wrong> {
         let mut read = Self::default();
         if let Some(tls) = &connection.tls {
             read.ca = text_of("tls.ca", tls.ca.as_ref())?;
@@ -66,7 +66,7 @@ impl Credentials {
             Some(Sasl::Oauthbearer(oauth)) => {
                 ("sasl.oauthbearer.client_secret", Some(&oauth.client_secret), oauth.ca.as_ref())
             }
-            // The system's `kinit` reads it, and nobody hears what that says.
+            // `kinit` reads it, and its errors are not reported.
             Some(Sasl::Kerberos(kerberos)) => {
                 read_bytes("sasl.kerberos.keytab", &kerberos.keytab)?;
                 ("", None, None)
@@ -78,8 +78,8 @@ impl Credentials {
         Ok(read)
     }
 
-    /// Tells a later content from this one, without keeping it.
-    pub fn fingerprint(&self) -> Fingerprint {
+    /// Differs from that of other contents, and does not hold them.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
         let secret = |secret: &Option<Secret>| hash(secret.as_ref().map(Secret::reveal));
         Fingerprint {
             tls: hash((&self.ca, &self.certificate, secret(&self.key), secret(&self.key_password))),
@@ -92,8 +92,8 @@ impl Credentials {
         X509::from_pem(self.certificate.as_ref()?.as_bytes()).ok()
     }
 
-    /// The key, which its password opens.
-    pub fn own_key(&self) -> Option<PKey<Private>> {
+    /// The key, decrypted with its password.
+    pub(crate) fn own_key(&self) -> Option<PKey<Private>> {
         open_key(self.key.as_ref()?.reveal(), self.key_password.as_ref()).ok()
     }
 }
@@ -107,7 +107,7 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// As far as it can be known here: no broker tells it.
+    /// As far as it can be known here: brokers do not say it.
     pub fn of(connection: &Connection) -> Self {
         let words = |words: String, name: &str| Self { words, grantee: format!("User:{name}") };
         let own = || Credentials::load(connection).ok()?.own_certificate();
@@ -124,37 +124,37 @@ impl Principal {
 
 /// Reads all files; an error that the next start may not meet.
 pub fn load(connection: &Connection) -> Result<Credentials, Error> {
-    load_told(connection).map_err(|told| told.error(ErrorKind::Fatal))
+    load_diagnosed(connection).map_err(|diagnosed| diagnosed.error(ErrorKind::Fatal))
 }
 
 /// Reads all files.
-pub fn load_told(connection: &Connection) -> Result<Credentials, Told> {
-    Credentials::load(connection).map_err(|(_, told)| told)
+pub(crate) fn load_diagnosed(connection: &Connection) -> Result<Credentials, Diagnosed> {
+    Credentials::load(connection).map_err(|(_, diagnosed)| diagnosed)
 }
 
-/// Everything that can be seen without a network: files that are not there or hold something else, keys that belong to
-/// other certificates, certificates out of their time.
+/// What can be checked without the network: files that are missing or hold something else, keys of other certificates,
+/// certificates that have expired or are not valid yet.
 pub fn check(connection: &Connection) -> Vec<Problem> {
     let wrong = match Credentials::load(connection) {
         Err(wrong) => Some(wrong),
         Ok(read) => connection.tls.as_ref().and_then(|tls| wrong_with(&read, tls)),
     };
-    wrong.map(|(at, told)| told.problem(format!("connection.{at}"))).into_iter().collect()
+    wrong.map(|(at, diagnosed)| diagnosed.problem(format!("connection.{at}"))).into_iter().collect()
 }
 
 fn wrong_with(read: &Credentials, tls: &Tls) -> Option<Wrong> {
     if let (Some(text), Some(pem)) = (&read.ca, &tls.ca)
         && !X509::stack_from_pem(text.as_bytes()).is_ok_and(|all| !all.is_empty())
     {
-        return Some(("tls.ca", NOT_PEM.told(&[("file", &name_of(pem)), ("what", &"certificate")])));
+        return Some(("tls.ca", NOT_PEM.fill(&[("file", &name_of(pem)), ("what", &"certificate")])));
     }
     let (Some(text), Some(pem)) = (&read.certificate, &tls.certificate) else { return None };
     let Ok(certificate) = X509::from_pem(text.as_bytes()) else {
-        let told = NOT_PEM.told(&[("file", &name_of(pem)), ("what", &"certificate")]);
-        return Some(("tls.certificate", told));
+        let diagnosed = NOT_PEM.fill(&[("file", &name_of(pem)), ("what", &"certificate")]);
+        return Some(("tls.certificate", diagnosed));
     };
-    if let Some(told) = out_of_time(&certificate) {
-        return Some(("tls.certificate", told));
+    if let Some(diagnosed) = out_of_time(&certificate) {
+        return Some(("tls.certificate", diagnosed));
     }
     let (Some(text), Some(pem)) = (&read.key, &tls.key) else { return None };
     let file = name_of(pem);
@@ -162,34 +162,34 @@ fn wrong_with(read: &Credentials, tls: &Tls) -> Option<Wrong> {
         Ok(key) if certificate.public_key().is_ok_and(|public| public.public_eq(&key)) => None,
         Ok(_) => {
             let subject = subject_of(certificate.subject_name());
-            Some(("tls.key", KEY_MISMATCH.told(&[("file", &file), ("subject", &subject)])))
+            Some(("tls.key", KEY_MISMATCH.fill(&[("file", &file), ("subject", &subject)])))
         }
         Err(_) if !text.reveal().contains("PRIVATE KEY-----") => {
-            Some(("tls.key", NOT_PEM.told(&[("file", &file), ("what", &"private key")])))
+            Some(("tls.key", NOT_PEM.fill(&[("file", &file), ("what", &"private key")])))
         }
         Err(_) if text.reveal().contains("ENCRYPTED") => {
             let (at, cause) = match read.key_password {
                 Some(_) => ("tls.key_password", "the password does not open it"),
                 None => ("tls.key", "there is no password for it"),
             };
-            Some((at, KEY_LOCKED.told(&[("file", &file), ("cause", &cause)])))
+            Some((at, KEY_LOCKED.fill(&[("file", &file), ("cause", &cause)])))
         }
         Err(_) => {
-            Some(("tls.key", NOT_PEM.told(&[("file", &file), ("what", &"private key that can be read")])))
+            Some(("tls.key", NOT_PEM.fill(&[("file", &file), ("what", &"private key that can be read")])))
         }
     }
 }
 
-/// A client certificate whose time is over or has not come.
-pub fn out_of_time(certificate: &X509) -> Option<Told> {
+/// A client certificate that has expired or is not valid yet.
+pub fn out_of_time(certificate: &X509) -> Option<Diagnosed> {
     let subject = subject_of(certificate.subject_name());
     let (from, to) = (certificate.not_before(), certificate.not_after());
     let now = jiff::Timestamp::now();
     if time_of(to).is_some_and(|to| to < now) {
-        return Some(CERTIFICATE_EXPIRED.told(&[("subject", &subject), ("time", &shown(to))]));
+        return Some(CERTIFICATE_EXPIRED.fill(&[("subject", &subject), ("time", &shown(to))]));
     }
     if time_of(from).is_some_and(|from| from > now) {
-        return Some(CERTIFICATE_EARLY.told(&[("subject", &subject), ("time", &shown(from))]));
+        return Some(CERTIFICATE_EARLY.fill(&[("subject", &subject), ("time", &shown(from))]));
     }
     None
 }
@@ -219,7 +219,7 @@ pub fn subject_of(name: &X509NameRef) -> String {
     parts.join(",")
 }
 
-/// Never asks at the terminal, as the library would for an encrypted key.
+/// OpenSSL would ask for the password of an encrypted key at the terminal.
 fn open_key(text: &str, password: Option<&Secret>) -> Result<PKey<Private>, openssl::error::ErrorStack> {
     let password = password.map(|password| password.reveal().as_bytes()).unwrap_or_default();
     PKey::private_key_from_pem_callback(text.as_bytes(), |buffer| {
@@ -256,7 +256,7 @@ fn secret_of(at: &'static str, password: Option<&Password>) -> Result<Option<Sec
 }
 
 fn read(at: &'static str, path: &Path) -> Result<String, Wrong> {
-    let says = || NOT_PEM.told(&[("file", &path.display()), ("what", &"text")]);
+    let says = || NOT_PEM.fill(&[("file", &path.display()), ("what", &"text")]);
     String::from_utf8(read_bytes(at, path)?).map_err(|_| (at, says()))
 }
 
@@ -267,7 +267,7 @@ fn read_bytes(at: &'static str, path: &Path) -> Result<Vec<u8>, Wrong> {
             std::io::ErrorKind::PermissionDenied => "this process may not".to_owned(),
             _ => error.to_string(),
         };
-        (at, FILE_UNREADABLE.told(&[("file", &path.display()), ("cause", &cause)]))
+        (at, FILE_UNREADABLE.fill(&[("file", &path.display()), ("cause", &cause)]))
     })
 }
 
@@ -284,13 +284,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_keytab_that_is_not_there_is_told_before_any_broker_is_asked() {
+    fn a_missing_keytab_is_found_without_a_broker() {
         let sasl = serde_json::json!({ "kerberos": { "principal": "a@B", "keytab": "/no/such.keytab" } });
         let connection: Connection =
             serde_json::from_value(serde_json::json!({ "brokers": "a:1", "sasl": sasl })).unwrap();
         let problems = check(&connection);
-        let told: Vec<(&str, &str)> = problems.iter().map(|it| (&*it.path, &*it.says)).collect();
+        let diagnosed: Vec<(&str, &str)> = problems.iter().map(|it| (&*it.path, &*it.says)).collect();
         let says = "cannot read /no/such.keytab: there is no such file";
-        assert_eq!(told, [("connection.sasl.kerberos.keytab", says)]);
+        assert_eq!(diagnosed, [("connection.sasl.kerberos.keytab", says)]);
     }
 }

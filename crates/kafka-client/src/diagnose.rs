@@ -4,14 +4,14 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use crate::config::Connection;
 use crate::credentials::Principal;
-use crate::diagnosis::Told;
+use crate::diagnosis::Diagnosed;
 use crate::diagnosis::connecting::{
     CLUSTER_DENIED, GROUP_DENIED, LOGIN_REFUSED, MECHANISM_UNSUPPORTED, SASL_UNEXPECTED, TOKEN_MISSING,
     TOPIC_DENIED, TRANSACTIONAL_ID_DENIED,
 };
 
 /// A login that failed, as the error callback tells it; `None` for everything else.
-pub fn login(connection: &Connection, code: RDKafkaErrorCode, reason: &str) -> Option<Told> {
+pub fn login(connection: &Connection, code: RDKafkaErrorCode, reason: &str) -> Option<Diagnosed> {
     use RDKafkaErrorCode as Code;
     if !matches!(code, Code::Authentication | Code::SaslAuthenticationFailed) {
         return None;
@@ -21,7 +21,7 @@ pub fn login(connection: &Connection, code: RDKafkaErrorCode, reason: &str) -> O
     let sasl = connection.sasl.as_ref()?;
     let (mechanism, user) = (sasl.mechanism(), sasl.user());
     if let Some(cause) = reason.strip_prefix("Failed to acquire SASL OAUTHBEARER token: ") {
-        return Some(TOKEN_MISSING.told(&[
+        return Some(TOKEN_MISSING.fill(&[
             ("user", &user),
             ("url", &"the identity provider"),
             ("cause", &cause),
@@ -33,14 +33,14 @@ pub fn login(connection: &Connection, code: RDKafkaErrorCode, reason: &str) -> O
         let mechanisms = mechanisms.replace(',', ", ");
         let values: [(&str, &dyn std::fmt::Display); 3] =
             [("broker", &broker), ("mechanism", &mechanism), ("mechanisms", &mechanisms)];
-        return Some(MECHANISM_UNSUPPORTED.told(&values));
+        return Some(MECHANISM_UNSUPPORTED.fill(&values));
     }
     if says.contains("Request not valid in current SASL state") {
-        return Some(SASL_UNEXPECTED.told(&[("broker", &broker)]));
+        return Some(SASL_UNEXPECTED.fill(&[("broker", &broker)]));
     }
     let cause = says.strip_prefix("SASL authentication error: ").unwrap_or(says);
     let cause = cause.strip_prefix("Authentication failed during authentication due to ").unwrap_or(cause);
-    Some(LOGIN_REFUSED.told(&[
+    Some(LOGIN_REFUSED.fill(&[
         ("broker", &broker),
         ("mechanism", &mechanism),
         ("user", &user),
@@ -50,7 +50,7 @@ pub fn login(connection: &Connection, code: RDKafkaErrorCode, reason: &str) -> O
 
 /// What was being done when a right was missing.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Deed<'a> {
+pub struct Access<'a> {
     /// As Kafka spells it: `Read`, `Write`, `Create`, `Describe`.
     pub operation: &'static str,
     /// The topic, where it is known.
@@ -60,7 +60,12 @@ pub struct Deed<'a> {
 }
 
 /// A right that is missing; `None` for every other code.
-pub fn denial(connection: &Connection, code: RDKafkaErrorCode, reason: &str, deed: Deed<'_>) -> Option<Told> {
+pub fn denial(
+    connection: &Connection,
+    code: RDKafkaErrorCode,
+    reason: &str,
+    access: Access<'_>,
+) -> Option<Diagnosed> {
     use RDKafkaErrorCode as Code;
     let entry = match code {
         Code::TopicAuthorizationFailed => &TOPIC_DENIED,
@@ -73,17 +78,17 @@ pub fn denial(connection: &Connection, code: RDKafkaErrorCode, reason: &str, dee
         ("brokers", &connection.brokers.0),
         ("principal", &words),
         ("grantee", &grantee),
-        ("operation", &deed.operation),
-        ("topic", &deed.topic.or_else(|| topic_in(reason)).unwrap_or("NAME")),
-        ("group", &deed.group.unwrap_or("NAME")),
+        ("operation", &access.operation),
+        ("topic", &access.topic.or_else(|| topic_in(reason)).unwrap_or("NAME")),
+        ("group", &access.group.unwrap_or("NAME")),
     ];
-    Some(entry.told(&values))
+    Some(entry.fill(&values))
 }
 
 /// A transactional id that may not be used.
-pub fn denied_transactions(connection: &Connection, transactional_id: &str, prefix: &str) -> Told {
+pub fn transactional_id_denial(connection: &Connection, transactional_id: &str, prefix: &str) -> Diagnosed {
     let Principal { words, grantee } = Principal::of(connection);
-    TRANSACTIONAL_ID_DENIED.told(&[
+    TRANSACTIONAL_ID_DENIED.fill(&[
         ("brokers", &connection.brokers.0),
         ("principal", &words),
         ("grantee", &grantee),
@@ -134,8 +139,8 @@ mod tests {
     #[test]
     fn logins_that_failed() {
         let says = |reason: &str| {
-            let told = login(&connection(), RDKafkaErrorCode::Authentication, reason).unwrap();
-            (told.id, told.says)
+            let diagnosed = login(&connection(), RDKafkaErrorCode::Authentication, reason).unwrap();
+            (diagnosed.id, diagnosed.says)
         };
         assert_eq!(
             says(
@@ -168,8 +173,8 @@ mod tests {
     #[test]
     fn rights_that_are_missing() {
         let says = |code, reason: &str| {
-            let deed = Deed { operation: "Read", topic: None, group: Some("readers") };
-            denial(&connection(), code, reason, deed).unwrap()
+            let access = Access { operation: "Read", topic: None, group: Some("readers") };
+            denial(&connection(), code, reason, access).unwrap()
         };
         let topic = says(
             RDKafkaErrorCode::TopicAuthorizationFailed,

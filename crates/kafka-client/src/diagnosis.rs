@@ -40,7 +40,7 @@ pub enum Reaction {
 
 /// One trouble as it came about: with everything filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct Diagnosed {
     /// Its name in the table.
     pub id: &'static str,
     /// The sentence.
@@ -51,8 +51,8 @@ pub struct Told {
 
 impl Diagnosis {
     /// The trouble with everything filled in.
-    pub fn told(&self, values: &[(&str, &dyn Display)]) -> Told {
-        Told { id: self.id, says: fill(self.says, values), remedy: fill(self.remedy, values) }
+    pub fn fill(&self, values: &[(&str, &dyn Display)]) -> Diagnosed {
+        Diagnosed { id: self.id, says: fill(self.says, values), remedy: fill(self.remedy, values) }
     }
 
     /// The error, with the sentence filled in.
@@ -66,7 +66,7 @@ impl Diagnosis {
     }
 }
 
-impl Told {
+impl Diagnosed {
     /// As an error.
     pub fn error(self, kind: ErrorKind) -> Error {
         Error::new(kind, self.says).remedy(self.remedy)
@@ -78,13 +78,13 @@ impl Told {
     }
 }
 
-impl From<Told> for Finding {
-    fn from(told: Told) -> Self {
-        Finding::bad(told.says, told.remedy)
+impl From<Diagnosed> for Finding {
+    fn from(diagnosed: Diagnosed) -> Self {
+        Finding::bad(diagnosed.says, diagnosed.remedy)
     }
 }
 
-impl Display for Told {
+impl Display for Diagnosed {
     /// `sentence; remedy`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; {}", self.says, self.remedy)

@@ -9,7 +9,7 @@ use crate::diagnosis::connecting::{NO_BROKER, TOPIC_MISSING};
 
 /// The sentence for a cluster that does not answer, where nobody looks why.
 pub fn no_broker(brokers: &str) -> String {
-    NO_BROKER.told(&[("brokers", &brokers)]).to_string()
+    NO_BROKER.fill(&[("brokers", &brokers)]).to_string()
 }
 
 /// Whether a connection, or the way to one, failed.

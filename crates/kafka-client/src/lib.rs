@@ -9,20 +9,24 @@ pub mod credentials;
 mod diagnose;
 pub mod diagnosis;
 mod errors;
+mod health;
 pub mod native;
 pub mod preflight;
 pub mod producer;
 mod properties;
+mod tls;
 mod tokens;
-mod troubles;
 pub mod wire;
 
 pub use self::advertised::Advertised;
-pub use self::client::{ASK_TIMEOUT, Caller, LOOK_AGAIN, admin, common, log, overlay};
-pub use self::diagnose::{Deed, denial, denied_transactions, fatal_denial, login};
+pub use self::client::{
+    AdminContext, CHECK_INTERVAL, REQUEST_TIMEOUT, admin_client, client_config, log, set_properties,
+};
+pub use self::diagnose::{Access, denial, fatal_denial, login, transactional_id_denial};
 pub use self::errors::{
     code_of, error_name, is_connection, is_passing, librdkafka_code, near_topics, no_broker, no_topic,
 };
+pub use self::health::{ClientHealth, WaitReason};
 pub use self::properties::check as check_properties;
+pub use self::tls::CertificateInfo;
 pub use self::tokens::Tokens;
-pub use self::troubles::{Trouble, Troubles};

@@ -1,198 +1,148 @@
-//! A look at one broker from the outside, down the whole way: name, port, TLS, protocol, mechanism. The client library
-//! tells little of why a connection fails, and sometimes nothing; this finds the first step that does.
+//! A check of one broker: DNS, TCP, TLS, the protocol, the SASL mechanism. librdkafka says little of why a connection fails,
+//! and sometimes nothing; this finds the first step that does.
 
 mod requests;
-mod tls;
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use openssl::error::ErrorStack;
-use openssl::ssl::Ssl;
-
-use self::requests::Ask;
-use self::tls::Encryption;
+use self::requests::{Failure, Request};
 use crate::config::Connection;
 use crate::credentials::Credentials;
-use crate::diagnosis::Told;
+use crate::diagnosis::Diagnosed;
 use crate::diagnosis::connecting::{
     ADDRESS_UNKNOWN, CONNECTION_REFUSED, CONTROLLER_PORT, MECHANISM_UNSUPPORTED, NO_ANSWER, NOT_KAFKA,
     SASL_REQUIRED, SASL_UNEXPECTED, TLS_EXPECTED,
 };
+use crate::tls::{self, CertificateInfo, TlsClient};
+use crate::wire::address::host_and_port;
 
-/// Kafka's own.
-const PORT_DEFAULT: u16 = 9092;
-/// Answered with an error: the mechanism is not enabled here.
+/// Kafka's error code for a mechanism that is not enabled here.
 const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
 
-/// How this connection goes to a broker.
+/// TLS and mechanism of a connection.
 #[derive(Clone)]
-pub struct Way {
-    encryption: Option<Arc<Encryption>>,
+pub struct Preflight {
+    tls: Option<Arc<TlsClient>>,
     mechanism: Option<&'static str>,
 }
 
 /// What was found at a broker that answers.
 #[derive(Debug)]
-pub struct Found {
-    /// Where its name leads.
+pub struct Reachable {
+    /// The addresses of its name.
     pub addresses: Vec<SocketAddr>,
-    /// Who it says it is, and until when.
-    pub certificate: Option<Shown>,
-}
-
-/// A certificate as a broker shows it.
-#[derive(Clone, Debug)]
-pub struct Shown {
-    pub subject: String,
-    pub issuer: String,
-    pub expires: Option<Timestamp>,
+    /// Its certificate.
+    pub certificate: Option<CertificateInfo>,
 }
 
 /// Either kind of stream.
 trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
-impl Way {
-    /// With the credentials as they are now.
-    pub fn new(connection: &Connection, credentials: &Credentials) -> Result<Self, Told> {
-        let encryption = match &connection.tls {
+impl Preflight {
+    /// With these credentials.
+    ///
+    /// # Errors
+    /// When they cannot be used.
+    pub fn new(connection: &Connection, credentials: &Credentials) -> Result<Self, Diagnosed> {
+        let tls = match &connection.tls {
             Some(tls) => {
-                Some(Arc::new(Encryption::new(credentials, tls.verify_hostname, &connection.brokers.0)?))
+                Some(Arc::new(TlsClient::new(credentials, tls.verify_hostname, &connection.brokers.0)?))
             }
             None => None,
         };
-        Ok(Self { encryption, mechanism: connection.sasl.as_ref().map(crate::config::Sasl::mechanism) })
+        Ok(Self { tls, mechanism: connection.sasl.as_ref().map(crate::config::Sasl::mechanism) })
     }
 
-    /// The TLS to speak with this host, where it is spoken.
-    pub fn ssl(&self, host: &str) -> Option<Result<Ssl, ErrorStack>> {
-        self.encryption.as_ref().map(|encryption| encryption.prepare(host, Default::default()))
-    }
-
-    /// Goes down the way and says where it ends. May take a few times `patience`.
-    pub fn knock(&self, broker: &str, patience: Duration) -> Result<Found, Told> {
+    /// Checks one broker, `host:port`. May take a few times `timeout`.
+    ///
+    /// # Errors
+    /// The first step that fails.
+    pub fn check(&self, broker: &str, timeout: Duration) -> Result<Reachable, Diagnosed> {
         let (host, port) = host_and_port(broker);
         let addresses = resolve(broker, host, port)?;
-        let stream = connect(broker, &addresses, patience)?;
-        let (stream, certificate): (Box<dyn Stream>, _) = match &self.encryption {
-            Some(encryption) => {
-                let (stream, certificate) = encryption.shake_hands(broker, host, stream)?;
+        let stream = connect(broker, &addresses, timeout)?;
+        let (stream, certificate): (Box<dyn Stream>, _) = match &self.tls {
+            Some(tls) => {
+                let (stream, certificate) = tls.handshake(broker, host, stream)?;
                 (Box::new(stream), certificate)
             }
             None => (Box::new(stream), None),
         };
-        self.talk(broker, stream).map_err(|trouble| self.explain(broker, &addresses, patience, trouble))?;
-        Ok(Found { addresses, certificate })
+        self.exchange(broker, stream)
+            .map_err(|failure| self.explain(broker, &addresses, timeout, failure))?;
+        Ok(Reachable { addresses, certificate })
     }
 
-    fn talk(&self, broker: &str, mut stream: Box<dyn Stream>) -> Result<(), Trouble> {
-        let versions = requests::ask(&mut stream, &Ask::ApiVersions)?;
-        let metadata = versions.api_versions().ok_or(Trouble::Foreign("it answers with something else"))?;
+    fn exchange(&self, broker: &str, mut stream: Box<dyn Stream>) -> Result<(), Failure> {
+        let versions = requests::send(&mut stream, &Request::ApiVersions)?;
+        let metadata = versions.api_versions().ok_or(Failure::NotKafka("it answers with something else"))?;
         let Some(metadata) = metadata else {
-            return Err(CONTROLLER_PORT.told(&[("broker", &broker)]).into());
+            return Err(CONTROLLER_PORT.fill(&[("broker", &broker)]).into());
         };
         let Some(mechanism) = self.mechanism else {
-            // A listener that wants a login closes the connection at any other question.
+            // A listener that requires a login closes the connection at any other request.
             return match metadata
                 .contains(&requests::METADATA_VERSION)
-                .then(|| requests::ask(&mut stream, &Ask::Metadata))
+                .then(|| requests::send(&mut stream, &Request::Metadata))
             {
-                Some(Err(Trouble::Closed)) => Err(SASL_REQUIRED.told(&[("broker", &broker)]).into()),
-                Some(Err(trouble)) => Err(trouble),
+                Some(Err(Failure::Closed)) => Err(SASL_REQUIRED.fill(&[("broker", &broker)]).into()),
+                Some(Err(failure)) => Err(failure),
                 Some(Ok(_)) | None => Ok(()),
             };
         };
-        let answer = requests::ask(&mut stream, &Ask::SaslHandshake(mechanism))?;
-        match answer.sasl_handshake().ok_or(Trouble::Foreign("it answers with something else"))? {
+        let response = requests::send(&mut stream, &Request::SaslHandshake(mechanism))?;
+        match response.sasl_handshake().ok_or(Failure::NotKafka("it answers with something else"))? {
             (0, _) => Ok(()),
             (UNSUPPORTED_SASL_MECHANISM, mechanisms) => {
                 let mechanisms =
                     if mechanisms.is_empty() { "none".to_owned() } else { mechanisms.join(", ") };
                 let values: [(&str, &dyn std::fmt::Display); 3] =
                     [("broker", &broker), ("mechanism", &mechanism), ("mechanisms", &mechanisms)];
-                Err(MECHANISM_UNSUPPORTED.told(&values).into())
+                Err(MECHANISM_UNSUPPORTED.fill(&values).into())
             }
-            _ => Err(SASL_UNEXPECTED.told(&[("broker", &broker)]).into()),
+            _ => Err(SASL_UNEXPECTED.fill(&[("broker", &broker)]).into()),
         }
     }
 
-    /// What it means that a conversation broke off.
-    fn explain(&self, broker: &str, addresses: &[SocketAddr], patience: Duration, trouble: Trouble) -> Told {
-        let not_kafka = |cause: &str| NOT_KAFKA.told(&[("broker", &broker), ("cause", &cause)]);
-        let cause = match trouble {
-            Trouble::Told(told) => return told,
-            Trouble::Encrypted(error) => {
+    /// What a request that failed means.
+    fn explain(
+        &self,
+        broker: &str,
+        addresses: &[SocketAddr],
+        timeout: Duration,
+        failure: Failure,
+    ) -> Diagnosed {
+        let not_kafka = |cause: &str| NOT_KAFKA.fill(&[("broker", &broker), ("cause", &cause)]);
+        let cause = match failure {
+            Failure::Diagnosed(diagnosed) => return diagnosed,
+            Failure::Tls(error) => {
                 return self
-                    .encryption
+                    .tls
                     .as_ref()
                     .map_or_else(|| not_kafka(&error), |own| own.refused(broker, &error));
             }
-            Trouble::Foreign(cause) => cause.to_owned(),
-            Trouble::Closed => "it closes the connection at the first question".to_owned(),
-            Trouble::Silent => "it takes the connection and says nothing".to_owned(),
+            Failure::NotKafka(cause) => cause.to_owned(),
+            Failure::Closed => "it closes the connection at the first question".to_owned(),
+            Failure::Silent => "it takes the connection and says nothing".to_owned(),
         };
-        if self.encryption.is_none() && tls::is_spoken(addresses, patience) {
-            return TLS_EXPECTED.told(&[("broker", &broker)]);
+        if self.tls.is_none() && open(addresses, timeout).is_ok_and(tls::is_spoken) {
+            return TLS_EXPECTED.fill(&[("broker", &broker)]);
         }
-        if self.encryption.is_none() && speaks_http(addresses, patience) {
+        if self.tls.is_none() && speaks_http(addresses, timeout) {
             return not_kafka("it answers in HTTP");
         }
-        match trouble {
-            Trouble::Silent => NO_ANSWER.told(&[("broker", &broker), ("cause", &cause)]),
+        match failure {
+            Failure::Silent => NO_ANSWER.fill(&[("broker", &broker), ("cause", &cause)]),
             _ => not_kafka(&cause),
         }
     }
 }
 
-/// Where a conversation ended.
-#[derive(Debug)]
-enum Trouble {
-    Told(Told),
-    /// The other side closed the connection.
-    Closed,
-    /// It says nothing.
-    Silent,
-    /// It says what no broker would say.
-    Foreign(&'static str),
-    /// Inside TLS.
-    Encrypted(String),
-}
-
-impl From<Told> for Trouble {
-    fn from(told: Told) -> Self {
-        Self::Told(told)
-    }
-}
-
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Silent,
-            io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe => Self::Closed,
-            _ => Self::Encrypted(error.to_string()),
-        }
-    }
-}
-
-/// `host:9092`, `[::1]:9092`, `SSL://host:9092`.
-pub fn host_and_port(broker: &str) -> (&str, u16) {
-    let broker = broker.trim();
-    let broker = broker.split_once("://").map_or(broker, |(_, rest)| rest);
-    let (host, port) = match broker.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port.parse().ok()),
-        _ => (broker, None),
-    };
-    (host.trim_start_matches('[').trim_end_matches(']'), port.unwrap_or(PORT_DEFAULT))
-}
-
-fn resolve(broker: &str, host: &str, port: u16) -> Result<Vec<SocketAddr>, Told> {
+fn resolve(broker: &str, host: &str, port: u16) -> Result<Vec<SocketAddr>, Diagnosed> {
     let cause = match (host, port).to_socket_addrs() {
         Ok(addresses) => {
             let addresses: Vec<SocketAddr> = addresses.collect();
@@ -206,33 +156,33 @@ fn resolve(broker: &str, host: &str, port: u16) -> Result<Vec<SocketAddr>, Told>
             says.strip_prefix("failed to lookup address information: ").unwrap_or(&says).to_lowercase()
         }
     };
-    Err(ADDRESS_UNKNOWN.told(&[("host", &host), ("broker", &broker), ("cause", &cause)]))
+    Err(ADDRESS_UNKNOWN.fill(&[("host", &host), ("broker", &broker), ("cause", &cause)]))
 }
 
-fn connect(broker: &str, addresses: &[SocketAddr], patience: Duration) -> Result<TcpStream, Told> {
-    match open(addresses, patience) {
+fn connect(broker: &str, addresses: &[SocketAddr], timeout: Duration) -> Result<TcpStream, Diagnosed> {
+    match open(addresses, timeout) {
         Ok(stream) => Ok(stream),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            Err(CONNECTION_REFUSED.told(&[("broker", &broker)]))
+            Err(CONNECTION_REFUSED.fill(&[("broker", &broker)]))
         }
         Err(error) => {
             let cause = match error.kind() {
                 io::ErrorKind::TimedOut => "the connection is not taken".to_owned(),
                 _ => error.to_string().to_lowercase(),
             };
-            Err(NO_ANSWER.told(&[("broker", &broker), ("cause", &cause)]))
+            Err(NO_ANSWER.fill(&[("broker", &broker), ("cause", &cause)]))
         }
     }
 }
 
 /// The first of the addresses that takes a connection; the last error when none does.
-fn open(addresses: &[SocketAddr], patience: Duration) -> io::Result<TcpStream> {
+fn open(addresses: &[SocketAddr], timeout: Duration) -> io::Result<TcpStream> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for address in addresses {
-        match TcpStream::connect_timeout(address, patience) {
+        match TcpStream::connect_timeout(address, timeout) {
             Ok(stream) => {
-                stream.set_read_timeout(Some(patience))?;
-                stream.set_write_timeout(Some(patience))?;
+                stream.set_read_timeout(Some(timeout))?;
+                stream.set_write_timeout(Some(timeout))?;
                 return Ok(stream);
             }
             Err(error) => last = error,
@@ -241,24 +191,11 @@ fn open(addresses: &[SocketAddr], patience: Duration) -> io::Result<TcpStream> {
     Err(last)
 }
 
-fn speaks_http(addresses: &[SocketAddr], patience: Duration) -> bool {
+fn speaks_http(addresses: &[SocketAddr], timeout: Duration) -> bool {
     let mut answer = [0; 5];
-    let asked = open(addresses, patience).and_then(|mut stream| {
+    let asked = open(addresses, timeout).and_then(|mut stream| {
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
         stream.read_exact(&mut answer)
     });
     asked.is_ok() && &answer == b"HTTP/"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_addresses_as_people_write_them() {
-        assert_eq!(host_and_port("kafka:9093"), ("kafka", 9093));
-        assert_eq!(host_and_port(" SSL://kafka.example "), ("kafka.example", 9092));
-        assert_eq!(host_and_port("[::1]:19092"), ("::1", 19092));
-        assert_eq!(host_and_port("::1"), ("::1", 9092));
-    }
 }

@@ -10,6 +10,7 @@ mod report;
 mod shared;
 #[cfg(test)]
 mod simulation;
+mod topic;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -24,7 +25,7 @@ use self::accumulator::{Accumulator, Appended};
 pub use self::report::{DeliveryCallback, DeliveryReport, DeliveryStatus};
 use self::shared::{Shared, lock};
 use crate::config::{Compression, Connection};
-use crate::troubles::Troubles;
+use crate::health::ClientHealth;
 use crate::wire::dialer::Dialer;
 
 /// See the file's header. Its tasks end with it, and what was not sent is thrown away.
@@ -65,7 +66,7 @@ impl Producer {
     pub fn new(
         config: &ProducerConfig<'_>,
         callback: Arc<dyn DeliveryCallback>,
-        troubles: Arc<Troubles>,
+        health: Arc<ClientHealth>,
     ) -> Self {
         let shared = Arc::new(Shared {
             accumulator: Mutex::new(Accumulator::new(config.limits)),
@@ -75,7 +76,7 @@ impl Producer {
             dialer: Dialer::new(config.connection, config.client_id),
             compression: config.compression,
             callback,
-            troubles,
+            health,
         });
         let metadata = tokio::spawn(metadata::serve(Arc::clone(&shared)));
         Self { shared, topic: (String::new(), 0), metadata }

@@ -11,7 +11,7 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::config::{Connection, Oauth, Sasl};
 use crate::credentials::{Credentials, SYSTEM_AUTHORITIES};
-use crate::diagnosis::Told;
+use crate::diagnosis::Diagnosed;
 use crate::diagnosis::connecting::TOKEN_MISSING;
 
 /// How long the provider may take.
@@ -54,11 +54,11 @@ impl Tokens {
     }
 
     /// Asks the provider. The library asks for the next one when four fifths of the lifetime are over.
-    pub fn fetch(&self) -> Result<OAuthToken, Told> {
-        let credentials = Credentials::load(&self.connection).map_err(|(_, told)| told)?;
+    pub fn fetch(&self) -> Result<OAuthToken, Diagnosed> {
+        let credentials = Credentials::load(&self.connection).map_err(|(_, diagnosed)| diagnosed)?;
         let granted = self.ask(&credentials).map_err(|cause| {
             let Oauth { client_id, token_url, .. } = &self.oauth;
-            TOKEN_MISSING.told(&[("user", client_id), ("url", token_url), ("cause", &cause)])
+            TOKEN_MISSING.fill(&[("user", client_id), ("url", token_url), ("cause", &cause)])
         })?;
         let lifetime_s = granted.expires_in.unwrap_or(LIFETIME_DEFAULT_S).max(1);
         Ok(OAuthToken {

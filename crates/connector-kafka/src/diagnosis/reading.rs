@@ -1,4 +1,4 @@
-//! The troubles of the source: offsets that are lost, and partitions that cannot be read.
+//! The health of the source: offsets that are lost, and partitions that cannot be read.
 
 use aqueduct_kafka_client::diagnosis::{Diagnosis, Reaction};
 

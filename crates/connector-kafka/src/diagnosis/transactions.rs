@@ -1,4 +1,4 @@
-//! The troubles of `delivery: exactly_once`.
+//! The health of `delivery: exactly_once`.
 
 use aqueduct_kafka_client::diagnosis::{Diagnosis, Reaction};
 

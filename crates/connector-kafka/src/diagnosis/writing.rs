@@ -1,4 +1,4 @@
-//! The troubles of the sink.
+//! The health of the sink.
 
 use aqueduct_kafka_client::diagnosis::{Diagnosis, Reaction};
 

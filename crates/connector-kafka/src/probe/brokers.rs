@@ -4,17 +4,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aqueduct_api::Finding;
+use aqueduct_kafka_client::config::Connection;
+use aqueduct_kafka_client::credentials::{Credentials, out_of_time, shown, subject_of, time_of};
+use aqueduct_kafka_client::diagnosis::Diagnosed;
+use aqueduct_kafka_client::preflight::{Preflight, Reachable};
+use aqueduct_kafka_client::{Tokens, code_of, log, login};
 use jiff::Timestamp;
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
-
-use aqueduct_kafka_client::config::Connection;
-use aqueduct_kafka_client::credentials::{Credentials, out_of_time, shown, subject_of, time_of};
-use aqueduct_kafka_client::diagnosis::Told;
-use aqueduct_kafka_client::preflight::{Found, Way};
-use aqueduct_kafka_client::{Tokens, code_of, log, login};
 
 /// A certificate that expires sooner is worth a warning.
 const EXPIRES_SOON_HOURS: i64 = 14 * 24;
@@ -42,8 +41,8 @@ pub(super) const PRODUCER_ONLY: [&str; 14] = [
 /// The client certificate and its validity.
 pub(super) fn certificate(credentials: &Credentials) -> Option<Finding> {
     let own = credentials.own_certificate()?;
-    if let Some(told) = out_of_time(&own) {
-        return Some(told.into());
+    if let Some(diagnosed) = out_of_time(&own) {
+        return Some(diagnosed.into());
     }
     let says = format!(
         "client certificate `{}` is valid until {}",
@@ -61,29 +60,29 @@ pub(super) fn brokers(
     first: bool,
     patience: Duration,
 ) -> (Vec<Finding>, bool) {
-    let way = match Way::new(connection, credentials) {
-        Ok(way) => way,
-        Err(told) => return (vec![told.into()], false),
+    let preflight = match Preflight::new(connection, credentials) {
+        Ok(preflight) => preflight,
+        Err(diagnosed) => return (vec![diagnosed.into()], false),
     };
     let mut answers = Vec::new();
     for some in brokers.chunks(PREFLIGHTS_MAX) {
         std::thread::scope(|scope| {
-            let preflights: Vec<_> =
-                some.iter().map(|broker| scope.spawn(|| way.knock(broker, patience))).collect();
-            answers.extend(preflights.into_iter().filter_map(|preflight| preflight.join().ok()));
+            let checks: Vec<_> =
+                some.iter().map(|broker| scope.spawn(|| preflight.check(broker, patience))).collect();
+            answers.extend(checks.into_iter().filter_map(|check| check.join().ok()));
         });
     }
     let reached = answers.iter().any(Result::is_ok);
-    let finding = |(broker, answer): (&String, Result<Found, Told>)| match answer {
+    let finding = |(broker, answer): (&String, Result<Reachable, Diagnosed>)| match answer {
         Ok(found) => good(broker, &found),
         // One bootstrap broker of several is enough; each that the cluster advertises is needed.
-        Err(told) if first && reached => Finding::warning(told.says, told.remedy),
-        Err(told) => told.into(),
+        Err(diagnosed) if first && reached => Finding::warning(diagnosed.says, diagnosed.remedy),
+        Err(diagnosed) => diagnosed.into(),
     };
     (brokers.iter().zip(answers).map(finding).collect(), reached)
 }
 
-fn good(broker: &str, found: &Found) -> Finding {
+fn good(broker: &str, found: &Reachable) -> Finding {
     let mut addresses: Vec<String> = found.addresses.iter().map(|address| address.ip().to_string()).collect();
     addresses.dedup();
     let says = format!("broker {broker} answers at {}", addresses.join(", "));
@@ -110,7 +109,7 @@ fn timely(says: String, expires: Option<Timestamp>, remedy: &str) -> Finding {
 pub(super) struct ProbeClient {
     connection: Connection,
     tokens: Option<Tokens>,
-    login_error: Mutex<Option<Told>>,
+    login_error: Mutex<Option<Diagnosed>>,
 }
 
 impl ProbeClient {
@@ -123,12 +122,12 @@ impl ProbeClient {
     }
 
     /// Why the login failed.
-    pub(super) fn login_error(&self) -> Option<Told> {
+    pub(super) fn login_error(&self) -> Option<Diagnosed> {
         self.login_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn login_failed(&self, told: Told) {
-        self.login_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(told);
+    fn login_failed(&self, diagnosed: Diagnosed) {
+        self.login_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(diagnosed);
     }
 }
 
@@ -141,16 +140,16 @@ impl ClientContext for ProbeClient {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "the Kafka client reports");
-        if let Some(told) = login(&self.connection, code_of(&error), reason) {
-            self.login_failed(told);
+        if let Some(diagnosed) = login(&self.connection, code_of(&error), reason) {
+            self.login_failed(diagnosed);
         }
     }
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
         let tokens = self.tokens.as_ref().ok_or("no token is configured")?;
-        tokens.fetch().map_err(|told| {
-            let says = told.to_string();
-            self.login_failed(told);
+        tokens.fetch().map_err(|diagnosed| {
+            let says = diagnosed.to_string();
+            self.login_failed(diagnosed);
             says.into()
         })
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aqueduct_api::{Error, ErrorKind};
-use aqueduct_kafka_client::{Deed, Troubles, code_of};
+use aqueduct_kafka_client::{Access, ClientHealth, code_of};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::deliveries::Outcome;
@@ -27,7 +27,7 @@ pub(crate) struct ErrorClassifier {
     one_topic: bool,
     /// Of a transactional producer.
     fencing: Option<Arc<Fencing>>,
-    troubles: Arc<Troubles>,
+    health: Arc<ClientHealth>,
     /// A record of more bytes travels alone in its request.
     pub(crate) alone_above: usize,
     /// The one record under way was sent alone.
@@ -38,10 +38,10 @@ impl ErrorClassifier {
     pub(crate) fn new(
         one_topic: bool,
         fencing: Option<Fencing>,
-        troubles: Arc<Troubles>,
+        health: Arc<ClientHealth>,
         alone_above: usize,
     ) -> Self {
-        Self { one_topic, fencing: fencing.map(Arc::new), troubles, alone_above, alone: Arc::default() }
+        Self { one_topic, fencing: fencing.map(Arc::new), health, alone_above, alone: Arc::default() }
     }
 
     /// The answer for a record of that size that the library could not write.
@@ -87,9 +87,9 @@ impl ErrorClassifier {
             // The topic that the file names concerns every record, and a right can be granted. One that a record
             // names does not hold up the others.
             Code::TopicAuthorizationFailed if self.one_topic => {
-                Outcome::RetryLater(not_writable(topic, &self.troubles))
+                Outcome::RetryLater(not_writable(topic, &self.health))
             }
-            Code::TopicAuthorizationFailed => Outcome::Rejected(not_writable(topic, &self.troubles)),
+            Code::TopicAuthorizationFailed => Outcome::Rejected(not_writable(topic, &self.health)),
             Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
                 if !alone {
                     return Outcome::RefusedInBatch { too_large: true };
@@ -114,9 +114,9 @@ impl ErrorClassifier {
                 Outcome::RetryLater(Error::transient(format!("topic `{topic}` {says}")))
             }
             code => {
-                let deed = Deed { operation: "Write", topic: Some(topic), group: None };
+                let access = Access { operation: "Write", topic: Some(topic), group: None };
                 Outcome::Failed(
-                    self.troubles.denied(code, "", deed).unwrap_or_else(|| {
+                    self.health.denied(code, "", access).unwrap_or_else(|| {
                         Error::fatal(format!("topic `{topic}` cannot be written: {code}"))
                     }),
                 )
@@ -134,7 +134,7 @@ impl ErrorClassifier {
             return TRANSACTION_TOO_LONG.error(ErrorKind::Config, &[]);
         }
         if reason.contains("Transactional Id authorization failed") {
-            return self.troubles.denied_transactions(transactional_id, prefix);
+            return self.health.transactional_id_denial(transactional_id, prefix);
         }
         let values: [(&str, &dyn Display); 2] = [("transactional_id", transactional_id), ("reason", &reason)];
         PRODUCER_FENCED.error(ErrorKind::Fatal, &values)
@@ -142,8 +142,8 @@ impl ErrorClassifier {
 }
 
 /// The error for a topic that this user may not write to.
-pub(crate) fn not_writable(topic: &str, troubles: &Troubles) -> Error {
-    let deed = Deed { operation: "Write", topic: Some(topic), ..Deed::default() };
-    let denied = troubles.denied(RDKafkaErrorCode::TopicAuthorizationFailed, "", deed);
+pub(crate) fn not_writable(topic: &str, health: &ClientHealth) -> Error {
+    let access = Access { operation: "Write", topic: Some(topic), ..Access::default() };
+    let denied = health.denied(RDKafkaErrorCode::TopicAuthorizationFailed, "", access);
     denied.unwrap_or_else(|| Error::fatal("not allowed")).into_kind(ErrorKind::BadRecord)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aqueduct_api::catalog::SinkContext;
 use aqueduct_api::{Error, Result, Unfinished};
-use aqueduct_kafka_client::{Deed, LOOK_AGAIN, Troubles, code_of, fatal_denial};
+use aqueduct_kafka_client::{Access, CHECK_INTERVAL, ClientHealth, code_of, fatal_denial};
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -32,11 +32,11 @@ pub(crate) struct LibrdkafkaProducer {
     ending: Arc<AtomicBool>,
 }
 
-/// The producer, and where its troubles are shown.
+/// The producer, and where its health are shown.
 #[derive(Clone)]
 pub(crate) struct ProducerHandle {
     pub(crate) producer: Arc<BaseProducer<Reports>>,
-    pub(crate) troubles: Arc<Troubles>,
+    pub(crate) health: Arc<ClientHealth>,
     pub(crate) throttled: Arc<Throttled>,
 }
 
@@ -60,7 +60,7 @@ impl LibrdkafkaProducer {
         Settings { transactional_id, batch_bytes_max, writes }: Settings<'_>,
     ) -> Result<Self> {
         let client_id = format!("aqueduct-{}-{}-{}", context.pipeline, context.task, context.lane);
-        let troubles = Arc::new(Troubles::new(context.condition.clone(), &config.connection)?);
+        let health = Arc::new(ClientHealth::new(context.condition.clone(), &config.connection)?);
         let mut client = client::producer_config(config, &client_id, transactional_id)?;
         if let Some(bytes) = batch_bytes_max {
             client.set("batch.size", bytes.to_string());
@@ -71,11 +71,11 @@ impl LibrdkafkaProducer {
             Fencing { transactional_id: id.to_owned(), prefix }
         });
         let one_topic = config.topic.constant().is_some();
-        let classifier = ErrorClassifier::new(one_topic, fencing, troubles.clone(), alone_above);
+        let classifier = ErrorClassifier::new(one_topic, fencing, health.clone(), alone_above);
         let throttled = Arc::new(Throttled::new(context));
         let reports = Reports {
             deliveries: deliveries.clone(),
-            troubles: troubles.clone(),
+            health: health.clone(),
             classifier: classifier.clone(),
             throttled: Arc::clone(&throttled),
             topic: config.topic.constant().map(str::to_owned),
@@ -84,9 +84,9 @@ impl LibrdkafkaProducer {
         let producer: BaseProducer<Reports> = client
             .create_with_context(reports)
             .map_err(|error| Error::config("the Kafka client refuses its settings").caused_by(error))?;
-        let handle = ProducerHandle { producer: Arc::new(producer), troubles, throttled };
+        let handle = ProducerHandle { producer: Arc::new(producer), health, throttled };
         let ending = Arc::new(AtomicBool::new(false));
-        let watch = Watch::new(config.clone(), handle.troubles.clone(), deliveries);
+        let watch = Watch::new(config.clone(), handle.health.clone(), deliveries);
         let outdated = Arc::new(AtomicBool::new(false));
         let (of_thread, end, old) = (handle.clone(), ending.clone(), outdated.clone());
         std::thread::Builder::new()
@@ -109,27 +109,27 @@ impl Drop for LibrdkafkaProducer {
 }
 
 fn serve(handle: &ProducerHandle, mut watch: Watch, ending: &AtomicBool, outdated: &AtomicBool) {
-    let ProducerHandle { producer, troubles, .. } = handle;
+    let ProducerHandle { producer, health, .. } = handle;
     let mut look_at = Instant::now();
     while !ending.load(Ordering::Acquire) {
         producer.poll(REPORT_WAIT);
         if Instant::now() < look_at {
             continue;
         }
-        if !outdated.load(Ordering::Acquire) && troubles.replaced(producer.client()).is_some() {
+        if !outdated.load(Ordering::Acquire) && health.credentials_replaced(producer.client()).is_some() {
             outdated.store(true, Ordering::Release);
             producer.context().deliveries.notify();
         }
-        troubles.ask(producer.client());
+        health.probe(producer.client());
         watch.look();
-        look_at = Instant::now() + LOOK_AGAIN;
+        look_at = Instant::now() + CHECK_INTERVAL;
     }
 }
 
 /// Where the library's reports go.
 pub(crate) struct Reports {
     deliveries: Arc<Deliveries>,
-    troubles: Arc<Troubles>,
+    health: Arc<ClientHealth>,
     classifier: ErrorClassifier,
     throttled: Arc<Throttled>,
     /// Where the file names it.
@@ -142,7 +142,7 @@ impl ClientContext for Reports {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        if let Some(error) = self.troubles.logged(level, facility, line) {
+        if let Some(error) = self.health.client_log(level, facility, line) {
             self.deliveries.fail(error);
         }
     }
@@ -152,13 +152,13 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let deed = Deed { operation: "Write", topic: self.topic.as_deref(), group: None };
+        let access = Access { operation: "Write", topic: self.topic.as_deref(), group: None };
         let failure = match code_of(&error) {
             RDKafkaErrorCode::Fatal => {
-                let denied = fatal_denial(reason).and_then(|code| self.troubles.denied(code, reason, deed));
+                let denied = fatal_denial(reason).and_then(|code| self.health.denied(code, reason, access));
                 Some(denied.unwrap_or_else(|| self.classifier.fatal(reason)))
             }
-            _ => self.troubles.heard(&error, reason, deed),
+            _ => self.health.client_error(&error, reason, access),
         };
         if let Some(error) = failure {
             self.deliveries.fail(error);
@@ -169,7 +169,7 @@ impl ClientContext for Reports {
         &self,
         _: Option<&str>,
     ) -> std::result::Result<OAuthToken, Box<dyn std::error::Error>> {
-        self.troubles.token()
+        self.health.oauth_token()
     }
 }
 

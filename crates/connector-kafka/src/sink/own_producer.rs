@@ -86,8 +86,8 @@ impl OwnProducer {
             compression: config.compression,
             limits: limits(config),
         };
-        let troubles = Arc::clone(&librdkafka.handle.troubles);
-        Self { producer: Producer::new(&settings, reports.clone(), troubles), reports }
+        let health = Arc::clone(&librdkafka.handle.health);
+        Self { producer: Producer::new(&settings, reports.clone(), health), reports }
     }
 
     /// Takes a record for this topic, in the order in which they are given.

@@ -15,7 +15,7 @@ use super::classifier::not_writable;
 use super::librdkafka::ProducerHandle;
 use crate::config::{NewTopic, OnMissingTopic, SinkConfig};
 use crate::diagnosis::TOPIC_NOT_CREATED;
-use aqueduct_kafka_client::{ASK_TIMEOUT, Trouble, admin, code_of, is_connection, no_topic};
+use aqueduct_kafka_client::{REQUEST_TIMEOUT, WaitReason, admin_client, code_of, is_connection, no_topic};
 
 /// How long until a topic that is waited for is looked up again; also how long a new one may stay unknown to a broker.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -76,7 +76,7 @@ impl Topics {
                 Seen::There => {
                     // That it can be seen ends what was said here, not yet a refusal to take records.
                     if said {
-                        handle.troubles.clear(Trouble::Topics);
+                        handle.health.clear(WaitReason::Topics);
                     }
                     self.remember(topic, TopicState::There);
                     topic.clone_into(&mut self.last);
@@ -84,7 +84,7 @@ impl Topics {
                 }
                 // Said by the thread that looks whether any broker completed.
                 Seen::NoAnswer => None,
-                Seen::NotAllowed => Some(not_writable(topic, &handle.troubles)),
+                Seen::NotAllowed => Some(not_writable(topic, &handle.health)),
                 Seen::Missing => match &self.policy {
                     OnMissingTopic::Stop => {
                         return Err(self.missing(topic).into_kind(ErrorKind::Config));
@@ -100,7 +100,7 @@ impl Topics {
                 if self.is_set_aside(&error) {
                     return Ok(Some(self.refuse(topic, error)));
                 }
-                handle.troubles.set(Trouble::Topics, error.to_string());
+                handle.health.set(WaitReason::Topics, error.to_string());
                 said = true;
             }
             tokio::time::sleep(LOOK_AGAIN).await;
@@ -141,9 +141,10 @@ impl Topics {
         for (name, value) in &new.config.0 {
             wanted = wanted.set(name, value);
         }
-        let options =
-            AdminOptions::new().operation_timeout(Some(ASK_TIMEOUT)).request_timeout(Some(ASK_TIMEOUT));
-        let admin = match admin(&self.config.connection, &self.config.client) {
+        let options = AdminOptions::new()
+            .operation_timeout(Some(REQUEST_TIMEOUT))
+            .request_timeout(Some(REQUEST_TIMEOUT));
+        let admin = match admin_client(&self.config.connection, &self.config.client) {
             Ok(admin) => admin,
             Err(error) => return Some(error),
         };
@@ -162,7 +163,7 @@ impl Topics {
             Err(error) => code_of(error),
         };
         if is_connection(code) {
-            handle.troubles.suspect();
+            handle.health.connection_failed();
             return None;
         }
         Some(TOPIC_NOT_CREATED.error(ErrorKind::BadRecord, &[("topic", &topic), ("reason", &code)]))
@@ -179,9 +180,9 @@ impl Topics {
 /// Asks the cluster; the producer learns from the answer as well, which also ends a refusal that it remembers.
 async fn look(topic: &str, handle: &ProducerHandle) -> Seen {
     let (producer, name) = (handle.producer.clone(), topic.to_owned());
-    let ask = move || producer.client().fetch_metadata(Some(&name), ASK_TIMEOUT);
+    let ask = move || producer.client().fetch_metadata(Some(&name), REQUEST_TIMEOUT);
     let Ok(Ok(metadata)) = tokio::task::spawn_blocking(ask).await else {
-        handle.troubles.suspect();
+        handle.health.connection_failed();
         return Seen::NoAnswer;
     };
     let error = metadata.topics().iter().find(|seen| seen.name() == topic).and_then(|seen| seen.error());

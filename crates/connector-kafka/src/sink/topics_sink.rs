@@ -9,7 +9,7 @@ use std::time::Duration;
 use aqueduct_api::catalog::SinkContext;
 use aqueduct_api::{Batch, Durable, Error, ErrorKind, Record, Result, Sink, Written};
 use aqueduct_kafka_client::native::topic::Topic;
-use aqueduct_kafka_client::{Trouble, code_of};
+use aqueduct_kafka_client::{WaitReason, code_of};
 use async_trait::async_trait;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
@@ -266,13 +266,13 @@ impl TopicsSink {
     /// A group went through.
     pub(super) fn passed(&mut self) {
         self.librdkafka.classifier.alone.store(false, Ordering::Release);
-        self.librdkafka.handle.troubles.clear(Trouble::Topics);
+        self.librdkafka.handle.health.clear(WaitReason::Topics);
         self.retry_pause = RETRY_PAUSE_MIN;
     }
 
     pub(super) async fn hold(&mut self, error: &Error) {
         if error.kind() != ErrorKind::Transient {
-            self.librdkafka.handle.troubles.set(Trouble::Topics, error.to_string());
+            self.librdkafka.handle.health.set(WaitReason::Topics, error.to_string());
         }
         tokio::time::sleep(self.retry_pause).await;
         self.retry_pause = (self.retry_pause * 2).min(RETRY_PAUSE_MAX);

@@ -101,7 +101,7 @@ impl TransactionSink {
             step.map_err(|error| Error::bug("a call of the Kafka client panicked").caused_by(error))?;
         if let Step::Again(_) = &step {
             // Somebody has to ask whether any broker completed.
-            self.inner.librdkafka.handle.troubles.suspect();
+            self.inner.librdkafka.handle.health.connection_failed();
         }
         Ok(step)
     }

@@ -17,7 +17,7 @@ use super::deliveries::Deliveries;
 use super::topic_name::topic_of;
 use crate::config::SinkConfig;
 use crate::diagnosis::{NOT_ACKNOWLEDGED, NOT_ENOUGH_REPLICAS, PARTITION_WITHOUT_LEADER, THROTTLED};
-use aqueduct_kafka_client::{ASK_TIMEOUT, Caller, Trouble, Troubles, admin};
+use aqueduct_kafka_client::{AdminContext, ClientHealth, REQUEST_TIMEOUT, WaitReason, admin_client};
 
 /// After how long without an answer the cluster is asked why.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -38,14 +38,18 @@ pub(crate) struct Watch {
 /// Why is nothing acknowledged? It does not hold the producer, which has to be gone soon after the sink.
 struct Question {
     config: Arc<SinkConfig>,
-    troubles: Arc<Troubles>,
+    health: Arc<ClientHealth>,
     deliveries: Arc<Deliveries>,
     under_way: AtomicBool,
 }
 
 impl Watch {
-    pub(crate) fn new(config: Arc<SinkConfig>, troubles: Arc<Troubles>, deliveries: Arc<Deliveries>) -> Self {
-        let question = Question { config, troubles, deliveries, under_way: AtomicBool::new(false) };
+    pub(crate) fn new(
+        config: Arc<SinkConfig>,
+        health: Arc<ClientHealth>,
+        deliveries: Arc<Deliveries>,
+    ) -> Self {
+        let question = Question { config, health, deliveries, under_way: AtomicBool::new(false) };
         Self { question: Arc::new(question), runtime: Handle::current(), ask_at: Instant::now() }
     }
 
@@ -54,7 +58,7 @@ impl Watch {
     pub(crate) fn look(&mut self) {
         let question = &self.question;
         if question.silence().is_none() {
-            question.troubles.clear(Trouble::Acknowledgements);
+            question.health.clear(WaitReason::Acknowledgements);
         } else if Instant::now() >= self.ask_at && !question.under_way.swap(true, Ordering::AcqRel) {
             self.ask_at = Instant::now() + ASK_AGAIN;
             let (question, runtime) = (question.clone(), self.runtime.clone());
@@ -76,18 +80,18 @@ impl Question {
     fn ask(&self, runtime: &Handle) {
         let Some((batch, time)) = self.silence() else { return };
         // A client of its own: a broker completed the producer's questions when it is done with its records.
-        let admin = admin(&self.config.connection, &self.config.client).ok();
+        let admin = admin_client(&self.config.connection, &self.config.client).ok();
         let reason = admin.and_then(|admin| {
             self.topics_of(&batch).iter().find_map(|topic| short_of(topic, &admin, runtime))
         });
-        let reason = reason.or_else(|| self.troubles.unreachable());
+        let reason = reason.or_else(|| self.health.unreachable());
         let long =
             || (time >= LONG_SILENCE).then(|| NOT_ACKNOWLEDGED.error(ErrorKind::Transient, &[]).to_string());
         // A reason that is no longer seen stays until the first answer: it is nearly over.
         if let Some(says) = reason.or_else(long)
             && self.silence().is_some()
         {
-            self.troubles.set(Trouble::Acknowledgements, says);
+            self.health.set(WaitReason::Acknowledgements, says);
         }
     }
 
@@ -100,8 +104,8 @@ impl Question {
 }
 
 /// Why this topic takes nothing, as far as the cluster can see.
-fn short_of(topic: &str, admin: &AdminClient<Caller>, runtime: &Handle) -> Option<String> {
-    let metadata = admin.inner().fetch_metadata(Some(topic), ASK_TIMEOUT).ok()?;
+fn short_of(topic: &str, admin: &AdminClient<AdminContext>, runtime: &Handle) -> Option<String> {
+    let metadata = admin.inner().fetch_metadata(Some(topic), REQUEST_TIMEOUT).ok()?;
     let partitions = partitions(&metadata, topic);
     if let Some(lost) = partitions.iter().find(|partition| partition.leader() < 0) {
         let values: [(&str, &dyn Display); 2] = [("topic", &topic), ("partition", &lost.id())];
@@ -125,8 +129,8 @@ fn short_of(topic: &str, admin: &AdminClient<Caller>, runtime: &Handle) -> Optio
     Some(NOT_ENOUGH_REPLICAS.error(ErrorKind::Transient, &values).to_string())
 }
 
-fn in_sync_wanted(topic: &str, admin: &AdminClient<Caller>, runtime: &Handle) -> Option<usize> {
-    let options = AdminOptions::new().request_timeout(Some(ASK_TIMEOUT));
+fn in_sync_wanted(topic: &str, admin: &AdminClient<AdminContext>, runtime: &Handle) -> Option<usize> {
+    let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
     let of = ResourceSpecifier::Topic(topic);
     let answer = runtime.block_on(admin.describe_configs([&of], &options)).ok()?;
     answer.into_iter().next()?.ok()?.get("min.insync.replicas")?.value.as_ref()?.parse().ok()

@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use aqueduct_api::{Error, ErrorKind};
+use aqueduct_kafka_client::native::batch_queue;
+use aqueduct_kafka_client::{WaitReason, code_of};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -13,8 +15,6 @@ use super::handoff::{Commit, Ending, name_of};
 use super::member::{GroupConsumer, Member, OffsetStorage};
 use super::topic_id;
 use crate::diagnosis::GROUP_HAS_MEMBERS;
-use aqueduct_kafka_client::native::batch_queue;
-use aqueduct_kafka_client::{Trouble, code_of};
 
 /// How long the last commit of what is given up may take.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -80,11 +80,11 @@ impl Member {
                         self.cache_committed(name, offset);
                     }
                 }
-                self.troubles.clear(Trouble::Group);
+                self.health.clear(WaitReason::Group);
             }
             Err(RDKafkaErrorCode::UnknownMemberId) if self.offset_storage == OffsetStorage::UnjoinedGroup => {
                 let says = GROUP_HAS_MEMBERS.error(ErrorKind::Transient, &[("group", &self.group)]);
-                self.troubles.set(Trouble::Group, says.to_string());
+                self.health.set(WaitReason::Group, says.to_string());
             }
             // The group rebalances: what is still assigned afterwards is committed then.
             Err(RDKafkaErrorCode::RebalanceInProgress | RDKafkaErrorCode::IllegalGeneration) => {}
@@ -94,7 +94,7 @@ impl Member {
                     return self.handoff.fail(error);
                 }
                 let says = format!("offsets of group `{group}` are not committed ({code}): trying again");
-                self.troubles.set(Trouble::Group, says);
+                self.health.set(WaitReason::Group, says);
             }
         }
     }

@@ -7,6 +7,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use aqueduct_api::{Error, ErrorKind, Unfinished};
+use aqueduct_kafka_client::native::batch_queue::BatchQueue;
+use aqueduct_kafka_client::{CHECK_INTERVAL, WaitReason, is_passing, no_topic};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
@@ -24,8 +26,6 @@ use super::recover::Restart;
 use super::settings::{Subscription, list_of};
 use crate::config::{Start, TopicSelection};
 use crate::diagnosis::PARTITION_MISSING;
-use aqueduct_kafka_client::native::batch_queue::BatchQueue;
-use aqueduct_kafka_client::{LOOK_AGAIN, Trouble, is_passing, no_topic};
 
 /// How long the event thread waits for an event before it looks for other work.
 const EVENT_WAIT: Duration = Duration::from_millis(100);
@@ -144,7 +144,7 @@ impl EventThread {
         let member = self.consumer.context();
         if member.start == Start::Latest
             && !member.known_partitions.is_learned()
-            && let Ok(cluster) = self.consumer.fetch_metadata(None, LOOK_AGAIN)
+            && let Ok(cluster) = self.consumer.fetch_metadata(None, CHECK_INTERVAL)
         {
             member.known_partitions.learn(&cluster);
         }
@@ -182,21 +182,21 @@ impl EventThread {
     /// Checks whether topics that were missing exist now, whether leaders can be reached, and which topics match a pattern.
     fn check_cluster(&mut self) {
         let member = self.consumer.context().clone();
-        if let Some(error) = member.troubles.replaced(self.consumer.client()) {
+        if let Some(error) = member.health.credentials_replaced(self.consumer.client()) {
             // The open connections still work: what was read is drained and committed first.
             member.fail_after_leaving(error);
         }
         let unknown = member.unknown_topics.swap(false, Ordering::AcqRel);
-        let away = member.troubles.to_ask();
+        let away = member.health.must_probe();
         if unknown || Instant::now() >= self.topic_ids_at {
             self.topic_ids_at = Instant::now() + TOPIC_IDS_INTERVAL;
             member.compare_topic_ids(&self.consumer);
         }
-        self.check_at = Instant::now() + LOOK_AGAIN;
+        self.check_at = Instant::now() + CHECK_INTERVAL;
         let leaders = self.leaders.due(&member, away);
         let preflight = self.reachability.due(&member, &self.consumer, away);
         let all = unknown
-            || member.troubles.has(Trouble::Topics)
+            || member.health.has(WaitReason::Topics)
             || matches!(self.subscription, Subscription::Topics(TopicSelection::Matching(_)))
                 && Instant::now() >= self.pattern_at;
         if !all && !away && !leaders && !preflight {
@@ -204,10 +204,10 @@ impl EventThread {
         }
         let enough = !all && (self.subscribed.len() == 1 || !leaders && !preflight);
         let one = self.subscribed.first().map(String::as_str).filter(|_| enough);
-        match self.consumer.fetch_metadata(one, LOOK_AGAIN) {
+        match self.consumer.fetch_metadata(one, CHECK_INTERVAL) {
             Ok(cluster) => {
-                member.troubles.answered();
-                member.troubles.advertised.learn(&cluster);
+                member.health.broker_answered();
+                member.health.advertised.learn(&cluster);
                 if preflight {
                     self.reachability.preflight(&member, &cluster);
                 }
@@ -224,12 +224,12 @@ impl EventThread {
                 member.unknown_topics.fetch_or(unknown, Ordering::AcqRel);
                 match error.rdkafka_error_code() {
                     Some(code) if is_passing(code) || code == RDKafkaErrorCode::UnsupportedFeature => {
-                        member.troubles.silent(self.consumer.client());
+                        member.health.no_broker_answered(self.consumer.client());
                     }
                     _ => {
                         let says =
                             format!("{} does not name its topics ({error}): asking again", member.brokers);
-                        member.troubles.set(Trouble::Brokers, says);
+                        member.health.set(WaitReason::Brokers, says);
                     }
                 }
             }
@@ -247,12 +247,12 @@ impl EventThread {
                 match names.iter().find(|name| !exists(name)) {
                     Some(missing) => {
                         let error = no_topic(missing, &member.brokers, Some(cluster));
-                        if !member.troubles.has(Trouble::Topics) {
-                            member.troubles.set(Trouble::Topics, error.to_string());
+                        if !member.health.has(WaitReason::Topics) {
+                            member.health.set(WaitReason::Topics, error.to_string());
                             member.handoff.fail(error);
                         }
                     }
-                    None => member.troubles.clear(Trouble::Topics),
+                    None => member.health.clear(WaitReason::Topics),
                 }
             }
             Subscription::Topics(TopicSelection::Matching(pattern)) => {
@@ -274,9 +274,9 @@ impl EventThread {
                         "no topic on {} matches `{}`: waiting for one; create it, or correct the pattern",
                         member.brokers, pattern.pattern
                     );
-                    return member.troubles.set(Trouble::Topics, says);
+                    return member.health.set(WaitReason::Topics, says);
                 }
-                member.troubles.clear(Trouble::Topics);
+                member.health.clear(WaitReason::Topics);
                 self.pattern_at = Instant::now() + self.refresh;
                 self.subscribe(names);
             }
@@ -296,12 +296,12 @@ impl EventThread {
                 ),
                 Some(_) => continue,
             };
-            if !member.troubles.has(Trouble::Topics) {
-                member.troubles.set(Trouble::Topics, error.to_string());
+            if !member.health.has(WaitReason::Topics) {
+                member.health.set(WaitReason::Topics, error.to_string());
                 member.handoff.fail(error);
             }
             return;
         }
-        member.troubles.clear(Trouble::Topics);
+        member.health.clear(WaitReason::Topics);
     }
 }

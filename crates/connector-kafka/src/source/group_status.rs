@@ -4,6 +4,12 @@
 use std::time::Duration;
 
 use aqueduct_api::catalog::SourceContext;
+use aqueduct_kafka_client::config::Sasl;
+use aqueduct_kafka_client::native::member_id::member_id;
+use aqueduct_kafka_client::native::transactions::GroupMetadata;
+use aqueduct_kafka_client::wire::dialer::Dialer;
+use aqueduct_kafka_client::wire::group::{self, Identity, Shared};
+use aqueduct_kafka_client::{CHECK_INTERVAL, WaitReason};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::runtime::{Builder, Runtime};
@@ -12,12 +18,6 @@ use tokio::time::Instant;
 use super::member::{GroupConsumer, Member};
 use super::member_files::{Entry, MemberFile, MemberFiles, WRITE_AGAIN};
 use crate::config::SourceConfig;
-use aqueduct_kafka_client::config::Sasl;
-use aqueduct_kafka_client::native::member_id::member_id;
-use aqueduct_kafka_client::native::transactions::GroupMetadata;
-use aqueduct_kafka_client::wire::dialer::Dialer;
-use aqueduct_kafka_client::wire::group::{self, Identity, Shared};
-use aqueduct_kafka_client::{LOOK_AGAIN, Trouble};
 
 /// How long the removal of dead members may delay this one.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -72,7 +72,7 @@ impl GroupStatus {
         let joins = !config.is_assigned() && client.get("group.instance.id").is_none();
         let can_remove = !matches!(config.connection.sasl, Some(Sasl::Kerberos(_)));
         let files = (joins && can_remove).then(find_files).flatten();
-        let place = files.as_ref().map(MemberFiles::place).unwrap_or_default();
+        let lock_scope = files.as_ref().map(MemberFiles::lock_scope).unwrap_or_default();
         let now = Instant::now();
         Self {
             dialer: Dialer::new(&config.connection, client.get("client.id").unwrap_or("aqueduct")),
@@ -85,7 +85,7 @@ impl GroupStatus {
                 group: client.get("group.id").unwrap_or_default().to_owned(),
                 member: String::new(),
                 consumer_protocol,
-                place,
+                lock_scope,
             },
             since: None,
             begun: now,
@@ -139,14 +139,14 @@ impl GroupStatus {
             self.check_awaited(consumer, since);
         } else if member.handoff.assigned().is_empty() && is_subscribed(consumer) {
             let since = self.without_partitions(false);
-            if now >= self.ask_at && since.elapsed() >= LOOK_AGAIN {
+            if now >= self.ask_at && since.elapsed() >= CHECK_INTERVAL {
                 self.ask_at = now + STANDBY_AGAIN;
-                member.troubles.standing_by(Some(self.stands_by(consumer)));
+                member.health.standing_by(Some(self.stands_by(consumer)));
             }
         } else if self.since.take().is_some() {
             // The modification time of the file says when the last assignment came.
             self.write();
-            member.troubles.standing_by(None);
+            member.health.standing_by(None);
         }
     }
 
@@ -178,7 +178,7 @@ impl GroupStatus {
     fn check_awaited(&mut self, consumer: &GroupConsumer, since: Instant) {
         let (now, member) = (Instant::now(), consumer.context());
         if now < self.ask_at
-            || since.elapsed() < if self.consumer_protocol { LOOK_AGAIN } else { REBALANCE_USUAL }
+            || since.elapsed() < if self.consumer_protocol { CHECK_INTERVAL } else { REBALANCE_USUAL }
         {
             return;
         }
@@ -187,7 +187,7 @@ impl GroupStatus {
         if self.consumer_protocol
             && GroupMetadata::of(consumer).is_some_and(|metadata| metadata.generation() > 0)
         {
-            self.ask_at = now + LOOK_AGAIN;
+            self.ask_at = now + CHECK_INTERVAL;
             match self.within(group::shared(&self.dialer, &self.entry.group, &self.entry.member)) {
                 Ok(Shared { decided: true, of_member: 0, .. }) => return member.assignment_received(),
                 Ok(_) => {}
@@ -200,7 +200,7 @@ impl GroupStatus {
             format!(", which has {} and is in state {state}", counted(members, "member"))
         });
         if member.is_awaiting_assignment() && since.elapsed() >= REBALANCE_USUAL {
-            member.troubles.set(Trouble::Assignment, member.no_assignment(&found));
+            member.health.set(WaitReason::Assignment, member.no_assignment(&found));
         }
     }
 
@@ -211,7 +211,7 @@ impl GroupStatus {
                 self.within(group::shared(&self.dialer, &self.entry.group, &self.entry.member)).ok()?;
             return Some((shared.members, shared.state));
         }
-        let list = consumer.client().fetch_group_list(Some(&self.entry.group), LOOK_AGAIN).ok()?;
+        let list = consumer.client().fetch_group_list(Some(&self.entry.group), CHECK_INTERVAL).ok()?;
         let group = list.groups().first()?;
         Some((group.members().len(), group.state().to_owned())).filter(|(members, _)| *members > 0)
     }
@@ -319,7 +319,7 @@ fn partitions(consumer: &BaseConsumer<Member>) -> Option<usize> {
     let subscribed: Vec<String> =
         subscribed.elements().iter().map(|element| element.topic().to_owned()).collect();
     let one = subscribed.first().map(String::as_str).filter(|_| subscribed.len() == 1);
-    let cluster = consumer.fetch_metadata(one, LOOK_AGAIN).ok()?;
+    let cluster = consumer.fetch_metadata(one, CHECK_INTERVAL).ok()?;
     let topics = cluster.topics().iter().filter(|topic| subscribed.iter().any(|name| name == topic.name()));
     Some(topics.map(|topic| topic.partitions().len()).sum())
 }

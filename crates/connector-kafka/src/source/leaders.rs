@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use aqueduct_api::ErrorKind;
+use aqueduct_kafka_client::WaitReason;
 use rdkafka::metadata::Metadata;
 use tokio::time::Instant;
 
 use super::member::Member;
 use crate::diagnosis::PARTITION_WITHOUT_LEADER;
-use aqueduct_kafka_client::Trouble;
 
 /// How often the leaders are checked as a rule.
 const CHECK_USUALLY: Duration = Duration::from_secs(30);
@@ -37,7 +37,7 @@ impl Leaders {
         if suspected {
             self.suspicious_until = now + SUSPICION;
         }
-        let often = now < self.suspicious_until || member.troubles.has(Trouble::Leaders);
+        let often = now < self.suspicious_until || member.health.has(WaitReason::Leaders);
         now >= self.checked_at + if often { CHECK_OFTEN } else { CHECK_USUALLY }
     }
 
@@ -57,7 +57,7 @@ impl Leaders {
             .collect();
         leaderless.sort_unstable();
         let Some((topic, partition)) = leaderless.first() else {
-            return member.troubles.clear(Trouble::Leaders);
+            return member.health.clear(WaitReason::Leaders);
         };
         let says = PARTITION_WITHOUT_LEADER
             .error(ErrorKind::Transient, &[("topic", topic), ("partition", partition)]);
@@ -65,6 +65,6 @@ impl Leaders {
             0 => String::new(),
             more => format!(" (and {more} more partitions)"),
         };
-        member.troubles.set(Trouble::Leaders, format!("{says}{more}"));
+        member.health.set(WaitReason::Leaders, format!("{says}{more}"));
     }
 }

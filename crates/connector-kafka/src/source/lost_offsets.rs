@@ -1,6 +1,8 @@
 //! Where a partition goes on when its offset is lost: as `on_lost_offsets` says. Runs on the event thread.
 
 use aqueduct_api::{Error, ErrorKind, Result};
+use aqueduct_kafka_client::admin::{self, ListedOffset, OffsetQuery};
+use aqueduct_kafka_client::{REQUEST_TIMEOUT, is_passing};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -9,8 +11,6 @@ use super::member::{GroupConsumer, Member};
 use super::stopped::StoppedPartition;
 use crate::config::OnLostOffsets;
 use crate::diagnosis::{Diagnosis, OFFSET_BEYOND_END, OFFSET_DELETED, OFFSETS_FORGOTTEN};
-use aqueduct_kafka_client::admin::{self, Found, Place};
-use aqueduct_kafka_client::{ASK_TIMEOUT, is_passing};
 
 /// What stands in a remedy where no record has a time.
 const SOME_TIME: &str = "2026-01-31T12:00:00Z";
@@ -19,8 +19,8 @@ const SOME_TIME: &str = "2026-01-31T12:00:00Z";
 pub(super) struct LostOffset {
     /// The offset that is lost.
     pub(super) lost: i64,
-    pub(super) first: Found,
-    pub(super) end: Found,
+    pub(super) first: ListedOffset,
+    pub(super) end: ListedOffset,
 }
 
 impl Member {
@@ -64,14 +64,15 @@ impl Member {
         consumer: &GroupConsumer,
         topic: &str,
         partition: i32,
-    ) -> Result<(Found, Found), RDKafkaErrorCode> {
-        let ask = |place| {
-            let found = admin::list_offsets(consumer.client(), &[(topic, partition, place)], ASK_TIMEOUT)?;
+    ) -> Result<(ListedOffset, ListedOffset), RDKafkaErrorCode> {
+        let ask = |query| {
+            let found =
+                admin::list_offsets(consumer.client(), &[(topic, partition, query)], REQUEST_TIMEOUT)?;
             found.into_iter().next().ok_or(RDKafkaErrorCode::UnknownPartition)
         };
-        let (mut first, end) = (ask(Place::First)?, ask(Place::End)?);
+        let (mut first, end) = (ask(OffsetQuery::Earliest)?, ask(OffsetQuery::Latest)?);
         // The first record with a time is the oldest one, unless it has none.
-        first.timestamp_ms = ask(Place::Since(0))?.timestamp_ms;
+        first.timestamp_ms = ask(OffsetQuery::Timestamp(0))?.timestamp_ms;
         Ok((first, end))
     }
 
@@ -84,22 +85,22 @@ impl Member {
     ) -> Result<Option<i64>> {
         let LostOffset { lost, first, end } = lost;
         let (topic, partition) = (first.topic.clone(), first.partition);
-        let place = match self.on_lost {
+        let listed = match self.on_lost {
             OnLostOffsets::Stop => return Err(error),
             OnLostOffsets::Earliest => first,
             OnLostOffsets::Latest => end,
             OnLostOffsets::Timestamp(moment) => {
-                let since = [(&*topic, partition, Place::Since(moment.unix_ms))];
-                match admin::list_offsets(consumer.client(), &since, ASK_TIMEOUT) {
+                let since = [(&*topic, partition, OffsetQuery::Timestamp(moment.unix_ms))];
+                match admin::list_offsets(consumer.client(), &since, REQUEST_TIMEOUT) {
                     Ok(found) => found.into_iter().find(|found| found.offset.is_some()).unwrap_or(end),
                     Err(code) => return self.refused(code, &topic).map_or(Ok(None), Err),
                 }
             }
         };
-        let (reason, offset, policy) = (error.says(), place.offset, self.on_lost);
+        let (reason, offset, policy) = (error.says(), listed.offset, self.on_lost);
         // Those that were deleted, and those that are there and left out.
         let skipped_records_max = offset.map(|offset| (offset - lost).max(0));
-        let goes_on_with = place.timestamp_ms.and_then(time_of);
+        let goes_on_with = listed.timestamp_ms.and_then(time_of);
         tracing::warn!(
             topic,
             partition,
@@ -114,7 +115,12 @@ impl Member {
     }
 
     /// The error for an offset that is out of range.
-    pub(super) fn out_of_range_error(&self, stopped: &StoppedPartition, first: &Found, end: i64) -> Error {
+    pub(super) fn out_of_range_error(
+        &self,
+        stopped: &StoppedPartition,
+        first: &ListedOffset,
+        end: i64,
+    ) -> Error {
         let oldest = first.offset.unwrap_or(end);
         let diagnosis: &Diagnosis = if stopped.at < oldest { &OFFSET_DELETED } else { &OFFSET_BEYOND_END };
         let time = first.timestamp_ms.and_then(time_of);

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use aqueduct_api::{Error, ErrorKind, Incarnations, Offsets, Partition};
+use aqueduct_kafka_client::native::batch_queue::BatchQueue;
+use aqueduct_kafka_client::{Access, ClientHealth, WaitReason};
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -16,8 +18,6 @@ use super::known_partitions::KnownPartitions;
 use super::stopped::StoppedPartitions;
 use crate::config::{OnLostOffsets, Start};
 use crate::diagnosis::GROUP_GIVES_NOTHING;
-use aqueduct_kafka_client::native::batch_queue::BatchQueue;
-use aqueduct_kafka_client::{Deed, Trouble, Troubles};
 
 /// How long events are served at a time while something else is waited for.
 const BRIEF_POLL: Duration = Duration::from_millis(20);
@@ -29,7 +29,7 @@ pub(crate) type GroupConsumer = BaseConsumer<Member>;
 pub(crate) struct Member {
     pub(crate) handoff: GroupSide,
     pub(crate) stopped: Arc<StoppedPartitions>,
-    pub(crate) troubles: Troubles,
+    pub(crate) health: ClientHealth,
     pub(crate) pipeline: Arc<str>,
     pub(crate) group: String,
     pub(crate) brokers: String,
@@ -68,12 +68,12 @@ pub(crate) enum OffsetStorage {
 impl Member {
     /// The error for a right that is missing; `None` for every other code.
     pub(crate) fn denied(&self, code: RDKafkaErrorCode, topic: Option<&str>) -> Option<Error> {
-        self.troubles.denied(code, "", self.read_access(topic))
+        self.health.denied(code, "", self.access(topic))
     }
 
     /// What this member needs to be allowed.
-    pub(super) fn read_access<'a>(&'a self, topic: Option<&'a str>) -> Deed<'a> {
-        Deed { operation: "Read", topic, group: Some(&self.group) }
+    pub(super) fn access<'a>(&'a self, topic: Option<&'a str>) -> Access<'a> {
+        Access { operation: "Read", topic, group: Some(&self.group) }
     }
 
     /// Whether the group stores the offsets, whoever commits them.
@@ -110,13 +110,13 @@ impl Member {
     /// From now on an assignment is expected from the group.
     pub(crate) fn await_assignment(&self) {
         self.awaiting_assignment.store(true, Ordering::Release);
-        self.troubles.set_quietly(Trouble::Assignment, self.no_assignment(""));
+        self.health.set_quietly(WaitReason::Assignment, self.no_assignment(""));
     }
 
     /// The group has given one.
     pub(crate) fn assignment_received(&self) {
         self.awaiting_assignment.store(false, Ordering::Release);
-        self.troubles.clear_quietly(Trouble::Assignment);
+        self.health.clear_quietly(WaitReason::Assignment);
     }
 
     /// Whether one is still expected.

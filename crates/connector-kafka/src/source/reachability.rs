@@ -4,13 +4,13 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use aqueduct_kafka_client::WaitReason;
+use aqueduct_kafka_client::native::batch_queue::watermarks;
 use rdkafka::metadata::Metadata;
 use tokio::time::Instant;
 
 use super::handoff::PartitionState;
 use super::member::{GroupConsumer, Member};
-use aqueduct_kafka_client::Trouble;
-use aqueduct_kafka_client::native::batch_queue::watermarks;
 
 /// A preflight of the brokers follows when they have not answered after this.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ impl Reachability {
 
     /// Reports what the last preflight has found; returns whether another is due. `suspected`: a connection failed.
     pub(super) fn due(&mut self, member: &Member, consumer: &GroupConsumer, suspected: bool) -> bool {
-        let troubles = &member.troubles;
+        let health = &member.health;
         if report(member) {
             self.pause = PREFLIGHT_AGAIN;
             self.preflight_at = Instant::now() + self.pause;
@@ -45,7 +45,7 @@ impl Reachability {
             self.since.get_or_insert_with(Instant::now);
         }
         let missing = self.since.is_some_and(|since| since.elapsed() > ANSWER_TIMEOUT);
-        let wanted = missing || suspected || troubles.has(Trouble::Advertised);
+        let wanted = missing || suspected || health.has(WaitReason::Advertised);
         wanted && Instant::now() >= self.preflight_at
     }
 
@@ -58,7 +58,7 @@ impl Reachability {
         };
         let leaders: Vec<i32> =
             assigned.iter().filter_map(|(_, it)| leader(&it.topic, it.partition)).collect();
-        member.troubles.visit(if assigned.is_empty() { None } else { Some(&leaders) });
+        member.health.check_advertised(if assigned.is_empty() { None } else { Some(&leaders) });
         self.preflight_at = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(PREFLIGHT_AGAIN_MAX);
     }
@@ -73,7 +73,7 @@ impl Member {
         let stands_by = self.joins_group() && assigned.is_empty() && !self.is_awaiting_assignment();
         let all = stands_by || !assigned.is_empty() && assigned.iter().all(|(_, it)| answered(it));
         if all && !self.leaders_answered_once.swap(true, Ordering::AcqRel) {
-            self.troubles.clear_quietly(Trouble::Beginning);
+            self.health.clear_quietly(WaitReason::Beginning);
         }
         all
     }
@@ -88,17 +88,17 @@ impl Member {
 
 /// Reports what a preflight has found; true when a broker cannot be reached.
 fn report(member: &Member) -> bool {
-    match member.troubles.advertised.found() {
-        Some(Some(told)) => member.troubles.set(Trouble::Advertised, told.to_string()),
-        Some(None) => member.troubles.clear(Trouble::Advertised),
+    match member.health.advertised.found() {
+        Some(Some(diagnosed)) => member.health.set(WaitReason::Advertised, diagnosed.to_string()),
+        Some(None) => member.health.clear(WaitReason::Advertised),
         None => return false,
     }
-    member.troubles.has(Trouble::Advertised)
+    member.health.has(WaitReason::Advertised)
 }
 
 /// For the time in which the event thread repeats a request and does nothing else: starts a preflight of all brokers, and reports
 /// what the last one has found.
 pub(super) fn preflight_all(member: &Member) {
     report(member);
-    member.troubles.visit(None);
+    member.health.check_advertised(None);
 }

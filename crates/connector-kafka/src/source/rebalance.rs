@@ -4,6 +4,8 @@
 use std::sync::atomic::Ordering;
 
 use aqueduct_api::{Error, Partition};
+use aqueduct_kafka_client::code_of;
+use aqueduct_kafka_client::native::batch_queue;
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{Consumer, ConsumerContext, RebalanceProtocol};
@@ -15,8 +17,6 @@ use super::handoff::name_of;
 use super::member::{GroupConsumer, Member};
 use super::start_offsets::{StartOffset, start_offsets};
 use super::stopped::StopReason;
-use aqueduct_kafka_client::code_of;
-use aqueduct_kafka_client::native::batch_queue;
 
 impl Member {
     /// Takes partitions over.
@@ -70,7 +70,7 @@ impl Member {
         let lost = consumer.assignment_lost();
         if lost {
             // The group has not answered for a whole session: perhaps no broker answers.
-            self.troubles.suspect();
+            self.health.connection_failed();
             self.await_assignment();
         }
         if !names.is_empty() {
@@ -117,7 +117,7 @@ impl ClientContext for Member {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        if let Some(error) = self.troubles.logged(level, facility, line) {
+        if let Some(error) = self.health.client_log(level, facility, line) {
             self.handoff.fail(error);
         }
     }
@@ -128,13 +128,13 @@ impl ClientContext for Member {
             self.unknown_topics.store(true, Ordering::Release);
             return;
         }
-        if let Some(error) = self.troubles.heard(&error, reason, self.read_access(None)) {
+        if let Some(error) = self.health.client_error(&error, reason, self.access(None)) {
             self.handoff.fail(error);
         }
     }
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
-        self.troubles.token()
+        self.health.oauth_token()
     }
 }
 

@@ -5,6 +5,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use aqueduct_api::{ErrorKind, Partition, Result};
+use aqueduct_kafka_client::admin::{self, OffsetQuery};
+use aqueduct_kafka_client::native::batch_queue;
+use aqueduct_kafka_client::{CHECK_INTERVAL, WaitReason};
 use rdkafka::consumer::{Consumer, RebalanceProtocol};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::Instant;
@@ -15,9 +18,6 @@ use super::member::{GroupConsumer, Member};
 use super::stopped::{Retry, StopReason, StoppedPartition, TRY_AGAIN};
 use crate::config::Start;
 use crate::diagnosis::BATCH_DAMAGED;
-use aqueduct_kafka_client::admin::{self, Place};
-use aqueduct_kafka_client::native::batch_queue;
-use aqueduct_kafka_client::{LOOK_AGAIN, Trouble};
 
 /// How long to wait before a request that the cluster did not answer is made again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ impl Member {
     fn report_damaged(&self) {
         let is_damaged = |it: &StoppedPartition| matches!(it.why, StopReason::Damaged(_));
         let damaged: Vec<StoppedPartition> = self.stopped.all().into_iter().filter(is_damaged).collect();
-        let Some(first) = damaged.first() else { return self.troubles.clear(Trouble::Partitions) };
+        let Some(first) = damaged.first() else { return self.health.clear(WaitReason::Partitions) };
         let StopReason::Damaged(reason) = &first.why else { return };
         let says = BATCH_DAMAGED.error(
             ErrorKind::Transient,
@@ -95,7 +95,7 @@ impl Member {
             0 => String::new(),
             more => format!(" (and {more} more partitions)"),
         };
-        self.troubles.set(Trouble::Partitions, format!("{says}{more}"));
+        self.health.set(WaitReason::Partitions, format!("{says}{more}"));
     }
 
     /// Pauses the partition, and restarts it at the same offset when the pause is over.
@@ -119,14 +119,15 @@ impl Member {
     /// A partition that had no leader when it was assigned begins where `start` says, once it has one.
     fn start_once_led(&self, consumer: &GroupConsumer, stopped: &StoppedPartition) -> Restart {
         let (topic, partition) = (stopped.topic.as_str(), stopped.partition);
-        let ask = |place| admin::list_offsets(consumer.client(), &[(topic, partition, place)], LOOK_AGAIN);
+        let ask =
+            |query| admin::list_offsets(consumer.client(), &[(topic, partition, query)], CHECK_INTERVAL);
         let since = match self.start {
-            Start::Timestamp(moment) => ask(Place::Since(moment.unix_ms.max(0))),
-            _ => ask(Place::End),
+            Start::Timestamp(moment) => ask(OffsetQuery::Timestamp(moment.unix_ms.max(0))),
+            _ => ask(OffsetQuery::Latest),
         };
         let offset = match since.map(|found| found.first().and_then(|found| found.offset)) {
             // No record is that late.
-            Ok(None) => ask(Place::End).map(|found| found.first().and_then(|found| found.offset)),
+            Ok(None) => ask(OffsetQuery::Latest).map(|found| found.first().and_then(|found| found.offset)),
             offset => offset,
         };
         let Ok(Some(offset)) = offset else {

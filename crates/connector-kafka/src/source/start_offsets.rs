@@ -4,6 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use aqueduct_api::{Error, ErrorKind, Result};
+use aqueduct_kafka_client::admin::topic_ids;
+use aqueduct_kafka_client::{REQUEST_TIMEOUT, WaitReason, code_of, is_passing};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -15,8 +17,6 @@ use super::reachability;
 use super::topic_id::id_in;
 use crate::config::Start;
 use crate::diagnosis::OFFSET_NONE;
-use aqueduct_kafka_client::admin::topic_ids;
-use aqueduct_kafka_client::{ASK_TIMEOUT, Trouble, code_of, is_passing};
 
 /// Where a partition begins.
 pub(crate) struct StartOffset {
@@ -131,7 +131,7 @@ fn stored(
         }
         return Ok(Some(all));
     }
-    let ask = |list| consumer.committed_offsets(list, ASK_TIMEOUT);
+    let ask = |list| consumer.committed_offsets(list, REQUEST_TIMEOUT);
     let what = format!("the offsets of group `{}`", member.group);
     let Some(committed) = ask_until_answered(member, consumer, list, &what, ask)? else {
         return Ok(None);
@@ -154,14 +154,14 @@ fn ids(
     let topics: BTreeSet<&str> = elements.iter().map(|element| element.topic()).collect();
     let topics: Vec<&str> = topics.into_iter().collect();
     while member.handoff.ending().is_none() && !consumer.assignment_lost() {
-        match topic_ids(consumer.client(), &topics, ASK_TIMEOUT) {
+        match topic_ids(consumer.client(), &topics, REQUEST_TIMEOUT) {
             Ok(ids) => {
-                member.troubles.clear(Trouble::Group);
+                member.health.clear(WaitReason::Group);
                 return Ok(Some(ids.into_iter().map(|(topic, id)| (topic, id.into())).collect()));
             }
             Err(code) if is_passing(code) => {
                 let says = format!("{} does not describe its topics ({code}): asking again", member.brokers);
-                member.troubles.set(Trouble::Group, says);
+                member.health.set(WaitReason::Group, says);
                 reachability::preflight_all(member);
                 member.poll_briefly(consumer);
             }
@@ -187,7 +187,7 @@ fn resolve(member: &Member, consumer: &GroupConsumer, list: TopicPartitionList) 
         let ask = |list| {
             let (led, without) = split_by_leader(consumer, list)?;
             leaderless = without;
-            if led.count() == 0 { Ok(led) } else { consumer.offsets_for_times(led, ASK_TIMEOUT) }
+            if led.count() == 0 { Ok(led) } else { consumer.offsets_for_times(led, REQUEST_TIMEOUT) }
         };
         let Some(answer) = ask_until_answered(member, consumer, &list, "the offsets to start from", ask)?
         else {
@@ -227,7 +227,7 @@ fn split_by_leader(
 ) -> KafkaResult<(TopicPartitionList, Vec<(String, i32)>)> {
     let one = list.elements().first().map(|first| first.topic().to_owned());
     let one = one.filter(|topic| list.elements().iter().all(|element| element.topic() == topic));
-    let cluster = consumer.fetch_metadata(one.as_deref(), ASK_TIMEOUT)?;
+    let cluster = consumer.fetch_metadata(one.as_deref(), REQUEST_TIMEOUT)?;
     let (mut led, mut leaderless) = (TopicPartitionList::new(), Vec::new());
     for element in list.elements() {
         let (topic, partition) = (element.topic(), element.partition());
@@ -257,7 +257,7 @@ fn ask_until_answered(
         let code = match ask(list.clone()) {
             Ok(answer) => match answer.elements().iter().find_map(|element| element.error().err()) {
                 None => {
-                    member.troubles.clear(Trouble::Group);
+                    member.health.clear(WaitReason::Group);
                     return Ok(Some(answer));
                 }
                 Some(error) => code_of(&error),
@@ -272,7 +272,7 @@ fn ask_until_answered(
             return Err(Error::fatal(format!("cannot ask for {what}")).caused_by(cause));
         }
         let says = format!("{} does not tell {what} ({code}): asking again", member.brokers);
-        member.troubles.set(Trouble::Group, says);
+        member.health.set(WaitReason::Group, says);
         reachability::preflight_all(member);
         member.poll_briefly(consumer);
     }

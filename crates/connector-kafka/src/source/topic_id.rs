@@ -6,14 +6,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aqueduct_api::{Error, ErrorKind, Result};
+use aqueduct_kafka_client::admin;
+use aqueduct_kafka_client::{CHECK_INTERVAL, REQUEST_TIMEOUT};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::member::{GroupConsumer, Member};
 use super::stopped::{StopReason, StoppedPartition};
 use crate::diagnosis::TOPIC_MADE_ANEW;
-use aqueduct_kafka_client::admin;
-use aqueduct_kafka_client::{ASK_TIMEOUT, LOOK_AGAIN};
 
 /// What stands before the id in the metadata of a committed offset. Tools that alter a group's offsets leave the metadata out:
 /// then the offset is taken as it is.
@@ -36,7 +36,7 @@ impl Member {
         let assigned = self.handoff.assigned();
         let topics: BTreeSet<&str> = assigned.iter().map(|(_, it)| it.topic.as_str()).collect();
         let topics: Vec<&str> = topics.into_iter().collect();
-        let Ok(ids) = admin::topic_ids(consumer.client(), &topics, LOOK_AGAIN) else { return };
+        let Ok(ids) = admin::topic_ids(consumer.client(), &topics, CHECK_INTERVAL) else { return };
         for (_, it) in &assigned {
             let known = self.topic_id(&it.topic, it.partition);
             if let (Some(known), Some(now)) = (known, ids.get(&it.topic))
@@ -58,7 +58,7 @@ impl Member {
         consumer: &GroupConsumer,
         topic: &str,
     ) -> Result<Option<Arc<str>>, RDKafkaErrorCode> {
-        let ids = admin::topic_ids(consumer.client(), &[topic], ASK_TIMEOUT)?;
+        let ids = admin::topic_ids(consumer.client(), &[topic], REQUEST_TIMEOUT)?;
         Ok(ids.get(topic).map(|id| id.as_str().into()))
     }
 

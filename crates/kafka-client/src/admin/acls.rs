@@ -1,4 +1,4 @@
-//! What this user may do with topics and groups, as the broker sees it.
+//! What ACLs allow this user to do with topics and groups.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_int};
@@ -11,31 +11,36 @@ use rdkafka::bindings::rd_kafka_resp_err_t as Code;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::{ask, text};
+use super::request::{request, text};
 
-/// Rights on one topic or group.
+/// What this user may do with one topic or group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rights {
+pub struct AuthorizedOperations {
+    /// ACL operation `Read`.
     pub read: bool,
+    /// ACL operation `Write`.
     pub write: bool,
 }
 
 /// A topic as this user sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
+    /// Its name.
     pub name: String,
+    /// How many partitions it has.
     pub partitions: usize,
-    pub rights: Rights,
+    /// What this user may do with it.
+    pub rights: AuthorizedOperations,
 }
 
-/// One that is described, or its name and why it is not.
+/// A topic that was described, or its name and the error.
 pub type Described = Result<Topic, (String, RDKafkaErrorCode)>;
 
 /// Describes topics; for each that cannot be described, why.
 pub fn topics<C: ClientContext>(
     client: &Client<C>,
     names: &[String],
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Vec<Described>, RDKafkaErrorCode> {
     let names: Vec<CString> = names.iter().filter_map(|name| CString::new(name.as_str()).ok()).collect();
     let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
@@ -43,8 +48,8 @@ pub fn topics<C: ClientContext>(
     let wanted =
         unsafe { rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len()) };
     let event =
-        ask(client, Operation::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, patience, |client, options, queue| {
-            // SAFETY: all live until the answer has come; the options are ours, and nobody else reads them now.
+        request(client, Operation::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout, |client, options, queue| {
+            // SAFETY: all live until the response has come; the options are ours, and nobody else reads them now.
             unsafe {
                 with_rights(options);
                 rd::rd_kafka_DescribeTopics(client, wanted, options, queue);
@@ -53,7 +58,7 @@ pub fn topics<C: ClientContext>(
     // SAFETY: ours, destroyed once.
     unsafe { rd::rd_kafka_TopicCollection_destroy(wanted) };
     let event = event?;
-    // SAFETY: the event is the answer to this very call; what is read borrows from it and is copied.
+    // SAFETY: the event is the response to this very call; what is read borrows from it and is copied.
     unsafe {
         let result = rd::rd_kafka_event_DescribeTopics_result(event.0);
         let mut count = 0;
@@ -74,16 +79,16 @@ pub fn topics<C: ClientContext>(
     }
 }
 
-/// Rights on a group, which need not exist.
+/// What this user may do with a group, which need not exist.
 pub fn group<C: ClientContext>(
     client: &Client<C>,
     name: &str,
-    patience: Duration,
-) -> Result<Rights, RDKafkaErrorCode> {
+    timeout: Duration,
+) -> Result<AuthorizedOperations, RDKafkaErrorCode> {
     let name = CString::new(name).map_err(|_| RDKafkaErrorCode::InvalidGroupId)?;
     let mut names = [name.as_ptr()];
     let operation = Operation::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
-    let event = ask(client, operation, patience, |client, options, queue| {
+    let event = request(client, operation, timeout, |client, options, queue| {
         // SAFETY: as above.
         unsafe {
             with_rights(options);
@@ -122,9 +127,9 @@ unsafe fn with_rights(options: *const rd::rd_kafka_AdminOptions_t) {
 
 /// # Safety
 /// Null or a list of that length. A broker too old to tell is taken to allow everything.
-unsafe fn rights(granted: *const Acl, count: usize) -> Rights {
+unsafe fn rights(granted: *const Acl, count: usize) -> AuthorizedOperations {
     if granted.is_null() {
-        return Rights { read: true, write: true };
+        return AuthorizedOperations { read: true, write: true };
     }
     // SAFETY: by contract.
     let granted = unsafe { std::slice::from_raw_parts(granted, count) };
@@ -133,7 +138,10 @@ unsafe fn rights(granted: *const Acl, count: usize) -> Rights {
             .iter()
             .any(|acl| *acl as u32 == wanted as u32 || *acl as u32 == Acl::RD_KAFKA_ACL_OPERATION_ALL as u32)
     };
-    Rights { read: has(Acl::RD_KAFKA_ACL_OPERATION_READ), write: has(Acl::RD_KAFKA_ACL_OPERATION_WRITE) }
+    AuthorizedOperations {
+        read: has(Acl::RD_KAFKA_ACL_OPERATION_READ),
+        write: has(Acl::RD_KAFKA_ACL_OPERATION_WRITE),
+    }
 }
 
 /// # Safety

@@ -1,74 +1,110 @@
-//! Three questions of Kafka's protocol, small enough to be written by hand: they are asked before there is a client.
+//! Three requests of Kafka's protocol, small enough to be written by hand: they are sent before there is a client.
 //! <https://kafka.apache.org/protocol>
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::ops::RangeInclusive;
 
-use super::Trouble;
+use crate::diagnosis::Diagnosed;
 
-/// Kafka's key of Metadata.
+/// Kafka's API key of Metadata.
 const METADATA: i16 = 3;
-/// The version asked for: every broker of this decade has it, and an empty list means no topic.
+/// Every broker since 0.11 has this version, and an empty list means no topic.
 pub(super) const METADATA_VERSION: i16 = 4;
-/// No answer to these questions is longer.
-const ANSWER_BYTES_MAX: i32 = 1 << 20;
-/// Told from answers to others; nobody else asks on this connection.
+/// No response to these requests is longer.
+const RESPONSE_BYTES_MAX: i32 = 1 << 20;
+/// One request is in flight at a time.
 const CORRELATION: i32 = 7;
 
-/// A question.
-pub(super) enum Ask {
+/// One of them.
+pub(super) enum Request {
     ApiVersions,
     SaslHandshake(&'static str),
     Metadata,
 }
 
-/// The bytes of an answer.
-pub(super) struct Answer(Vec<u8>);
+/// The bytes of a response.
+pub(super) struct Response(Vec<u8>);
 
-impl Ask {
+impl Request {
     /// Key, version and body.
     fn parts(&self) -> (i16, i16, Vec<u8>) {
         match self {
-            Ask::ApiVersions => (18, 0, Vec::new()),
-            Ask::SaslHandshake(mechanism) => {
+            Request::ApiVersions => (18, 0, Vec::new()),
+            Request::SaslHandshake(mechanism) => {
                 let mut body = (mechanism.len() as i16).to_be_bytes().to_vec();
                 body.extend(mechanism.as_bytes());
                 (17, 1, body)
             }
             // No topics, and none to be created.
-            Ask::Metadata => (METADATA, METADATA_VERSION, vec![0, 0, 0, 0, 0]),
+            Request::Metadata => (METADATA, METADATA_VERSION, vec![0, 0, 0, 0, 0]),
         }
     }
 }
 
-/// Asks, and waits for the answer as long as the stream waits.
-pub(super) fn ask(stream: &mut (impl Read + Write + ?Sized), ask: &Ask) -> Result<Answer, Trouble> {
-    let (key, version, body) = ask.parts();
+/// Why an exchange with a broker failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Diagnosed(Diagnosed),
+    /// The other side closed the connection.
+    Closed,
+    /// No response comes.
+    Silent,
+    /// The response is not one of Kafka's protocol.
+    NotKafka(&'static str),
+    /// An error of TLS.
+    Tls(String),
+}
+
+impl From<Diagnosed> for Failure {
+    fn from(diagnosed: Diagnosed) -> Self {
+        Self::Diagnosed(diagnosed)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Silent,
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe => Self::Closed,
+            _ => Self::Tls(error.to_string()),
+        }
+    }
+}
+
+/// Sends a request, and waits for its response as long as the stream waits.
+pub(super) fn send(
+    stream: &mut (impl Read + Write + ?Sized),
+    request: &Request,
+) -> Result<Response, Failure> {
+    let (key, version, body) = request.parts();
     let client = b"aqueduct-check";
-    let mut request = Vec::new();
-    request.extend(((10 + client.len() + body.len()) as i32).to_be_bytes());
-    request.extend(key.to_be_bytes());
-    request.extend(version.to_be_bytes());
-    request.extend(CORRELATION.to_be_bytes());
-    request.extend((client.len() as i16).to_be_bytes());
-    request.extend(client);
-    request.extend(body);
-    stream.write_all(&request)?;
+    let mut bytes = Vec::new();
+    bytes.extend(((10 + client.len() + body.len()) as i32).to_be_bytes());
+    bytes.extend(key.to_be_bytes());
+    bytes.extend(version.to_be_bytes());
+    bytes.extend(CORRELATION.to_be_bytes());
+    bytes.extend((client.len() as i16).to_be_bytes());
+    bytes.extend(client);
+    bytes.extend(body);
+    stream.write_all(&bytes)?;
     stream.flush()?;
     let mut head = [0; 8];
     stream.read_exact(&mut head)?;
     let length = i32::from_be_bytes([head[0], head[1], head[2], head[3]]);
     let correlation = i32::from_be_bytes([head[4], head[5], head[6], head[7]]);
-    if !(4..ANSWER_BYTES_MAX).contains(&length) || correlation != CORRELATION {
-        return Err(Trouble::Foreign("it answers with something else"));
+    if !(4..RESPONSE_BYTES_MAX).contains(&length) || correlation != CORRELATION {
+        return Err(Failure::NotKafka("it answers with something else"));
     }
-    let mut answer = vec![0; length as usize - 4];
-    stream.read_exact(&mut answer)?;
-    Ok(Answer(answer))
+    let mut response = vec![0; length as usize - 4];
+    stream.read_exact(&mut response)?;
+    Ok(Response(response))
 }
 
-impl Answer {
-    /// The versions of Metadata, if it has any: a controller has none. `None` when the answer cannot be read.
+impl Response {
+    /// The versions of Metadata, if it has any: a controller has none. `None` when the response cannot be read.
     pub(super) fn api_versions(&self) -> Option<Option<RangeInclusive<i16>>> {
         let mut rest = &self.0[..];
         let (_code, count) = (int16(&mut rest)?, int32(&mut rest)?);
@@ -114,13 +150,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_that_are_cut_off_are_no_answers() {
-        let versions = Answer(vec![0, 0, 0, 0, 0, 1, 0, 3, 0, 0, 0, 13]);
+    fn responses_that_are_cut_off_are_no_responses() {
+        let versions = Response(vec![0, 0, 0, 0, 0, 1, 0, 3, 0, 0, 0, 13]);
         assert_eq!(versions.api_versions(), Some(Some(0..=13)));
-        assert_eq!(Answer(vec![0, 0, 0, 0, 0, 1, 0, 18, 0, 0, 0, 4]).api_versions(), Some(None));
-        assert_eq!(Answer(vec![0, 0, 0, 0, 0, 2, 0, 3, 0, 0, 0, 13]).api_versions(), None);
-        let sasl = Answer(vec![0, 33, 0, 0, 0, 1, 0, 2, b'A', b'B']);
+        assert_eq!(Response(vec![0, 0, 0, 0, 0, 1, 0, 18, 0, 0, 0, 4]).api_versions(), Some(None));
+        assert_eq!(Response(vec![0, 0, 0, 0, 0, 2, 0, 3, 0, 0, 0, 13]).api_versions(), None);
+        let sasl = Response(vec![0, 33, 0, 0, 0, 1, 0, 2, b'A', b'B']);
         assert_eq!(sasl.sasl_handshake(), Some((33, vec!["AB".to_owned()])));
-        assert_eq!(Answer(vec![0, 33, 0, 0, 0, 1, 0, 9, b'A']).sasl_handshake(), None);
+        assert_eq!(Response(vec![0, 33, 0, 0, 0, 1, 0, 9, b'A']).sasl_handshake(), None);
     }
 }

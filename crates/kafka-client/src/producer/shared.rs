@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::accumulator::Accumulator;
 use super::report::{DeliveryCallback, DeliveryReport};
 use crate::config::Compression;
-use crate::troubles::Troubles;
+use crate::health::ClientHealth;
 use crate::wire::dialer::Dialer;
 
 /// See the file's header.
@@ -25,7 +25,7 @@ pub(super) struct Shared {
     pub(super) dialer: Dialer,
     pub(super) compression: Compression,
     pub(super) callback: Arc<dyn DeliveryCallback>,
-    pub(super) troubles: Arc<Troubles>,
+    pub(super) health: Arc<ClientHealth>,
 }
 
 /// How the other tasks reach the task of one broker.

@@ -56,7 +56,7 @@ impl BrokerConnection {
             expires: None,
         };
         let answer: ApiVersionsResponse =
-            connection.ask_as(&ApiVersionsRequest::default(), API_VERSIONS_VERSION).await?;
+            connection.request_as(&ApiVersionsRequest::default(), API_VERSIONS_VERSION).await?;
         let versions = answer.api_keys.iter().map(|api| (api.api_key, api.min_version..=api.max_version));
         connection.versions = versions.collect();
         Ok(connection)
@@ -134,16 +134,16 @@ impl BrokerConnection {
     }
 
     /// Asks, and waits for the answer; nothing else may be under way.
-    pub(crate) async fn ask<R: Request>(
+    pub(crate) async fn request<R: Request>(
         &mut self,
         request: &R,
         ours: RangeInclusive<i16>,
     ) -> io::Result<R::Response> {
         let version = self.version::<R>(ours)?;
-        self.ask_as(request, version).await
+        self.request_as(request, version).await
     }
 
-    async fn ask_as<R: Request>(&mut self, request: &R, version: i16) -> io::Result<R::Response> {
+    async fn request_as<R: Request>(&mut self, request: &R, version: i16) -> io::Result<R::Response> {
         self.send(request, version).await?;
         R::Response::decode(&mut self.receive().await?, version).map_err(other)
     }

@@ -11,6 +11,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
+use super::address::address;
 use super::connection::{BrokerConnection, other};
 use super::dialer::Dialer;
 
@@ -86,7 +87,7 @@ pub async fn shared(dialer: &Dialer, group: &str, member: &str) -> io::Result<Sh
     let address = coordinator(dialer, group).await?.map_err(other)?;
     let mut connection = dialer.dial(&address).await?;
     let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![GroupId(text(group))]);
-    let answer = connection.ask(&request, DESCRIBE_VERSIONS).await?;
+    let answer = connection.request(&request, DESCRIBE_VERSIONS).await?;
     let group = answer.groups.first().ok_or_else(|| other("an answer without the group"))?;
     if let Some(error) = ResponseError::try_from_code(group.error_code) {
         return Err(other(error));
@@ -111,11 +112,10 @@ async fn coordinator(dialer: &Dialer, group: &str) -> io::Result<Result<String, 
             }
         };
         let request = FindCoordinatorRequest::default().with_key(text(group));
-        let answer = connection.ask(&request, COORDINATOR_VERSIONS).await?;
+        let answer = connection.request(&request, COORDINATOR_VERSIONS).await?;
         return Ok(match ResponseError::try_from_code(answer.error_code) {
             Some(error) => Err(error),
-            None if answer.host.contains(':') => Ok(format!("[{}]:{}", answer.host.as_str(), answer.port)),
-            None => Ok(format!("{}:{}", answer.host.as_str(), answer.port)),
+            None => Ok(address(&answer.host, answer.port)),
         });
     }
     Err(last)
@@ -126,7 +126,7 @@ async fn farewell(connection: &mut BrokerConnection, who: &Identity<'_>) -> io::
     let member = MemberIdentity::default().with_member_id(text(who.member)).with_reason(reason);
     let request =
         LeaveGroupRequest::default().with_group_id(GroupId(text(who.group))).with_members(vec![member]);
-    let answer = connection.ask(&request, LEAVE_VERSIONS).await?;
+    let answer = connection.request(&request, LEAVE_VERSIONS).await?;
     let of_member = answer.members.first().map_or(0, |member| member.error_code);
     Ok(if answer.error_code != 0 { answer.error_code } else { of_member })
 }
@@ -136,7 +136,7 @@ async fn heartbeat(connection: &mut BrokerConnection, who: &Identity<'_>) -> io:
         .with_group_id(GroupId(text(who.group)))
         .with_member_id(text(who.member))
         .with_member_epoch(LEAVES);
-    Ok(connection.ask(&request, HEARTBEAT_VERSIONS).await?.error_code)
+    Ok(connection.request(&request, HEARTBEAT_VERSIONS).await?.error_code)
 }
 
 fn text(text: &str) -> StrBytes {

@@ -1,9 +1,9 @@
-//! The TLS handshake of a look at a broker, with the very library that the client uses, and what its end means.
+//! TLS with the credentials of a connection, with the library that librdkafka uses, and what a failed handshake means.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
+use jiff::Timestamp;
 use openssl::error::ErrorStack;
 use openssl::ssl::{
     HandshakeError, Ssl, SslConnector, SslContextBuilder, SslMethod, SslStream, SslVerifyMode,
@@ -12,28 +12,42 @@ use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509CheckFlags;
 use openssl::x509::{X509, X509Ref, X509VerifyResult};
 
-use super::Shown;
 use crate::credentials::{self, Credentials, SYSTEM_AUTHORITIES, subject_of, time_of};
-use crate::diagnosis::Told;
+use crate::diagnosis::Diagnosed;
 use crate::diagnosis::connecting::{
     BROKER_CERTIFICATE_EARLY, BROKER_CERTIFICATE_EXPIRED, BROKER_NAME_WRONG, CA_UNKNOWN, CERTIFICATE_REFUSED,
     CERTIFICATE_REQUIRED, NO_ANSWER, TLS_FAILED, TLS_UNEXPECTED,
 };
 
-/// Whom we trust and who we are.
-pub(super) struct Encryption {
+/// The authorities to trust and the client certificate.
+pub(crate) struct TlsClient {
     connector: SslConnector,
     verify_hostname: bool,
     subject: Option<String>,
 }
 
-/// The certificate that was looked at last, and what was wrong with it.
-type Seen = Arc<Mutex<Option<(X509, X509VerifyResult)>>>;
+/// A certificate as a broker shows it.
+#[derive(Clone, Debug)]
+pub struct CertificateInfo {
+    /// Whom it was given to.
+    pub subject: String,
+    /// The authority that signed it.
+    pub issuer: String,
+    /// Until when it is valid.
+    pub expires: Option<Timestamp>,
+}
 
-impl Encryption {
-    pub(super) fn new(credentials: &Credentials, verify_hostname: bool, brokers: &str) -> Result<Self, Told> {
+/// The certificate that was rejected, and why.
+type Rejected = Arc<Mutex<Option<(X509, X509VerifyResult)>>>;
+
+impl TlsClient {
+    pub(crate) fn new(
+        credentials: &Credentials,
+        verify_hostname: bool,
+        brokers: &str,
+    ) -> Result<Self, Diagnosed> {
         let failed = |error: ErrorStack| {
-            TLS_FAILED.told(&[("broker", &brokers), ("cause", &sentence(&error.to_string()))])
+            TLS_FAILED.fill(&[("broker", &brokers), ("cause", &sentence(&error.to_string()))])
         };
         let own = credentials.own_certificate();
         let subject = own.as_ref().map(|own| subject_of(own.subject_name()));
@@ -52,42 +66,42 @@ impl Encryption {
         Ok(Self { connector: connector().map_err(failed)?, verify_hostname, subject })
     }
 
-    /// Encrypts the stream; says who is on the other side.
-    pub(super) fn shake_hands(
+    /// The handshake; returns the certificate of the broker as well.
+    pub(crate) fn handshake(
         &self,
         broker: &str,
         host: &str,
         stream: TcpStream,
-    ) -> Result<(SslStream<TcpStream>, Option<Shown>), Told> {
-        let seen = Seen::default();
-        let ssl = self.prepare(host, seen.clone()).map_err(|error| failed(broker, &error.to_string()))?;
+    ) -> Result<(SslStream<TcpStream>, Option<CertificateInfo>), Diagnosed> {
+        let rejected = Rejected::default();
+        let ssl = self.prepare(host, rejected.clone()).map_err(|error| failed(broker, &error.to_string()))?;
         match ssl.connect(stream) {
             Ok(stream) => {
                 let certificate = stream.ssl().peer_certificate().map(|certificate| shown(&certificate));
                 Ok((stream, certificate))
             }
             Err(HandshakeError::Failure(stream)) => {
-                let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
-                if let Some((certificate, verdict)) = seen {
+                let rejected = rejected.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some((certificate, verdict)) = rejected {
                     return Err(distrust(broker, host, &certificate, verdict));
                 }
                 let says = stream.error().to_string();
                 if says.contains("alert") {
                     return Err(self.refused(broker, &says));
                 }
-                // A plain listener closes the connection, or says something that is no TLS.
-                Err(TLS_UNEXPECTED.told(&[("broker", &broker)]))
+                // A listener without TLS closes the connection, or sends something that is not TLS.
+                Err(TLS_UNEXPECTED.fill(&[("broker", &broker)]))
             }
-            // The time to read is over.
+            // The read has timed out.
             Err(HandshakeError::WouldBlock(_)) => {
                 let cause = "it takes the connection and says nothing";
-                Err(NO_ANSWER.told(&[("broker", &broker), ("cause", &cause)]))
+                Err(NO_ANSWER.fill(&[("broker", &broker), ("cause", &cause)]))
             }
             Err(error) => Err(failed(broker, &error.to_string())),
         }
     }
 
-    pub(super) fn prepare(&self, host: &str, seen: Seen) -> Result<Ssl, ErrorStack> {
+    pub(crate) fn prepare(&self, host: &str, rejected: Rejected) -> Result<Ssl, ErrorStack> {
         let mut ssl = self.connector.configure()?.verify_hostname(false).into_ssl(host)?;
         if self.verify_hostname {
             let rules = ssl.param_mut();
@@ -100,15 +114,15 @@ impl Encryption {
         ssl.set_verify_callback(SslVerifyMode::PEER, move |good, context| {
             let leaf = context.chain().and_then(|chain| chain.get(0)).map(X509Ref::to_owned);
             if let (false, Some(leaf)) = (good, leaf) {
-                *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((leaf, context.error()));
+                *rejected.lock().unwrap_or_else(PoisonError::into_inner) = Some((leaf, context.error()));
             }
             good
         });
         Ok(ssl)
     }
 
-    /// The other side does not want us; in TLS 1.3 this comes only after the handshake.
-    pub(super) fn refused(&self, broker: &str, says: &str) -> Told {
+    /// The broker refuses our certificate, or requires one; in TLS 1.3 this comes only after the handshake.
+    pub(crate) fn refused(&self, broker: &str, says: &str) -> Diagnosed {
         let cause = match says {
             says if says.contains("unknown ca") => "it does not trust the authority that signed it",
             says if says.contains("certificate expired") => "it has expired",
@@ -118,15 +132,15 @@ impl Encryption {
             says => return failed(broker, says),
         };
         match &self.subject {
-            None => CERTIFICATE_REQUIRED.told(&[("broker", &broker)]),
+            None => CERTIFICATE_REQUIRED.fill(&[("broker", &broker)]),
             Some(subject) => {
-                CERTIFICATE_REFUSED.told(&[("broker", &broker), ("subject", &subject), ("cause", &cause)])
+                CERTIFICATE_REFUSED.fill(&[("broker", &broker), ("subject", &subject), ("cause", &cause)])
             }
         }
     }
 }
 
-/// Only these authorities, or those of the system.
+/// Trusts these authorities alone, or those of the system.
 fn trust(builder: &mut SslContextBuilder, ca: Option<&str>) -> Result<(), ErrorStack> {
     let Some(ca) = ca else {
         let system = SYSTEM_AUTHORITIES.iter().find(|path| std::path::Path::new(path).exists());
@@ -141,9 +155,8 @@ fn trust(builder: &mut SslContextBuilder, ca: Option<&str>) -> Result<(), ErrorS
     Ok(())
 }
 
-/// Whether TLS is spoken there at all, with anybody.
-pub(super) fn is_spoken(addresses: &[SocketAddr], patience: Duration) -> bool {
-    let Ok(stream) = super::open(addresses, patience) else { return false };
+/// Whether the other side speaks TLS at all.
+pub(crate) fn is_spoken(stream: TcpStream) -> bool {
     let Ok(builder) = SslConnector::builder(SslMethod::tls_client()) else { return false };
     let configured =
         builder.build().configure().map(|ssl| ssl.verify_hostname(false).use_server_name_indication(false));
@@ -151,13 +164,13 @@ pub(super) fn is_spoken(addresses: &[SocketAddr], patience: Duration) -> bool {
     ssl.set_verify(SslVerifyMode::NONE);
     match ssl.connect(stream) {
         Ok(_) => true,
-        // Somebody who refuses us in TLS speaks it.
+        // An alert is TLS as well.
         Err(HandshakeError::Failure(stream)) => stream.error().to_string().contains("alert"),
         Err(_) => false,
     }
 }
 
-fn distrust(broker: &str, host: &str, certificate: &X509Ref, verdict: X509VerifyResult) -> Told {
+fn distrust(broker: &str, host: &str, certificate: &X509Ref, verdict: X509VerifyResult) -> Diagnosed {
     const NOT_YET_VALID: i32 = 9;
     const EXPIRED: i32 = 10;
     const HOSTNAME_MISMATCH: i32 = 62;
@@ -165,20 +178,20 @@ fn distrust(broker: &str, host: &str, certificate: &X509Ref, verdict: X509Verify
     match verdict.as_raw() {
         EXPIRED => {
             let time = credentials::shown(certificate.not_after());
-            BROKER_CERTIFICATE_EXPIRED.told(&[("broker", &broker), ("time", &time)])
+            BROKER_CERTIFICATE_EXPIRED.fill(&[("broker", &broker), ("time", &time)])
         }
         NOT_YET_VALID => {
             let time = credentials::shown(certificate.not_before());
-            BROKER_CERTIFICATE_EARLY.told(&[("broker", &broker), ("time", &time)])
+            BROKER_CERTIFICATE_EARLY.fill(&[("broker", &broker), ("time", &time)])
         }
         HOSTNAME_MISMATCH | ADDRESS_MISMATCH => {
             let names = names_of(certificate);
-            BROKER_NAME_WRONG.told(&[("broker", &broker), ("names", &names), ("host", &host)])
+            BROKER_NAME_WRONG.fill(&[("broker", &broker), ("names", &names), ("host", &host)])
         }
         _ => {
             let issuer = subject_of(certificate.issuer_name());
             let cause = verdict.error_string();
-            CA_UNKNOWN.told(&[("broker", &broker), ("issuer", &issuer), ("cause", &cause)])
+            CA_UNKNOWN.fill(&[("broker", &broker), ("issuer", &issuer), ("cause", &cause)])
         }
     }
 }
@@ -201,16 +214,16 @@ fn names_of(certificate: &X509Ref) -> String {
     if names.is_empty() { format!("`{}`", subject_of(certificate.subject_name())) } else { names.join(", ") }
 }
 
-fn shown(certificate: &X509Ref) -> Shown {
-    Shown {
+fn shown(certificate: &X509Ref) -> CertificateInfo {
+    CertificateInfo {
         subject: subject_of(certificate.subject_name()),
         issuer: subject_of(certificate.issuer_name()),
         expires: time_of(certificate.not_after()),
     }
 }
 
-fn failed(broker: &str, says: &str) -> Told {
-    TLS_FAILED.told(&[("broker", &broker), ("cause", &sentence(says))])
+fn failed(broker: &str, says: &str) -> Diagnosed {
+    TLS_FAILED.fill(&[("broker", &broker), ("cause", &sentence(says))])
 }
 
 /// `error:0A000410:SSL routines:ssl3_read_bytes:ssl/tls alert handshake failure:file.c:1:SSL alert number 40` in words.
