@@ -95,7 +95,7 @@ fn circles(modules: &Modules) -> Vec<Vec<String>> {
 
 #[test]
 fn no_file_stands_in_a_circle() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let root = aqueduct_tests::root();
     let mut findings = Vec::new();
     for folder in fs::read_dir(root.join("crates")).expect("the crates").flatten() {
         let mut modules = Modules::new();
