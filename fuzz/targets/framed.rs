@@ -7,7 +7,7 @@ mod memory;
 
 use std::sync::{Arc, LazyLock};
 
-use aqueduct_api::catalog::FormatKind;
+use aqueduct_api::catalog::{Block, FormatKind};
 use aqueduct_api::registry::SchemaKind;
 use aqueduct_api::{Encoded, Headers, Part, Piece, SchemaId, Typed};
 use aqueduct_formats::framed::frame::{self, Frame};
@@ -46,7 +46,7 @@ fn held(bytes: &Bytes, header: Option<Bytes>) -> (Arc<str>, Headers, Bytes) {
 }
 
 /// The row, if there is one; the registry answers at once.
-fn read<K: FormatKind>((topic, headers, bytes): &(Arc<str>, Headers, Bytes)) -> Option<Typed> {
+fn read<K: Block + FormatKind>((topic, headers, bytes): &(Arc<str>, Headers, Bytes)) -> Option<Typed> {
     let context = memory::context(&REGISTRY);
     let config = Arc::new(serde_json::from_value(json!({})).expect("options"));
     let mut decoder = K::decoder(&config, &context).expect("a decoder");
@@ -55,7 +55,7 @@ fn read<K: FormatKind>((topic, headers, bytes): &(Arc<str>, Headers, Bytes)) -> 
     decoder.decode(piece).ok()
 }
 
-fn write<K: FormatKind>(typed: &Typed) -> Bytes {
+fn write<K: Block + FormatKind>(typed: &Typed) -> Bytes {
     let context = memory::context(&REGISTRY);
     let config = Arc::new(serde_json::from_value(json!({})).expect("options"));
     let mut encoder = K::encoder(&config, &context).expect("an encoder");
@@ -65,7 +65,7 @@ fn write<K: FormatKind>(typed: &Typed) -> Bytes {
     out.into()
 }
 
-fn there_and_back<K: FormatKind>(held: &(Arc<str>, Headers, Bytes)) {
+fn there_and_back<K: Block + FormatKind>(held: &(Arc<str>, Headers, Bytes)) {
     let Some(typed) = read::<K>(held) else { return };
     let bound = MEMORY_BYTES_SPARE + GROWTH_MAX * held.2.len();
     assert!(typed.memory_bytes() < bound, "{} bytes from {}", typed.memory_bytes(), held.2.len());

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use aqueduct_api::catalog::FormatKind;
 use aqueduct_api::{Decoder, FormatContext, Headers, Part, Piece, Typed};
-use aqueduct_formats::{Json, JsonOptions};
+use aqueduct_formats::Json;
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use serde_json::value::RawValue;
@@ -20,7 +20,7 @@ static CONTEXT: LazyLock<FormatContext> =
     LazyLock::new(|| FormatContext { pipeline: "fuzz".into(), part: Part::Value, registry: None });
 
 /// Everything that a schema can want of a text. Times are written as numbers: a text ends with the year 9999.
-static DECLARED: LazyLock<Arc<JsonOptions>> = LazyLock::new(|| {
+static DECLARED: LazyLock<Arc<Json>> = LazyLock::new(|| {
     let of = |base: &str, logical: &str| json!({ "type": base, "logicalType": logical });
     let decimal = json!({ "type": "bytes", "logicalType": "decimal", "precision": 20, "scale": 3 });
     let state = json!({ "type": "enum", "name": "State", "symbols": ["A", "B", "NO"], "default": "NO" });
@@ -51,7 +51,7 @@ fn decode(decoder: &mut dyn Decoder, bytes: &Bytes) -> Option<Typed> {
     decoder.decode(Piece { topic: &"t".into(), headers: &Headers::default(), bytes }).ok()
 }
 
-fn encode(options: &Arc<JsonOptions>, typed: &Typed) -> Bytes {
+fn encode(options: &Arc<Json>, typed: &Typed) -> Bytes {
     let mut out = Vec::new();
     let mut encoder = Json::encoder(options, &CONTEXT).expect("an encoder");
     encoder.encode(&"t".into(), typed, &mut out).expect("what was read");

@@ -1,26 +1,24 @@
 //! The catalog: names to connectors, formats, transforms and offset stores. A plain value, filled in one place of the
 //! binary; the engine and the pipeline file see a name and raw configuration, never a connector's own type.
 
-mod configured;
 mod kinds;
 mod traits;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use schemars::{JsonSchema, Schema};
-use serde::de::DeserializeOwned;
+use async_trait::async_trait;
+use schemars::Schema;
 use serde_json::Value;
 
-use self::configured::{Configured, OneRegistry};
+use crate::error::Result;
+use crate::finding::Finding;
 use crate::problem::Problem;
+use crate::registry::Registry;
 
-pub use self::configured::{
-    ConfiguredFormat, ConfiguredRegistry, ConfiguredSink, ConfiguredSource, ConfiguredStore,
-    ConfiguredTransform,
-};
 pub use self::kinds::{
-    FormatKind, OffsetStoreKind, RegistryKind, SinkConnector, SourceConnector, TopicResolver, TransformKind,
+    Block, FormatKind, OffsetStoreKind, RegistryKind, SinkConnector, SourceConnector, TopicResolver,
+    TransformKind,
 };
 pub use self::traits::{
     Duplicates, KeepsOffsets, ProbeContext, SinkContext, SinkTraits, SourceContext, SourceTraits,
@@ -43,6 +41,10 @@ impl<T: ?Sized> Clone for Entry<T> {
 }
 
 impl<T: ?Sized> Entry<T> {
+    fn of<C: Block>(configure: fn(Value) -> Result<Arc<T>, Vec<Problem>>) -> Self {
+        Self { name: C::NAME, about: C::ABOUT, schema: || schemars::schema_for!(C), configure }
+    }
+
     /// The JSON Schema of its block, with the doc comments of its fields.
     pub fn schema(&self) -> Schema {
         (self.schema)()
@@ -58,109 +60,98 @@ impl<T: ?Sized> Entry<T> {
 #[derive(Clone, Default)]
 pub struct Catalog {
     /// Sources by name.
-    pub sources: BTreeMap<&'static str, Entry<dyn ConfiguredSource>>,
+    pub sources: BTreeMap<&'static str, Entry<dyn SourceConnector>>,
     /// Sinks by name.
-    pub sinks: BTreeMap<&'static str, Entry<dyn ConfiguredSink>>,
+    pub sinks: BTreeMap<&'static str, Entry<dyn SinkConnector>>,
     /// Transforms by name.
-    pub transforms: BTreeMap<&'static str, Entry<dyn ConfiguredTransform>>,
+    pub transforms: BTreeMap<&'static str, Entry<dyn TransformKind>>,
     /// Record formats by name.
-    pub formats: BTreeMap<&'static str, Entry<dyn ConfiguredFormat>>,
+    pub formats: BTreeMap<&'static str, Entry<dyn FormatKind>>,
     /// Offset stores by name.
-    pub offset_stores: BTreeMap<&'static str, Entry<dyn ConfiguredStore>>,
+    pub offset_stores: BTreeMap<&'static str, Entry<dyn OffsetStoreKind>>,
     /// What `registry:` takes.
-    pub registry: Option<Entry<dyn ConfiguredRegistry>>,
+    pub registry: Option<Entry<dyn RegistryKind>>,
 }
 
 impl Catalog {
     /// Adds a source.
     #[must_use]
-    pub fn source<C: SourceConnector>(mut self) -> Self {
-        let configure = |raw| {
-            let config: C::Config = read(raw)?;
-            refuse(C::check(&config))?;
-            Ok(Arc::new(Configured::<C, C::Config>::new(config)) as Arc<dyn ConfiguredSource>)
-        };
-        let entry = Entry { name: C::NAME, about: C::ABOUT, schema: schema_of::<C::Config>, configure };
-        self.sources.insert(C::NAME, entry);
+    pub fn source<C: Block + SourceConnector>(mut self) -> Self {
+        self.sources.insert(C::NAME, Entry::of::<C>(|raw| Ok(read(raw, C::check)?)));
         self
     }
 
     /// Adds a sink.
     #[must_use]
-    pub fn sink<C: SinkConnector>(mut self) -> Self {
-        let configure = |raw| {
-            let config: C::Config = read(raw)?;
-            refuse(C::check(&config))?;
-            Ok(Arc::new(Configured::<C, C::Config>::new(config)) as Arc<dyn ConfiguredSink>)
-        };
-        let entry = Entry { name: C::NAME, about: C::ABOUT, schema: schema_of::<C::Config>, configure };
-        self.sinks.insert(C::NAME, entry);
+    pub fn sink<C: Block + SinkConnector>(mut self) -> Self {
+        self.sinks.insert(C::NAME, Entry::of::<C>(|raw| Ok(read(raw, C::check)?)));
         self
     }
 
     /// Adds a transform.
     #[must_use]
-    pub fn transform<K: TransformKind>(mut self) -> Self {
-        let configure = |raw| {
-            let config: K::Config = read(raw)?;
-            refuse(K::check(&config))?;
-            Ok(Arc::new(Configured::<K, K::Config>::new(config)) as Arc<dyn ConfiguredTransform>)
-        };
-        let entry = Entry { name: K::NAME, about: K::ABOUT, schema: schema_of::<K::Config>, configure };
-        self.transforms.insert(K::NAME, entry);
+    pub fn transform<C: Block + TransformKind>(mut self) -> Self {
+        self.transforms.insert(C::NAME, Entry::of::<C>(|raw| Ok(read(raw, C::check)?)));
         self
     }
 
-    /// Adds a record format.
+    /// Adds a record format, which is checked later: when it is known on which side it stands.
     #[must_use]
-    pub fn format<K: FormatKind>(mut self) -> Self {
-        let configure = |raw| {
-            let config: K::Config = read(raw)?;
-            Ok(Arc::new(Configured::<K, K::Config>::new(config)) as Arc<dyn ConfiguredFormat>)
-        };
-        let entry = Entry { name: K::NAME, about: K::ABOUT, schema: schema_of::<K::Config>, configure };
-        self.formats.insert(K::NAME, entry);
+    pub fn format<C: Block + FormatKind>(mut self) -> Self {
+        self.formats.insert(C::NAME, Entry::of::<C>(|raw| Ok(read(raw, |_: &C| Vec::new())?)));
         self
     }
 
     /// Adds an offset store.
     #[must_use]
-    pub fn offset_store<K: OffsetStoreKind>(mut self) -> Self {
-        let configure = |raw| {
-            let config: K::Config = read(raw)?;
-            Ok(Arc::new(Configured::<K, K::Config>::new(config)) as Arc<dyn ConfiguredStore>)
-        };
-        let entry = Entry { name: K::NAME, about: K::ABOUT, schema: schema_of::<K::Config>, configure };
-        self.offset_stores.insert(K::NAME, entry);
+    pub fn offset_store<C: Block + OffsetStoreKind>(mut self) -> Self {
+        self.offset_stores.insert(C::NAME, Entry::of::<C>(|raw| Ok(read(raw, |_: &C| Vec::new())?)));
         self
     }
 
     /// Says what `registry:` takes.
     #[must_use]
-    pub fn registry<K: RegistryKind>(mut self) -> Self {
-        let configure = |raw| {
-            let config: K::Config = read(raw)?;
-            refuse(K::check(&config))?;
-            Ok(Arc::new(OneRegistry::<K>::new(config)) as Arc<dyn ConfiguredRegistry>)
-        };
-        let (name, about) = ("registry", "A schema registry with the API of Confluent's.");
-        self.registry = Some(Entry { name, about, schema: schema_of::<K::Config>, configure });
+    pub fn registry<C: Block + RegistryKind>(mut self) -> Self {
+        self.registry = Some(Entry::of::<C>(|raw| {
+            let config = read(raw, C::check)?;
+            Ok(Arc::new(OpenedOnce { config, opened: OnceLock::new() }))
+        }));
         self
     }
 }
 
-fn schema_of<C: JsonSchema>() -> Schema {
-    schemars::schema_for!(C)
+/// Keeps the registry that was opened, for all that ask for it.
+struct OpenedOnce<C> {
+    config: Arc<C>,
+    opened: OnceLock<Arc<dyn Registry>>,
 }
 
-fn read<C: DeserializeOwned>(raw: Value) -> Result<C, Vec<Problem>> {
-    serde_path_to_error::deserialize(raw).map_err(|error| {
+#[async_trait]
+impl<C: RegistryKind> RegistryKind for OpenedOnce<C> {
+    fn check(&self) -> Vec<Problem> {
+        self.config.check()
+    }
+
+    fn open(&self) -> Result<Arc<dyn Registry>> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(Arc::clone(opened));
+        }
+        let opened = self.config.open()?;
+        Ok(Arc::clone(self.opened.get_or_init(|| opened)))
+    }
+
+    async fn probe(&self, context: ProbeContext) -> Vec<Finding> {
+        self.config.probe(context).await
+    }
+}
+
+/// Reads a block, and refuses it where it has a problem.
+fn read<C: Block>(raw: Value, check: fn(&C) -> Vec<Problem>) -> Result<Arc<C>, Vec<Problem>> {
+    let config: C = serde_path_to_error::deserialize(raw).map_err(|error| {
         let path = error.path().to_string();
         let path = if path == "." { String::new() } else { path };
         vec![Problem::new(path, error.into_inner().to_string())]
-    })
-}
-
-fn refuse(problems: Vec<Problem>) -> Result<(), Vec<Problem>> {
-    if problems.is_empty() { Ok(()) } else { Err(problems) }
+    })?;
+    let problems = check(&config);
+    if problems.is_empty() { Ok(Arc::new(config)) } else { Err(problems) }
 }

@@ -8,9 +8,9 @@ use aqueduct_api::value::{Blob, Text};
 
 use crate::default;
 use crate::digits::Digits;
-use crate::encode::kind_of;
 use crate::moment;
-use crate::resolve::{UnknownFields, place};
+use crate::plan::UnknownFields;
+use crate::resolve::place;
 use aqueduct_api::Fault;
 
 /// Branches that did not fit, at most: unions inside unions are tried branch by branch, and that multiplies.
@@ -271,5 +271,26 @@ mod tests {
             assert_eq!(uuid(wrong), None, "{wrong}");
         }
         assert_eq!(uuid("6ba7b810-9dad-11d1-80b4-00c04fd430cg"), None);
+    }
+}
+
+pub(crate) fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Absent => "a field that is absent and has no default",
+        Value::Null => "null",
+        Value::Boolean(_) => "a boolean",
+        Value::Int(_) => "an int",
+        Value::Long(_) => "a long",
+        Value::Float(_) => "a float",
+        Value::Double(_) => "a double",
+        Value::Number(_) => "a number",
+        Value::Text(_) => "text",
+        Value::Bytes(_) => "bytes",
+        Value::Enum(_) => "a symbol",
+        Value::Record(_) => "a record",
+        Value::List(_) => "an array",
+        Value::Map(_) => "a map",
+        Value::Union(_) => "a branch of a union",
+        Value::Opaque(_) => "a field that was not read",
     }
 }

@@ -15,8 +15,9 @@ use self::faults::{
     unknown_symbol,
 };
 use self::unread::Run;
+use crate::plan::UnknownFields;
 use crate::plan::{Fields, Plan, Promotion, Step};
-use crate::resolve::{UnknownFields, resolve};
+use crate::resolve::resolve;
 use aqueduct_api::Fault;
 
 /// Deeper values are refused: each level costs stack.

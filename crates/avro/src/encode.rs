@@ -6,13 +6,13 @@ use aqueduct_api::schema::Schema;
 use aqueduct_api::value::{Blob, Span, Text};
 use aqueduct_api::{Typed, Value};
 
-use crate::adopt::adopt;
+use crate::adopt::{adopt, kind_of};
 use crate::plan::{Fields, Plan, Promotion, Step, StepId};
 use crate::resolve::resolve;
 use crate::write::write;
 use aqueduct_api::Fault;
 
-pub use crate::resolve::UnknownFields;
+pub use crate::plan::UnknownFields;
 
 /// Writes values as one schema says. A row of another schema is brought into it first, by the rules of resolution.
 #[derive(Debug)]
@@ -364,25 +364,4 @@ fn promoted(promotion: Promotion, value: &Value, payload: &[u8]) -> Result<Value
         },
         (_, value) => return Err(Fault::new(format!("{} does not belong here", kind_of(value)))),
     })
-}
-
-pub(crate) fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Absent => "a field that is absent and has no default",
-        Value::Null => "null",
-        Value::Boolean(_) => "a boolean",
-        Value::Int(_) => "an int",
-        Value::Long(_) => "a long",
-        Value::Float(_) => "a float",
-        Value::Double(_) => "a double",
-        Value::Number(_) => "a number",
-        Value::Text(_) => "text",
-        Value::Bytes(_) => "bytes",
-        Value::Enum(_) => "a symbol",
-        Value::Record(_) => "a record",
-        Value::List(_) => "an array",
-        Value::Map(_) => "a map",
-        Value::Union(_) => "a branch of a union",
-        Value::Opaque(_) => "a field that was not read",
-    }
 }

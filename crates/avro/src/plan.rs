@@ -7,8 +7,17 @@ use std::sync::Arc;
 use aqueduct_api::Value;
 use aqueduct_api::schema::{Kind, Schema, TypeId};
 
-use crate::resolve::UnknownFields;
 use aqueduct_api::Fault;
+
+/// What happens to a field that the reader does not know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownFields {
+    /// It is an error.
+    #[default]
+    Error,
+    /// It is left out.
+    Drop,
+}
 
 /// The number of a step in its plan.
 pub(crate) type StepId = u32;

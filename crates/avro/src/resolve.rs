@@ -8,18 +8,8 @@ use aqueduct_api::Value;
 use aqueduct_api::schema::{Kind, Logical, Name, RecordType, Schema, TypeId};
 
 use crate::default;
-use crate::plan::{Plan, Promotion, Step, StepId, Symbols, Tables, Take, fixed, may_be_empty};
+use crate::plan::{Plan, Promotion, Step, StepId, Symbols, Tables, Take, UnknownFields, fixed, may_be_empty};
 use aqueduct_api::Fault;
-
-/// What happens to a field that the reader does not know.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UnknownFields {
-    /// It is an error.
-    #[default]
-    Error,
-    /// It is left out.
-    Drop,
-}
 
 /// The steps from the writer's values to the reader's.
 ///

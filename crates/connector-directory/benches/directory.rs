@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aqueduct_api::catalog::{SinkConnector, SinkContext};
 use aqueduct_api::{Batch, BatchId, Origin, Payload, Record};
-use aqueduct_connector_directory::{Config, Folder};
+use aqueduct_connector_directory::Config;
 use serde_json::json;
 
 const RECORDS: i64 = 4_000_000;
@@ -106,7 +106,7 @@ fn through_the_sink(config: Config) -> Duration {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let work = async move {
         let context = SinkContext::new("b");
-        let mut sink = Folder::open(Arc::new(config), context).await.unwrap();
+        let mut sink = config.open(context).await.unwrap();
         let batches: Vec<_> = batches().collect();
         let started = cpu();
         for batch in batches {

@@ -28,7 +28,7 @@ pub struct Config {
 
 impl Config {
     /// What parsing alone cannot see.
-    pub(crate) fn check(&self) -> Vec<Problem> {
+    pub(crate) fn problems(&self) -> Vec<Problem> {
         let mut problems = aqueduct_objects::config::check(&self.path, &self.format, &self.rotate);
         if self.folder.is_empty() {
             problems

@@ -6,4 +6,3 @@ mod probe;
 mod sink;
 
 pub use config::Config;
-pub use sink::Folder;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aqueduct_api::catalog::{Duplicates, ProbeContext, SinkConnector, SinkContext, SinkTraits};
+use aqueduct_api::catalog::{Block, Duplicates, ProbeContext, SinkConnector, SinkContext, SinkTraits};
 use aqueduct_api::{Finding, Problem, Result, Sink};
 use aqueduct_objects::{ObjectsSink, Settings};
 use async_trait::async_trait;
@@ -14,59 +14,53 @@ use crate::folder::FolderStore;
 /// Files being finished at a time at most: each waits for the disk, while others are written.
 const FINISHING_MAX: usize = 4;
 
-/// Files of records in a local folder.
-pub struct Folder;
-
-#[async_trait]
-impl SinkConnector for Folder {
+impl Block for Config {
     const NAME: &'static str = "directory";
     const ABOUT: &'static str = "Writes records into files of a local folder.";
-    type Config = Config;
+}
 
-    fn check(config: &Config) -> Vec<Problem> {
-        config.check()
+#[async_trait]
+impl SinkConnector for Config {
+    fn check(&self) -> Vec<Problem> {
+        self.problems()
     }
 
-    fn traits(config: &Config) -> SinkTraits {
+    fn traits(&self) -> SinkTraits {
         SinkTraits {
             lanes: 1,
-            batch_records_max: config.rotate.records_max.and_then(|max| usize::try_from(max).ok()),
+            batch_records_max: self.rotate.records_max.and_then(|max| usize::try_from(max).ok()),
             duplicates: Duplicates::Absorbed(
                 "files are named by their first offset, and a replay skips those that hold the same records",
             ),
             transactions: Err("what it has is known by the names of its files"),
-            value_format: config.format.value_format(),
+            value_format: self.format.value_format(),
         }
     }
 
-    fn names_by_offsets() -> bool {
+    fn names_by_offsets(&self) -> bool {
         true
     }
 
-    fn describe(config: &Config) -> String {
-        format!(
-            "directory {}/{}, {}",
-            config.folder.trim_end_matches('/'),
-            config.path.as_str(),
-            config.format
-        )
+    fn describe(&self) -> String {
+        format!("directory {}/{}, {}", self.folder.trim_end_matches('/'), self.path.as_str(), self.format)
     }
 
-    async fn open(config: Arc<Config>, context: SinkContext) -> Result<Box<dyn Sink>> {
-        let store = FolderStore::open(config.folder.clone().into(), context.condition.clone()).await?;
+    async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>> {
+        let store = FolderStore::open(self.folder.clone().into(), context.condition.clone()).await?;
         let settings = Settings {
-            path: config.path.clone(),
-            format: config.format.clone(),
-            rotate: config.rotate.clone(),
-            on_null_value: config.on_null_value,
+            path: self.path.clone(),
+            format: self.format.clone(),
+            rotate: self.rotate.clone(),
+            on_null_value: self.on_null_value,
             buffer_max_bytes: context.buffer_max_bytes,
         };
         let slots = Arc::new(Semaphore::new(FINISHING_MAX));
         Ok(Box::new(ObjectsSink::new(Arc::new(store), settings, slots, &context)?))
     }
 
-    async fn probe(config: Arc<Config>, _: ProbeContext) -> Vec<Finding> {
-        let ask = move || crate::probe::probe(config.folder.as_ref());
+    async fn probe(&self, _: ProbeContext) -> Vec<Finding> {
+        let folder = self.folder.clone();
+        let ask = move || crate::probe::probe(folder.as_ref());
         tokio::task::spawn_blocking(ask).await.unwrap_or_default()
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use aqueduct_api::catalog::{Duplicates, ProbeContext, SinkConnector};
 use aqueduct_api::{BatchId, Condition, Durable, Error, Sink};
-use aqueduct_connector_directory::{Config, Folder};
+use aqueduct_connector_directory::Config;
 use aqueduct_testkit::conformance::{self, SinkUnderTest};
 use async_trait::async_trait;
 use scratch::{Scratch, batch, config, context, lines, open};
@@ -46,7 +46,7 @@ impl SinkUnderTest for UnderTest {
     }
 
     fn duplicates(&self) -> Duplicates {
-        Folder::traits(&self.config).duplicates
+        self.config.traits().duplicates
     }
 }
 
@@ -140,7 +140,7 @@ async fn says_what_is_wrong_with_the_folder() {
     let file = scratch.0.join("file");
     fs::write(&file, "").unwrap();
     let config = config(&file.join("lake"), json!({}));
-    let Err::<_, Error>(error) = Folder::open(config, context(&Condition::default())).await else {
+    let Err::<_, Error>(error) = config.open(context(&Condition::default())).await else {
         panic!("a file is no folder")
     };
     assert_eq!(
@@ -185,7 +185,7 @@ async fn a_disk_that_may_only_be_read_is_waited_for() {
     let folder = disk.0.0.join("lake");
     let opening = tokio::spawn({
         let (config, context) = (config(&folder, json!({})), context(&condition));
-        async move { Folder::open(config, context).await }
+        async move { config.open(context).await }
     });
     let reason = loop {
         match condition.reason() {
@@ -215,7 +215,7 @@ async fn a_full_disk_is_waited_for_and_nothing_is_lost() {
     let ballast = folder.join("ballast");
     fs::write(&ballast, vec![0; 900_000]).unwrap();
     let condition = Condition::default();
-    let mut sink = Folder::open(config(folder, json!({})), context(&condition)).await.unwrap();
+    let mut sink = config(folder, json!({})).open(context(&condition)).await.unwrap();
     let watch = tokio::spawn({
         let (condition, ballast) = (condition.clone(), ballast.clone());
         async move {
@@ -257,7 +257,7 @@ async fn a_probe_says_whether_files_can_be_written() {
         let config: Config = serde_json::from_value(config).unwrap();
         let context =
             ProbeContext { pipeline: "p".into(), transactional: false, patience: Duration::from_secs(5) };
-        let findings = Folder::probe(Arc::new(config), context).await;
+        let findings = config.probe(context).await;
         findings.into_iter().map(|finding| format!("{:?}: {finding}", finding.verdict)).collect::<Vec<_>>()
     };
     let there = probe(&scratch.0).await;

@@ -7,7 +7,6 @@ mod scratch;
 use std::fs;
 
 use aqueduct_api::catalog::{SinkConnector, SinkContext};
-use aqueduct_connector_directory::Folder;
 use scratch::{Scratch, batch_of, config};
 use serde_json::json;
 
@@ -18,7 +17,7 @@ async fn open_files_keep_within_their_memory() {
     let config = config(&scratch.0, json!({ "format": { "lines": { "compression": "zstd" } } }));
     let mut context = SinkContext::new("p");
     context.buffer_max_bytes = 8 << 20;
-    let mut sink = Folder::open(config, context).await.unwrap();
+    let mut sink = config.open(context).await.unwrap();
     let values: Vec<String> = (0..200).map(|n| format!("{n}{}", "v".repeat(1_000))).collect();
     let (before, mut most) = (resident_kib(), 0);
     for round in 0..5 {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use aqueduct_api::catalog::{SinkConnector, SinkContext};
 use aqueduct_api::{BatchId, Durable, Error, ErrorKind, Sink};
-use aqueduct_connector_directory::{Config, Folder};
+use aqueduct_connector_directory::Config;
 use scratch::{Scratch, batch, batch_of, config, open};
 use serde_json::json;
 
@@ -23,7 +23,7 @@ fn compressed(folder: &Path, compression: &str) -> Arc<Config> {
 async fn open_as(config: &Arc<Config>, pipeline: &str, incarnation: &str) -> Box<dyn Sink> {
     let context = SinkContext::new(pipeline);
     context.incarnations.set("orders", 0, incarnation);
-    Folder::open(Arc::clone(config), context).await.unwrap()
+    config.open(context).await.unwrap()
 }
 
 async fn write_and_flush(sink: &mut dyn Sink, values: &[&str]) -> Result<Durable, Error> {
@@ -120,7 +120,7 @@ async fn a_new_incarnation_begins_a_file() {
     let config = config(&scratch.0, json!({}));
     let context = SinkContext::new("daily");
     let incarnations = context.incarnations.clone();
-    let mut sink = Folder::open(Arc::clone(&config), context).await.unwrap();
+    let mut sink = config.open(context).await.unwrap();
     incarnations.set("orders", 0, "A");
     sink.write(&batch(0, 0, 2)).await.unwrap();
     incarnations.set("orders", 0, "B");
@@ -226,7 +226,7 @@ async fn removes_what_a_dead_run_left_and_nothing_else() {
             ("p", "refunds", 0, 100),
             ("other", "orders", 0, 100),
         ] {
-            let mut sink = Folder::open(Arc::clone(&config), SinkContext::new(pipeline)).await.unwrap();
+            let mut sink = config.open(SinkContext::new(pipeline)).await.unwrap();
             // Beyond what is kept in memory.
             sink.write(&batch_of(0, topic, partition, first, &["x".repeat(200_000)])).await.unwrap();
             let ours = (pipeline, topic, partition) == ("p", "orders", 0) && first >= 100;
@@ -239,7 +239,7 @@ async fn removes_what_a_dead_run_left_and_nothing_else() {
         }
         assert_eq!(scratch.names().len(), 7, "{path}");
         assert!(scratch.names().iter().all(|name| name.ends_with(".part")), "{:?}", scratch.names());
-        let mut sink = Folder::open(Arc::clone(&config), SinkContext::new("p")).await.unwrap();
+        let mut sink = config.open(SinkContext::new("p")).await.unwrap();
         sink.write(&batch(0, 100, 1)).await.unwrap();
         sink.flush().await.unwrap();
         // What lives goes on and is whole: five files, one of `other` has the name that is taken by now.
@@ -286,7 +286,7 @@ async fn a_name_that_the_file_system_refuses_ends_the_pipeline() {
     let scratch = Scratch::new("deep");
     let deep = (0..20).fold(scratch.0.clone(), |folder, _| folder.join("d".repeat(190)));
     let config = config(&deep, json!({ "path": "{topic}/{header.long}/{partition}-{start_offset}" }));
-    let opened = Folder::open(config, SinkContext::new("p")).await;
+    let opened = config.open(SinkContext::new("p")).await;
     let error = match opened {
         Err(error) => error,
         Ok(mut sink) => {

@@ -4,4 +4,3 @@ mod config;
 mod sink;
 
 pub use config::Config;
-pub use sink::Nothing;

@@ -2,27 +2,28 @@
 
 use std::sync::Arc;
 
-use aqueduct_api::catalog::{Duplicates, SinkConnector, SinkContext, SinkTraits};
+use aqueduct_api::catalog::{Block, Duplicates, SinkConnector, SinkContext, SinkTraits};
 use aqueduct_api::{Batch, Problem, Result, Sink, Written};
 use async_trait::async_trait;
 
 use crate::config::Config;
 
-/// The sink connector `discard`.
-pub struct Nothing;
+/// Says of everything that it is durable.
+struct Nothing;
 
-#[async_trait]
-impl SinkConnector for Nothing {
+impl Block for Config {
     const NAME: &'static str = "discard";
     const ABOUT: &'static str =
         "Takes every record and keeps none: to measure a source, or to try a pipeline.";
-    type Config = Config;
+}
 
-    fn check(_: &Config) -> Vec<Problem> {
+#[async_trait]
+impl SinkConnector for Config {
+    fn check(&self) -> Vec<Problem> {
         Vec::new()
     }
 
-    fn traits(_: &Config) -> SinkTraits {
+    fn traits(&self) -> SinkTraits {
         SinkTraits {
             lanes: 1,
             batch_records_max: None,
@@ -32,11 +33,11 @@ impl SinkConnector for Nothing {
         }
     }
 
-    fn describe(_: &Config) -> String {
+    fn describe(&self) -> String {
         "discard".to_owned()
     }
 
-    async fn open(_: Arc<Config>, _: SinkContext) -> Result<Box<dyn Sink>> {
+    async fn open(&self, _: SinkContext) -> Result<Box<dyn Sink>> {
         Ok(Box::new(Nothing))
     }
 }

@@ -2,12 +2,12 @@
 
 use aqueduct_api::catalog::SinkContext;
 use aqueduct_api::{Batch, BatchId, Catalog, Durable, Record};
-use aqueduct_connector_discard::Nothing;
+use aqueduct_connector_discard::Config;
 
 #[tokio::test]
 async fn what_it_takes_is_durable_at_once() {
     let sink =
-        Catalog::default().sink::<Nothing>().sinks["discard"].configure(serde_json::Value::Null).unwrap();
+        Catalog::default().sink::<Config>().sinks["discard"].configure(serde_json::Value::Null).unwrap();
     let context = SinkContext::new("p");
     let mut sink = sink.open(context).await.unwrap();
     let record = Record {
@@ -27,7 +27,7 @@ async fn what_it_takes_is_durable_at_once() {
 
 #[test]
 fn an_option_is_refused() {
-    let problems = Catalog::default().sink::<Nothing>().sinks["discard"]
+    let problems = Catalog::default().sink::<Config>().sinks["discard"]
         .configure(serde_json::json!({ "rate": 1 }))
         .err()
         .unwrap();

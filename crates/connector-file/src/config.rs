@@ -67,7 +67,7 @@ pub struct SinkConfig {
 
 impl SourceConfig {
     /// What parsing alone cannot see.
-    pub(crate) fn check(&self) -> Vec<Problem> {
+    pub(crate) fn problems(&self) -> Vec<Problem> {
         let mut problems = named(&self.path);
         if self.follow && self.path == "-" {
             let remedy = "leave it out: standard input is read until its other end is closed";
@@ -81,7 +81,7 @@ impl SourceConfig {
     }
 
     /// What the format of the values and that of the file say of each other.
-    pub(crate) fn check_rows(&self, rows: Option<&Rows>) -> Vec<Problem> {
+    pub(crate) fn problems_of_rows(&self, rows: Option<&Rows>) -> Vec<Problem> {
         let format = self.format(rows);
         if format == FileFormat::Csv && rows.is_none() {
             let problem = Problem::new("format", "nobody says how the rows of this file are written");
@@ -98,7 +98,7 @@ impl SourceConfig {
 
     /// What stands against a sink that names objects by offsets. Its pipeline would stop where an offset comes again, at each
     /// start anew.
-    pub(crate) fn check_offsets(&self, rows: Option<&Rows>) -> Vec<Problem> {
+    pub(crate) fn problems_of_offsets(&self, rows: Option<&Rows>) -> Vec<Problem> {
         if self.format(rows) != FileFormat::Records || self.offsets != Some(OffsetsOf::Carried) {
             return Vec::new();
         }
@@ -129,7 +129,7 @@ impl SourceConfig {
 
 impl SinkConfig {
     /// What parsing alone cannot see.
-    pub(crate) fn check(&self) -> Vec<Problem> {
+    pub(crate) fn problems(&self) -> Vec<Problem> {
         named(&self.path)
     }
 }

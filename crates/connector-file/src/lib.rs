@@ -16,9 +16,6 @@ use aqueduct_api::{Error, Result};
 use config::STANDARD;
 pub use config::{FileFormat, OffsetsOf, SinkConfig, SourceConfig};
 
-/// The connector `file`, a source and a sink.
-pub struct Lines;
-
 /// Work that blocks, off the runtime's own threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work)

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_api::catalog::{Duplicates, SinkConnector, SinkContext, SinkTraits};
+use aqueduct_api::catalog::{Block, Duplicates, SinkConnector, SinkContext, SinkTraits};
 use aqueduct_api::{Batch, Error, Problem, Result, Sink, Writes, Written};
 use aqueduct_formats::record_line;
 use async_trait::async_trait;
@@ -12,22 +12,23 @@ use tokio::time::Instant;
 
 use crate::appender::Appender;
 use crate::config::{SinkConfig, one_name, system};
-use crate::{Lines, STANDARD, blocking};
+use crate::{STANDARD, blocking};
 
 /// What was written waits no longer than this to be synced, however busy the sink is.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
-#[async_trait]
-impl SinkConnector for Lines {
+impl Block for SinkConfig {
     const NAME: &'static str = "file";
     const ABOUT: &'static str = "Adds records to a file or standard output, one JSON object a line.";
-    type Config = SinkConfig;
+}
 
-    fn check(config: &SinkConfig) -> Vec<Problem> {
-        config.check()
+#[async_trait]
+impl SinkConnector for SinkConfig {
+    fn check(&self) -> Vec<Problem> {
+        self.problems()
     }
 
-    fn traits(_: &SinkConfig) -> SinkTraits {
+    fn traits(&self) -> SinkTraits {
         SinkTraits {
             lanes: 1,
             batch_records_max: None,
@@ -37,23 +38,24 @@ impl SinkConnector for Lines {
         }
     }
 
-    fn describe(config: &SinkConfig) -> String {
-        match &*config.path {
+    fn describe(&self) -> String {
+        match &*self.path {
             STANDARD => "standard output".to_owned(),
             path => format!("file {path}"),
         }
     }
 
-    fn writes(config: &SinkConfig) -> Option<Writes> {
-        let path = one_name(&config.path)?.replace('{', "{{").replace('}', "}}");
+    fn writes(&self) -> Option<Writes> {
+        let path = one_name(&self.path)?.replace('{', "{{").replace('}', "}}");
         Some(Writes { system: system(), topic: path.parse().ok()?, option: "path" })
     }
 
-    async fn open(config: Arc<SinkConfig>, context: SinkContext) -> Result<Box<dyn Sink>> {
-        if config.path == STANDARD {
+    async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>> {
+        if self.path == STANDARD {
             return Ok(Box::new(Stdout));
         }
-        let appender = blocking(move || Appender::open(config.path.as_ref(), &context.pipeline)).await?;
+        let path = self.path.clone();
+        let appender = blocking(move || Appender::open(path.as_ref(), &context.pipeline)).await?;
         Ok(Box::new(LineSink { appender, unsynced_since: None }))
     }
 }

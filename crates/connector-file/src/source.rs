@@ -7,7 +7,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_api::catalog::{KeepsOffsets, SourceConnector, SourceContext, SourceTraits};
+use aqueduct_api::catalog::{Block, KeepsOffsets, SourceConnector, SourceContext, SourceTraits};
 use aqueduct_api::{
     Condition, Error, ErrorKind, Offsets, Partition, Polled, Position, Problem, Reads, Records, Result, Rows,
     Source,
@@ -22,63 +22,65 @@ use crate::cut::{Cut, Cutter};
 use crate::gathered::Gathered;
 use crate::input::{FOLLOW_EVERY, Input};
 use crate::place::{Place, Trail};
-use crate::{Lines, STANDARD, blocking};
+use crate::{STANDARD, blocking};
 use begin::one_cell;
 
 /// So long a row may end in an open quote at the end of what there is before that is told.
 const OPEN_FOR: Duration = Duration::from_secs(5);
 
-#[async_trait]
-impl SourceConnector for Lines {
+impl Block for SourceConfig {
     const NAME: &'static str = "file";
     const ABOUT: &'static str =
         "Reads lines, JSON lines, CSV or whole records from a file or standard input.";
-    type Config = SourceConfig;
+}
 
-    fn check(config: &SourceConfig) -> Vec<Problem> {
-        config.check()
+#[async_trait]
+impl SourceConnector for SourceConfig {
+    fn check(&self) -> Vec<Problem> {
+        self.problems()
     }
 
-    fn check_rows(config: &SourceConfig, rows: Option<&Rows>) -> Vec<Problem> {
-        config.check_rows(rows)
+    fn check_rows(&self, _: &str, rows: Option<&Rows>) -> Vec<Problem> {
+        self.problems_of_rows(rows)
     }
 
-    fn check_offsets(config: &SourceConfig, rows: Option<&Rows>) -> Vec<Problem> {
-        config.check_offsets(rows)
+    fn check_offsets(&self, rows: Option<&Rows>) -> Vec<Problem> {
+        self.problems_of_offsets(rows)
     }
 
-    fn traits(config: &SourceConfig) -> SourceTraits {
+    fn traits(&self) -> SourceTraits {
         SourceTraits {
             keeps_offsets: KeepsOffsets::Never,
             tasks_max: Some(1),
-            finite: !config.follow,
+            finite: !self.follow,
             typed: false,
             transactions: Err("no sink keeps the offsets of a file yet"),
         }
     }
 
-    fn describe(config: &SourceConfig, _: &str) -> String {
-        match &*config.path {
+    fn describe(&self, _: &str) -> String {
+        match &*self.path {
             STANDARD => "standard input".to_owned(),
-            path if config.follow => format!("file {path}, followed"),
+            path if self.follow => format!("file {path}, followed"),
             path => format!("file {path}"),
         }
     }
 
-    fn reads(config: &SourceConfig, _: &str) -> Option<Reads> {
-        let (named, partitions) = (vec![one_name(&config.path)?], BTreeSet::new());
+    fn reads(&self, _: &str) -> Option<Reads> {
+        let (named, partitions) = (vec![one_name(&self.path)?], BTreeSet::new());
         Some(Reads { system: system(), named, pattern: None, group: None, partitions })
     }
 
-    async fn open(config: Arc<SourceConfig>, context: SourceContext) -> Result<Box<dyn Source>> {
-        let place = match context.resume.get(&*config.path).filter(|_| config.path != STANDARD) {
+    async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>> {
+        let place = match context.resume.get(&*self.path).filter(|_| self.path != STANDARD) {
             Some(at) => Place::read(at).ok_or_else(|| {
                 Error::config(format!("`{at}` is no place in a file"))
-                    .with("path", &config.path)
+                    .with("path", &self.path)
                     .remedy("delete the stored offsets of this pipeline to read the file from its beginning")
             })?,
             None => Place::default(),
         };
+        let config = Arc::new(self.clone());
         let input = Input::open(&config).await?;
         let mut source = FileSource::new(config, context, input);
         source.resume(place).await?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use aqueduct_api::catalog::SourceContext;
 use aqueduct_api::{Catalog, Condition, ErrorKind, FirstRow, Offsets, Polled, Records, Result, Rows, Source};
-use aqueduct_connector_file::Lines;
+use aqueduct_connector_file::SourceConfig;
 use aqueduct_formats::record_line;
 use ends::{folder, records, source_with};
 use serde_json::json;
@@ -264,7 +264,7 @@ async fn a_quote_that_stays_open_is_told_before_line_max_is_reached() {
     fs::write(&path, "a,1\nb,\"2\nc,3\n").unwrap();
     let condition = Condition::default();
     let context = SourceContext { rows: CSV, condition: condition.clone(), ..SourceContext::new("p") };
-    let catalog = Catalog::default().source::<Lines>();
+    let catalog = Catalog::default().source::<SourceConfig>();
     let configured = catalog.sources["file"].configure(json!({ "path": path, "follow": true }));
     let mut source = configured.unwrap_or_else(|p| panic!("{p:?}")).open(context).await.unwrap();
     assert!(matches!(source.poll(Duration::from_millis(50)).await.unwrap(), Polled::Batch { .. }));

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use aqueduct_api::{Catalog, ErrorKind, FirstRow, Offsets, Polled, Rows};
-use aqueduct_connector_file::Lines;
+use aqueduct_connector_file::SourceConfig;
 use aqueduct_formats::record_line;
 use ends::{folder, read_all, records, source};
 use serde_json::json;
@@ -110,9 +110,9 @@ async fn says_what_is_wrong_with_the_file() {
 fn what_does_not_go_together_is_found_before_anything_runs() {
     let rows = |first: bool| Rows { separator: ',', cells: None, first: first.then(FirstRow::default) };
     let says = |config: serde_json::Value, rows: Option<Rows>| {
-        let catalog = Catalog::default().source::<Lines>();
+        let catalog = Catalog::default().source::<SourceConfig>();
         let configured = catalog.sources["file"].configure(config).unwrap_or_else(|p| panic!("{p:?}"));
-        let problems = configured.check_rows(rows.as_ref()).into_iter();
+        let problems = configured.check_rows("file", rows.as_ref()).into_iter();
         problems.map(|problem| (problem.path, problem.says)).collect::<Vec<_>>()
     };
     let path = |format: Option<&str>| json!({ "path": "a", "format": format });

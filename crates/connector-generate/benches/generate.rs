@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use aqueduct_api::catalog::{SinkConnector, SinkContext, SourceConnector, SourceContext};
 use aqueduct_api::{Batch, BatchId, Polled};
-use aqueduct_connector_discard::Nothing;
-use aqueduct_connector_generate::{Config, Orders};
+use aqueduct_connector_discard::Config as DiscardConfig;
+use aqueduct_connector_generate::Config;
 use tokio::time::Instant;
 
 #[global_allocator]
@@ -40,9 +40,9 @@ async fn run(batch_records_max: usize, discard: bool) -> f64 {
         ..SourceContext::new("bench")
     };
     let config = Arc::new(Config { count: Some(RECORDS), ..Config::default() });
-    let mut source = Orders::open(config, context).await.expect("a source");
+    let mut source = config.open(context).await.expect("a source");
     let context = SinkContext::new("bench");
-    let mut sink = Nothing::open(Arc::default(), context).await.expect("a sink");
+    let mut sink = DiscardConfig::default().open(context).await.expect("a sink");
     let begin = Instant::now();
     let mut batches = 0;
     while let Polled::Batch { records, resume_at } = source.poll(Duration::ZERO).await.expect("a batch") {

@@ -66,7 +66,7 @@ impl Config {
     }
 
     /// What parsing alone cannot see.
-    pub(crate) fn check(&self) -> Vec<Problem> {
+    pub(crate) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.topic.is_empty() {
             problems.push(Problem::new("topic", "is empty").remedy("name a topic, as in `shop.orders`"));

@@ -9,4 +9,3 @@ mod source;
 pub use config::{Config, Kind};
 pub use order::Customers;
 pub use row::schema;
-pub use source::Orders;

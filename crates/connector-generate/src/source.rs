@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_api::catalog::{KeepsOffsets, SourceConnector, SourceContext, SourceTraits};
+use aqueduct_api::catalog::{Block, KeepsOffsets, SourceConnector, SourceContext, SourceTraits};
 use aqueduct_api::{
     Error, Headers, Lag, Offsets, Origin, Partition, Payload, Polled, Problem, Record, Result, Source,
 };
@@ -15,37 +15,35 @@ use crate::config::Config;
 use crate::order::{Clock, Customers, ORDER_BYTES, ORDER_BYTES_MAX};
 use crate::pace::Pace;
 
-/// The source connector `generate`.
-pub struct Orders;
-
-#[async_trait]
-impl SourceConnector for Orders {
+impl Block for Config {
     const NAME: &'static str = "generate";
     const ABOUT: &'static str = "Makes up orders of a web shop, as JSON or as the sink's format has them; the same seed makes the same records.";
-    type Config = Config;
+}
 
-    fn check(config: &Config) -> Vec<Problem> {
-        config.check()
+#[async_trait]
+impl SourceConnector for Config {
+    fn check(&self) -> Vec<Problem> {
+        self.problems()
     }
 
-    fn traits(config: &Config) -> SourceTraits {
+    fn traits(&self) -> SourceTraits {
         SourceTraits {
             keeps_offsets: KeepsOffsets::Never,
-            tasks_max: Some(config.partitions as usize),
-            finite: config.count.is_some(),
+            tasks_max: Some(self.partitions as usize),
+            finite: self.count.is_some(),
             typed: true,
             transactions: Err("no sink keeps the offsets of made-up records"),
         }
     }
 
-    fn describe(config: &Config, _: &str) -> String {
-        let count = config.count.map(|count| format!("{count} ")).unwrap_or_default();
-        let rate = config.rate.map(|rate| format!(", {rate} a second")).unwrap_or_default();
-        format!("generate {count}orders to {}, {} partitions{rate}", config.topic, config.partitions)
+    fn describe(&self, _: &str) -> String {
+        let count = self.count.map(|count| format!("{count} ")).unwrap_or_default();
+        let rate = self.rate.map(|rate| format!(", {rate} a second")).unwrap_or_default();
+        format!("generate {count}orders to {}, {} partitions{rate}", self.topic, self.partitions)
     }
 
-    async fn open(config: Arc<Config>, context: SourceContext) -> Result<Box<dyn Source>> {
-        Ok(Box::new(Generator::new(&config, &context)?))
+    async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>> {
+        Ok(Box::new(Generator::new(self, &context)?))
     }
 }
 

@@ -4,17 +4,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aqueduct_api::catalog::{ConfiguredSource, SourceContext};
+use aqueduct_api::catalog::{SourceConnector, SourceContext};
 use aqueduct_api::murmur2::partition_for_key;
 use aqueduct_api::{Catalog, Offsets, Polled, Record, Source};
-use aqueduct_connector_generate::{Config, Orders};
+use aqueduct_connector_generate::Config;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 const START: &str = "2026-01-01T00:00:00Z";
 
-fn configured(config: Value) -> std::sync::Arc<dyn ConfiguredSource> {
-    let catalog = Catalog::default().source::<Orders>();
+fn configured(config: Value) -> std::sync::Arc<dyn SourceConnector> {
+    let catalog = Catalog::default().source::<Config>();
     catalog.sources["generate"].configure(config).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
@@ -180,7 +180,7 @@ fn the_block_reads_as_people_write_it() {
     assert!(written.traits().finite && written.traits().keeps_offsets.needs_store(false));
     assert_eq!(written.describe("p"), "generate 200000 orders to shop.orders, 6 partitions, 1000 a second");
 
-    let entry = Catalog::default().source::<Orders>().sources["generate"].clone();
+    let entry = Catalog::default().source::<Config>().sources["generate"].clone();
     let problems =
         entry.configure(json!({ "partitions": 0, "rate": 0, "start": "now", "topic": "" })).err().unwrap();
     let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aqueduct_api::catalog::SourceContext;
 use aqueduct_api::{Catalog, Error, Offsets, Polled, Result};
-use aqueduct_connector_kafka::Topics;
+use aqueduct_connector_kafka::SourceConfig;
 use aqueduct_connector_kafka::bench::{self, Counted};
 use tokio::time::Instant;
 
@@ -52,7 +52,7 @@ async fn through_source(brokers: &str, topic: &str, round: usize) -> Result<Coun
         .collect();
     let config =
         serde_json::json!({ "connection": { "brokers": brokers }, "topics": [topic], "client": client });
-    let catalog = Catalog::default().source::<Topics>();
+    let catalog = Catalog::default().source::<SourceConfig>();
     let configured =
         catalog.sources["kafka"].configure(config).map_err(|_| Error::config("wrong configuration"))?;
     let context = SourceContext {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use aqueduct_api::{
     Error, ErrorKind, OffsetAdmin, OffsetSpec, Offsets, Partition, PartitionOffsets, Position, Result,
 };
+use aqueduct_kafka_client::admin::{self, ListedOffset, OffsetQuery};
+use aqueduct_kafka_client::{Access, AdminContext, code_of, denial, is_passing, no_broker, no_topic};
 use async_trait::async_trait;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -15,8 +17,6 @@ use tokio::time::Instant;
 use crate::client::consumer_config;
 use crate::config::{SourceConfig, TopicSelection};
 use crate::source::name_of;
-use aqueduct_kafka_client::admin::{self, ListedOffset, OffsetQuery};
-use aqueduct_kafka_client::{Access, AdminContext, code_of, denial, is_passing, no_broker, no_topic};
 
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -130,17 +130,17 @@ impl Group {
         Ok(partitions.iter().map(stored).collect())
     }
 
-    fn all(&self, partitions: &[(String, i32)], place: OffsetQuery) -> Result<Vec<ListedOffset>> {
+    fn all(&self, partitions: &[(String, i32)], query: OffsetQuery) -> Result<Vec<ListedOffset>> {
         let wanted: Vec<(&str, i32, OffsetQuery)> =
-            partitions.iter().map(|(topic, partition)| (topic.as_str(), *partition, place)).collect();
+            partitions.iter().map(|(topic, partition)| (topic.as_str(), *partition, query)).collect();
         retry(|| admin::list_offsets(self.consumer.client(), &wanted, PATIENCE))
             .map_err(|code| self.failed(code, "where partitions begin and end"))
     }
 
     fn resolve(&self, name: &Partition, target: &OffsetSpec) -> Result<Position> {
         let partition = parse(name)?;
-        let one = |place| -> Result<Option<i64>> {
-            let found = self.all(std::slice::from_ref(&partition), place)?;
+        let one = |query| -> Result<Option<i64>> {
+            let found = self.all(std::slice::from_ref(&partition), query)?;
             Ok(found.first().and_then(|found| found.offset))
         };
         let unknown =

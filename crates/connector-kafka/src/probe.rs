@@ -7,6 +7,14 @@ use std::time::Duration;
 
 use aqueduct_api::catalog::ProbeContext;
 use aqueduct_api::{Finding, System, Verdict};
+use aqueduct_kafka_client::admin::acls::{self, Described, Topic};
+use aqueduct_kafka_client::admin::topic_ids;
+use aqueduct_kafka_client::config::Connection;
+use aqueduct_kafka_client::diagnosis::connecting::NO_BROKER;
+use aqueduct_kafka_client::native::transactions::{self, Step};
+use aqueduct_kafka_client::{
+    Access, AdminContext, credentials, denial, is_passing, near_topics, no_topic, transactional_id_denial,
+};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
@@ -18,14 +26,6 @@ use self::brokers::{ProbeClient, brokers, certificate};
 use crate::client::{consumer_config, producer_config};
 use crate::config::{OnMissingTopic, SinkConfig, SourceConfig, TopicSelection};
 use crate::diagnosis::TRANSACTION_TOO_LONG;
-use aqueduct_kafka_client::admin::acls::{self, Described, Topic};
-use aqueduct_kafka_client::admin::topic_ids;
-use aqueduct_kafka_client::config::Connection;
-use aqueduct_kafka_client::diagnosis::connecting::NO_BROKER;
-use aqueduct_kafka_client::native::transactions::{self, Step};
-use aqueduct_kafka_client::{
-    Access, AdminContext, credentials, denial, is_passing, near_topics, no_topic, transactional_id_denial,
-};
 
 /// At most so many topics of a pattern are described.
 const TOPICS_MAX: usize = 200;

@@ -28,6 +28,8 @@ use std::time::Duration;
 use aqueduct_api::catalog::SourceContext;
 use aqueduct_api::source::Lag;
 use aqueduct_api::{Error, Offsets, Ownership, Partition, Polled, Records, Result, Source};
+use aqueduct_kafka_client::native::batch_queue::watermarks;
+use aqueduct_kafka_client::{ClientHealth, WaitReason};
 use async_trait::async_trait;
 use rdkafka::consumer::Consumer;
 use tokio::sync::oneshot::{self, error::TryRecvError};
@@ -44,8 +46,6 @@ use self::stopped::StoppedPartitions;
 pub(crate) use self::topic_id::metadata;
 use crate::client::{REFRESH, consumer_config};
 use crate::config::SourceConfig;
-use aqueduct_kafka_client::native::batch_queue::watermarks;
-use aqueduct_kafka_client::{ClientHealth, WaitReason};
 
 /// How long the last commits and leaving the group may take together.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(15);

@@ -1,4 +1,4 @@
-//! A bucket as a store of objects. An object is created on the condition that there is none of its name, so
+//! A bucket and what is asked of it. An object is created on the condition that there is none of its name, so
 //! of two writers one learns that it was late.
 
 use std::sync::Arc;
@@ -6,18 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aqueduct_api::{Condition, Error, Result};
 use aqueduct_objects::store::TAIL_BYTES;
-use aqueduct_objects::{Footprint, Found, Leftovers, Store, Upload, persist};
-use async_trait::async_trait;
+use aqueduct_objects::{Found, persist};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::MultipartUpload;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::client::{self, Place};
 use crate::config::Config;
-use crate::upload::ObjectUpload;
 
 /// An object is read back in pieces of this length.
 const PIECE_BYTES: u64 = 4 << 20;
@@ -30,7 +28,7 @@ pub(crate) struct Bucket {
     pub(crate) condition: Condition,
     /// One for each request with a body that is under way: they bound the memory beside the open parts.
     pub(crate) slots: Arc<Semaphore>,
-    may_list_uploads: AtomicBool,
+    pub(crate) may_list_uploads: AtomicBool,
 }
 
 impl Bucket {
@@ -51,7 +49,11 @@ impl Bucket {
 
     /// What is half-way under names that begin so: one page, and where the next one begins. Without the right to list
     /// uploads everything works, but leftovers stay.
-    async fn uploads(&self, head: &str, page: &Option<Page>) -> Result<(Vec<MultipartUpload>, Option<Page>)> {
+    pub(crate) async fn uploads(
+        &self,
+        head: &str,
+        page: &Option<Page>,
+    ) -> Result<(Vec<MultipartUpload>, Option<Page>)> {
         let (key, id) = page.clone().unwrap_or_default();
         persist(&self.condition, || async {
             let request = self.client.list_multipart_uploads().bucket(&self.place.bucket).prefix(head);
@@ -84,47 +86,7 @@ impl Bucket {
     }
 }
 
-type Page = (Option<String>, Option<String>);
-
-/// A bucket that uploads hold on to.
-pub(crate) struct BucketStore(pub(crate) Arc<Bucket>);
-
-#[async_trait]
-impl Store for BucketStore {
-    async fn find(&self, name: &str) -> Result<Option<Found>> {
-        self.0.find(name).await
-    }
-
-    async fn read(&self, name: &str, from: u64) -> Result<Bytes> {
-        self.0.read(name, from).await
-    }
-
-    /// An upload is known by its whole name, and nothing else: the server tells no metadata of what is half-way.
-    async fn sweep(&self, leftovers: &Leftovers<'_>) -> Result<()> {
-        let bucket = &self.0;
-        let mut page = None;
-        while bucket.may_list_uploads.load(Ordering::Relaxed) {
-            let (uploads, next) = bucket.uploads(leftovers.head, &page).await?;
-            for upload in uploads {
-                if let (Some(name), Some(id)) = (upload.key(), upload.upload_id())
-                    && leftovers.covers(name)
-                {
-                    bucket.abort(name, id).await;
-                    info!(object = name, "removed what a run that died left half-way");
-                }
-            }
-            match next {
-                Some(_) => page = next,
-                None => break,
-            }
-        }
-        Ok(())
-    }
-
-    async fn begin(&self, name: &str, footprint: &Footprint) -> Result<Box<dyn Upload>> {
-        Ok(Box::new(ObjectUpload::new(Arc::clone(&self.0), name.to_owned(), footprint)))
-    }
-}
+pub(crate) type Page = (Option<String>, Option<String>);
 
 impl Bucket {
     /// The end of an object, and how long it is.
@@ -157,7 +119,7 @@ impl Bucket {
 
 impl Bucket {
     /// A piece of an object.
-    async fn read(&self, name: &str, from: u64) -> Result<Bytes> {
+    pub(crate) async fn read(&self, name: &str, from: u64) -> Result<Bytes> {
         persist(&self.condition, || async {
             let range = format!("bytes={from}-{}", from + PIECE_BYTES - 1);
             let request = self.client.get_object().bucket(&self.place.bucket).key(name).range(range);

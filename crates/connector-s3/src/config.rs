@@ -106,8 +106,8 @@ pub enum Sse {
 
 impl Config {
     /// What parsing alone cannot see.
-    pub(crate) fn check(&self) -> Vec<Problem> {
-        let mut problems = self.connection.check();
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.connection.problems();
         problems.extend(aqueduct_objects::config::check(&self.path, &self.format, &self.rotate));
         if self.rotate.bytes_max.0 > OBJECT_BYTES_MAX {
             let says = format!("{} is more than an object can hold", self.rotate.bytes_max);
@@ -157,7 +157,7 @@ fn check_storage_class(class: &str) -> Option<Problem> {
 }
 
 impl Connection {
-    fn check(&self) -> Vec<Problem> {
+    fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut say = |path: &str, says: &str, remedy: &str| {
             problems.push(Problem::new(format!("connection.{path}"), says).remedy(remedy));

@@ -5,7 +5,7 @@ mod client;
 mod config;
 mod probe;
 mod sink;
+mod store;
 mod upload;
 
 pub use config::{Config, Connection};
-pub use sink::Objects;

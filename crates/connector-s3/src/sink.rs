@@ -2,61 +2,61 @@
 
 use std::sync::Arc;
 
-use aqueduct_api::catalog::{Duplicates, ProbeContext, SinkConnector, SinkContext, SinkTraits};
+use aqueduct_api::catalog::{Block, Duplicates, ProbeContext, SinkConnector, SinkContext, SinkTraits};
 use aqueduct_api::{Finding, Problem, Result, Sink};
 use aqueduct_objects::{ObjectsSink, Settings};
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
-use crate::bucket::{Bucket, BucketStore};
+use crate::bucket::Bucket;
 use crate::config::Config;
+use crate::store::BucketStore;
 
 /// Requests with a body under way at most, each of a part: two hide the latency of each other, and hold 10
 /// MiB.
 const REQUESTS_MAX: usize = 2;
 
-/// Objects of records in a bucket.
-pub struct Objects;
-
-#[async_trait]
-impl SinkConnector for Objects {
+impl Block for Config {
     const NAME: &'static str = "s3";
     const ABOUT: &'static str = "Writes records into objects of an S3 bucket.";
-    type Config = Config;
+}
 
-    fn check(config: &Config) -> Vec<Problem> {
-        config.check()
+#[async_trait]
+impl SinkConnector for Config {
+    fn check(&self) -> Vec<Problem> {
+        self.problems()
     }
 
-    fn traits(config: &Config) -> SinkTraits {
+    fn traits(&self) -> SinkTraits {
         SinkTraits {
             lanes: 1,
-            batch_records_max: config.rotate.records_max.and_then(|max| usize::try_from(max).ok()),
+            batch_records_max: self.rotate.records_max.and_then(|max| usize::try_from(max).ok()),
             duplicates: Duplicates::Absorbed(
                 "objects are named by their first offset, and a replay skips those that hold the same records",
             ),
             transactions: Err("what it has is known by the names of its objects"),
-            value_format: config.format.value_format(),
+            value_format: self.format.value_format(),
         }
     }
 
-    fn names_by_offsets() -> bool {
+    fn names_by_offsets(&self) -> bool {
         true
     }
 
-    fn describe(config: &Config) -> String {
-        format!("s3 {}/{}, {}", config.connection.bucket, config.path.as_str(), config.format)
+    fn describe(&self) -> String {
+        format!("s3 {}/{}, {}", self.connection.bucket, self.path.as_str(), self.format)
     }
 
-    async fn open(config: Arc<Config>, context: SinkContext) -> Result<Box<dyn Sink>> {
+    async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>> {
         let slots = Arc::new(Semaphore::new(REQUESTS_MAX));
-        let bucket = Bucket::open(Arc::clone(&config), context.condition.clone(), Arc::clone(&slots)).await?;
+        let bucket =
+            Bucket::open(Arc::new(self.clone()), context.condition.clone(), Arc::clone(&slots)).await?;
         let settings = Settings {
-            path: config.path.clone(),
-            format: config.format.clone(),
-            rotate: config.rotate.clone(),
-            on_null_value: config.on_null_value,
-            buffer_max_bytes: config
+            path: self.path.clone(),
+            format: self.format.clone(),
+            rotate: self.rotate.clone(),
+            on_null_value: self.on_null_value,
+            buffer_max_bytes: self
                 .buffer_max
                 .map_or(context.buffer_max_bytes, |size| usize::try_from(size.0).unwrap_or(usize::MAX)),
         };
@@ -64,7 +64,7 @@ impl SinkConnector for Objects {
         Ok(Box::new(ObjectsSink::new(Arc::new(store), settings, slots, &context)?))
     }
 
-    async fn probe(config: Arc<Config>, context: ProbeContext) -> Vec<Finding> {
-        crate::probe::probe(&config, context.patience).await
+    async fn probe(&self, context: ProbeContext) -> Vec<Finding> {
+        crate::probe::probe(self, context.patience).await
     }
 }

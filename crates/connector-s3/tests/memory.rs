@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use aqueduct_api::catalog::{SinkConnector, SinkContext};
 use aqueduct_api::{Batch, BatchId, Origin, Payload, Record};
-use aqueduct_connector_s3::{Config, Objects};
+use aqueduct_connector_s3::Config;
 use serde_json::json;
 use server::Server;
 
@@ -53,7 +53,7 @@ async fn stays_small_with_six_partitions_at_full_speed() {
     }))
     .unwrap();
     let context = SinkContext::new("p");
-    let mut sink = Objects::open(Arc::new(config), context).await.unwrap();
+    let mut sink = config.open(context).await.unwrap();
     sink.write(&batch(0)).await.unwrap();
     let before = peak_kib();
     let mut peaks = Vec::new();

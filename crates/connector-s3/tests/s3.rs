@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use aqueduct_api::catalog::{Duplicates, ProbeContext, SinkConnector};
 use aqueduct_api::{Batch, BatchId, Condition, Durable, Error, ErrorKind, Payload, Record, Sink};
-use aqueduct_connector_s3::{Config, Objects};
+use aqueduct_connector_s3::Config;
 use aqueduct_testkit::conformance::{self, SinkUnderTest};
 use async_trait::async_trait;
 use scene::{batch, config, lines, name, open, try_open};
@@ -54,7 +54,7 @@ impl SinkUnderTest for UnderTest {
     }
 
     fn duplicates(&self) -> Duplicates {
-        Objects::traits(&self.config).duplicates
+        self.config.traits().duplicates
     }
 }
 
@@ -277,7 +277,7 @@ async fn a_probe_tries_what_the_server_claims() {
     let probe = async |config: &Arc<Config>| {
         let context =
             ProbeContext { pipeline: "p".into(), transactional: false, patience: Duration::from_secs(5) };
-        let findings = Objects::probe(Arc::clone(config), context).await;
+        let findings = config.probe(context).await;
         findings.into_iter().map(|finding| format!("{:?}: {finding}", finding.verdict)).collect::<Vec<_>>()
     };
     let found = probe(&config(&server.endpoint(), json!({}))).await;

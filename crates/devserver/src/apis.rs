@@ -20,7 +20,6 @@ use kafka_protocol::messages::{ApiKey, ApiVersionsResponse, ResponseHeader, Topi
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
 use crate::broker::Broker;
-use crate::server::invalid;
 
 const VERSIONS: &[(ApiKey, i16, i16)] = &[
     (ApiKey::Produce, 3, 11),
@@ -53,6 +52,11 @@ const VERSIONS: &[(ApiKey, i16, i16)] = &[
     (ApiKey::OffsetDelete, 0, 0),
     (ApiKey::DescribeCluster, 0, 1),
 ];
+
+/// Something no sound client sends.
+pub(crate) fn invalid(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
 
 /// One request whose header has been read.
 #[derive(Debug)]

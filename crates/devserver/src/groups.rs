@@ -1,5 +1,7 @@
 //! All consumer groups: limits over all of them, and the clock that expels members who went silent.
 
+mod answers;
+mod committed;
 mod group;
 mod membership;
 mod offsets;
@@ -10,9 +12,10 @@ use kafka_protocol::ResponseError;
 use tokio::time::Instant;
 use tracing::warn;
 
+pub(crate) use answers::{Joined, Reply, Synced};
+pub(crate) use committed::{Committed, PartitionKey};
 pub(crate) use group::{Group, Phase};
-pub(crate) use membership::{Join, Joined, Reply, Sync, Synced};
-pub(crate) use offsets::{Committed, PartitionKey};
+pub(crate) use membership::{Join, Sync};
 
 /// Groups, members and committed offsets over all groups: far more than a developer's machine sees.
 const GROUPS_MAX: usize = 1_000;

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, warn};
 
-use crate::apis::{self, Call, Peer};
+use crate::apis::{self, Call, Peer, invalid};
 use crate::broker::Broker;
 
 /// How often time acts on groups and transactions: their timeouts are that exact.
@@ -122,9 +122,4 @@ fn open(mut frame: Bytes, peer: &mut Peer) -> io::Result<Call> {
     peer.client.clear();
     peer.client.extend(header.client_id.iter().flat_map(|id| id.chars()).take(CLIENT_ID_BYTES_MAX));
     Ok(Call { api, version, correlation_id: header.correlation_id, body: frame })
-}
-
-/// Something no sound client sends.
-pub(crate) fn invalid(what: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
 }

@@ -1,7 +1,7 @@
 //! What happens to each part of a record, decided when the pipeline is planned and never again: bytes that nobody looks
 //! into pass as they are.
 
-use aqueduct_api::catalog::ConfiguredFormat;
+use aqueduct_api::catalog::FormatKind;
 use std::sync::Arc;
 
 use aqueduct_api::{Fields, FormatContext, Part, Projection, Result, Side};
@@ -25,11 +25,11 @@ pub enum ReadPlan {
     /// Nothing.
     Pass,
     /// The bytes have to be of this format, and pass.
-    Check(Named<dyn ConfiguredFormat>),
+    Check(Named<dyn FormatKind>),
     /// Becomes a value with structure.
-    Decode(Named<dyn ConfiguredFormat>),
+    Decode(Named<dyn FormatKind>),
     /// The same, but only these fields are looked at, and the others go out as they came in.
-    Project(Named<dyn ConfiguredFormat>, Vec<Arc<str>>),
+    Project(Named<dyn FormatKind>, Vec<Arc<str>>),
     /// The source gives it with its structure.
     Typed,
 }
@@ -40,9 +40,9 @@ pub enum WritePlan {
     /// Nothing.
     Pass,
     /// The value becomes bytes of this format.
-    Encode(Named<dyn ConfiguredFormat>),
+    Encode(Named<dyn FormatKind>),
     /// The bytes get the id that their schema has in the registry of the sink.
-    Translate(Named<dyn ConfiguredFormat>),
+    Translate(Named<dyn FormatKind>),
 }
 
 /// A step of the plan: its name, and what it does.
@@ -65,7 +65,7 @@ pub fn routes(pipeline: &Pipeline) -> Result<[Route; 3]> {
 
 fn route(pipeline: &Pipeline, part: Part, needed: Fields, given: bool) -> Result<Route> {
     let (reads, writes) = (format(&pipeline.source.formats, part), format(&pipeline.sink.formats, part));
-    let pass_or_check = |reads: &Named<dyn ConfiguredFormat>| match reads.configured.traits().unchecked {
+    let pass_or_check = |reads: &Named<dyn FormatKind>| match reads.configured.traits().unchecked {
         true => ReadPlan::Pass,
         false => ReadPlan::Check(reads.clone()),
     };
@@ -109,7 +109,7 @@ fn same_registry(pipeline: &Pipeline) -> Result<bool> {
     Ok(address(&pipeline.source.formats)? == address(&pipeline.sink.formats)?)
 }
 
-fn format(formats: &Formats, part: Part) -> Option<&Named<dyn ConfiguredFormat>> {
+fn format(formats: &Formats, part: Part) -> Option<&Named<dyn FormatKind>> {
     match part {
         Part::Key => formats.key.as_ref(),
         Part::Value => formats.value.as_ref(),

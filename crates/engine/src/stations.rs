@@ -3,6 +3,7 @@
 pub(crate) mod commit;
 pub(crate) mod poll;
 pub(crate) mod process;
+pub(crate) mod submitted;
 pub(crate) mod transaction;
 pub(crate) mod write;
 

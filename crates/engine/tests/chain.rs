@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use aqueduct_api::catalog::{
-    Duplicates, FormatKind, KeepsOffsets, SinkConnector, SinkContext, SinkTraits, SourceConnector,
+    Block, Duplicates, FormatKind, KeepsOffsets, SinkConnector, SinkContext, SinkTraits, SourceConnector,
     SourceContext, SourceTraits, TopicResolver,
 };
 use aqueduct_api::schema::{Kind, Schema};
 use aqueduct_api::{
     Catalog, Decoder, Encoded, Encoder, Error, ErrorKind, FormatContext, FormatTraits, Headers, Origin,
-    Outcome, Payload, Piece, Problem, Projection, Reads, Record, Result, SchemaBuilder, Sink, Source,
+    Outcome, Payload, Piece, Problem, Projection, Reads, Record, Result, SchemaBuilder, Side, Sink, Source,
     TakesTopic, Transform, Typed, Value, Writes,
 };
 use aqueduct_engine::Stage;
@@ -26,21 +26,21 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-#[derive(Deserialize, JsonSchema)]
-struct Nothing {}
-
 /// Both ends; neither is ever opened.
-struct End;
+#[derive(Deserialize, JsonSchema)]
+struct End {}
+
+impl Block for End {
+    const NAME: &'static str = "end";
+    const ABOUT: &'static str = "an end";
+}
 
 #[async_trait]
 impl SourceConnector for End {
-    const NAME: &'static str = "end";
-    const ABOUT: &'static str = "an end";
-    type Config = Nothing;
-    fn check(_: &Nothing) -> Vec<Problem> {
+    fn check(&self) -> Vec<Problem> {
         Vec::new()
     }
-    fn traits(_: &Nothing) -> SourceTraits {
+    fn traits(&self) -> SourceTraits {
         SourceTraits {
             keeps_offsets: KeepsOffsets::Always,
             tasks_max: None,
@@ -49,11 +49,11 @@ impl SourceConnector for End {
             transactions: Err("it cannot"),
         }
     }
-    fn describe(_: &Nothing, _: &str) -> String {
+    fn describe(&self, _: &str) -> String {
         "end".into()
     }
     /// Topics that begin with `back`, whatever comes.
-    fn reads(_: &Nothing, _: &str) -> Option<Reads> {
+    fn reads(&self, _: &str) -> Option<Reads> {
         let pattern: TakesTopic = Arc::new(|topic| topic.starts_with("back"));
         let system = BTreeSet::from(["here".to_owned()]);
         Some(Reads {
@@ -64,20 +64,17 @@ impl SourceConnector for End {
             partitions: BTreeSet::new(),
         })
     }
-    async fn open(_: Arc<Nothing>, _: SourceContext) -> Result<Box<dyn Source>> {
+    async fn open(&self, _: SourceContext) -> Result<Box<dyn Source>> {
         Err(Error::config("never opened"))
     }
 }
 
 #[async_trait]
 impl SinkConnector for End {
-    const NAME: &'static str = "end";
-    const ABOUT: &'static str = "an end";
-    type Config = Nothing;
-    fn check(_: &Nothing) -> Vec<Problem> {
+    fn check(&self) -> Vec<Problem> {
         Vec::new()
     }
-    fn traits(_: &Nothing) -> SinkTraits {
+    fn traits(&self) -> SinkTraits {
         SinkTraits {
             lanes: 1,
             batch_records_max: None,
@@ -86,20 +83,20 @@ impl SinkConnector for End {
             value_format: None,
         }
     }
-    fn describe(_: &Nothing) -> String {
+    fn describe(&self) -> String {
         "end".into()
     }
-    fn topic(_: &Nothing) -> Option<TopicResolver> {
+    fn topic(&self) -> Option<TopicResolver> {
         Some(Box::new(|record| match &*record.topic {
             "homeless" => Err(Error::bad_record("it has no topic")),
             topic => Ok(format!("{topic}-out").into()),
         }))
     }
-    fn writes(_: &Nothing) -> Option<Writes> {
+    fn writes(&self) -> Option<Writes> {
         let topic = "{topic}-out".parse().ok()?;
         Some(Writes { system: BTreeSet::from(["here".to_owned()]), topic, option: "topic" })
     }
-    async fn open(_: Arc<Nothing>, _: SinkContext) -> Result<Box<dyn Sink>> {
+    async fn open(&self, _: SinkContext) -> Result<Box<dyn Sink>> {
         Err(Error::config("never opened"))
     }
 }
@@ -108,27 +105,36 @@ static TRIES: AtomicU64 = AtomicU64::new(0);
 
 /// A number as text in, and out behind the topic it goes to. Reading a 9 waits for a registry twice; a number is written
 /// only after it was prepared, 13 never, and 14 not at all.
-struct Numbers(Option<i64>);
+#[derive(Deserialize, JsonSchema)]
+struct Numbers {
+    #[serde(skip)]
+    prepared: Option<i64>,
+}
 
-impl FormatKind for Numbers {
+impl Block for Numbers {
     const NAME: &'static str = "numbers";
     const ABOUT: &'static str = "numbers";
-    type Config = Nothing;
-    fn traits(_: &Nothing) -> FormatTraits {
+}
+
+impl FormatKind for Numbers {
+    fn traits(&self) -> FormatTraits {
         FormatTraits { declared: true, ..FormatTraits::default() }
     }
-    fn decoder(_: &Arc<Nothing>, _: &FormatContext) -> Result<Box<dyn Decoder>> {
-        Ok(Box::new(Numbers(None)))
+    fn describe(&self, _: Side) -> String {
+        Self::NAME.to_owned()
     }
-    fn encoder(_: &Arc<Nothing>, _: &FormatContext) -> Result<Box<dyn Encoder>> {
-        Ok(Box::new(Numbers(None)))
+    fn decoder(&self, _: &FormatContext) -> Result<Box<dyn Decoder>> {
+        Ok(Box::new(Numbers { prepared: None }))
+    }
+    fn encoder(&self, _: &FormatContext) -> Result<Box<dyn Encoder>> {
+        Ok(Box::new(Numbers { prepared: None }))
     }
 }
 
 #[async_trait]
 impl Decoder for Numbers {
     fn is_ready(&self, piece: Piece<'_>) -> bool {
-        &piece.bytes[..] != b"9" || self.0.is_some()
+        &piece.bytes[..] != b"9" || self.prepared.is_some()
     }
     async fn prepare(&mut self, pieces: &[Piece<'_>]) -> Result<()> {
         assert_eq!(
@@ -139,7 +145,7 @@ impl Decoder for Numbers {
         match TRIES.fetch_add(1, Relaxed) {
             0 | 1 => Err(Error::transient("the registry is away")),
             _ => {
-                self.0 = Some(9);
+                self.prepared = Some(9);
                 Ok(())
             }
         }
@@ -163,15 +169,15 @@ impl Encoder for Numbers {
         if *number == 14 {
             return Err(Error::bad_record("14 cannot be written"));
         }
-        if self.0.is_none() || (*number == 13 && self.0 != Some(13)) {
-            self.0 = Some(*number);
+        if self.prepared.is_none() || (*number == 13 && self.prepared != Some(13)) {
+            self.prepared = Some(*number);
             return Ok(Encoded::Unprepared);
         }
         out.extend_from_slice(format!("{topic}:{number}").as_bytes());
         Ok(Encoded::Done)
     }
     async fn prepare(&mut self, _: &Arc<str>, _: &Arc<Schema>) -> Result<()> {
-        match self.0 {
+        match self.prepared {
             Some(13) => Err(Error::bad_record("13 is refused")),
             _ => Ok(()),
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use aqueduct_api::catalog::FormatKind;
 use aqueduct_api::{FormatContext, Headers, Part, Piece};
-use aqueduct_formats::{Json, JsonOptions};
+use aqueduct_formats::Json;
 use bytes::Bytes;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -27,7 +27,7 @@ fn main() {
     let context = FormatContext { pipeline: "bench".into(), part: Part::Value, registry: None };
     let (topic, headers) = (Arc::from("orders"), Headers::default());
     let piece = |bytes| Piece { topic: &topic, headers: &headers, bytes };
-    let options = Arc::new(JsonOptions::default());
+    let options = Arc::new(Json::default());
     let mut decoder = Json::decoder(&options, &context).expect("a decoder");
     let mut encoder = Json::encoder(&options, &context).expect("an encoder");
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aqueduct_api::catalog::FormatKind;
+use aqueduct_api::catalog::{Block, FormatKind};
 use aqueduct_api::registry::SchemaKind;
 use aqueduct_api::schema::{Kind, Schema};
 use aqueduct_api::value::{Blob, Span, Used};
@@ -22,13 +22,10 @@ use crate::framed::{
     registry_of, schema_file,
 };
 
-/// The format `avro`.
-pub struct Avro;
-
 /// The block `avro:` of a file.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub struct Avro {
     /// Under which subject schemas are registered and looked up.
     #[serde(default)]
     subject: Subject,
@@ -64,7 +61,7 @@ fn yes() -> bool {
     true
 }
 
-impl Config {
+impl Avro {
     fn framing(&self) -> Framing {
         Framing {
             subject: self.subject.clone(),
@@ -91,86 +88,78 @@ impl Config {
     }
 }
 
-#[async_trait]
-impl FormatKind for Avro {
+impl Block for Avro {
     const NAME: &'static str = "avro";
     const ABOUT: &'static str = "Avro, with schemas from a registry or from a file.";
-    type Config = Config;
+}
 
-    fn check(config: &Config, side: Side) -> Vec<Problem> {
-        let mut problems = framed::on_this_side(side, &config.framing());
-        if config.frame == Frame::None && config.bare().is_none() {
+#[async_trait]
+impl FormatKind for Avro {
+    fn check(&self, side: Side) -> Vec<Problem> {
+        let mut problems = framed::on_this_side(side, &self.framing());
+        if self.frame == Frame::None && self.bare().is_none() {
             let says = "without a frame, nothing but a schema file says how the payloads are written";
             problems.push(Problem::new("frame", says).remedy("add `schema: { file: PATH }`"));
         }
         problems
     }
 
-    fn traits(config: &Config) -> FormatTraits {
+    fn traits(&self) -> FormatTraits {
         FormatTraits {
-            registry: config.frame == Frame::Registry,
+            registry: self.frame == Frame::Registry,
             structured: true,
-            declared: config.schema != SchemaChoice::Own,
-            unchecked: config.frame == Frame::Registry,
+            declared: self.schema != SchemaChoice::Own,
+            unchecked: self.frame == Frame::Registry,
         }
     }
 
-    fn describe(config: &Config, side: Side) -> String {
-        let target = match &config.schema {
+    fn describe(&self, side: Side) -> String {
+        let target = match &self.schema {
             SchemaChoice::Own => String::new(),
             SchemaChoice::Latest => ", in the latest schema".into(),
             SchemaChoice::Version(number) => format!(", in version {number} of the schema"),
             SchemaChoice::Id(id) => format!(", in schema id {id}"),
             SchemaChoice::File(path) => format!(", in the schema of {}", path.display()),
         };
-        match (config.frame, side) {
+        match (self.frame, side) {
             (Frame::None, _) => format!("avro without a frame{target}"),
             (Frame::Registry, Side::Source) => format!("avro{target}"),
-            (Frame::Registry, Side::Sink) => format!("avro{target}, {}", config.subject.describe()),
+            (Frame::Registry, Side::Sink) => format!("avro{target}, {}", self.subject.describe()),
         }
     }
 
-    fn decoder(config: &Arc<Config>, context: &FormatContext) -> Result<Box<dyn Decoder>> {
-        if let Some(path) = config.bare() {
-            let schema = config.language().schema(&schema_file(path, SchemaKind::Avro)?)?;
+    fn decoder(&self, context: &FormatContext) -> Result<Box<dyn Decoder>> {
+        if let Some(path) = self.bare() {
+            let schema = self.language().schema(&schema_file(path, SchemaKind::Avro)?)?;
             return Ok(Box::new(BareDecoder(avro::Decoder::new(&schema), None)));
         }
-        let (language, registry) = (config.language(), registry_of(context)?);
-        Ok(Box::new(FramedDecoder::new(language, registry, context.part, config.framing())))
+        let (language, registry) = (self.language(), registry_of(context)?);
+        Ok(Box::new(FramedDecoder::new(language, registry, context.part, self.framing())))
     }
 
-    fn encoder(config: &Arc<Config>, context: &FormatContext) -> Result<Box<dyn Encoder>> {
-        let language = config.language();
-        if let Some(path) = config.bare() {
+    fn encoder(&self, context: &FormatContext) -> Result<Box<dyn Encoder>> {
+        let language = self.language();
+        if let Some(path) = self.bare() {
             let schema = language.schema(&schema_file(path, SchemaKind::Avro)?)?;
             return Ok(Box::new(BareEncoder(avro::Encoder::new(&schema, language.unknown))));
         }
-        Ok(Box::new(FramedEncoder::new(language, registry_of(context)?, context.part, config.framing())))
+        Ok(Box::new(FramedEncoder::new(language, registry_of(context)?, context.part, self.framing())))
     }
 
-    fn translator(
-        config: &Arc<Config>,
-        from: &Arc<dyn Registry>,
-        context: &FormatContext,
-    ) -> Result<Box<dyn Translator>> {
-        let (language, to) = (config.language(), registry_of(context)?);
-        Ok(Box::new(Reframed::new(language, from, to, context.part, config.framing())))
+    fn translator(&self, from: &Arc<dyn Registry>, context: &FormatContext) -> Result<Box<dyn Translator>> {
+        let (language, to) = (self.language(), registry_of(context)?);
+        Ok(Box::new(Reframed::new(language, from, to, context.part, self.framing())))
     }
 
-    async fn probe(
-        config: Arc<Config>,
-        side: Side,
-        context: FormatContext,
-        topics: Vec<Arc<str>>,
-    ) -> Vec<Finding> {
-        if let Some(path) = config.bare() {
-            let schema = schema_file(path, SchemaKind::Avro).and_then(|text| config.language().schema(&text));
+    async fn probe(&self, side: Side, context: FormatContext, topics: Vec<Arc<str>>) -> Vec<Finding> {
+        if let Some(path) = self.bare() {
+            let schema = schema_file(path, SchemaKind::Avro).and_then(|text| self.language().schema(&text));
             return vec![match schema {
                 Ok(_) => Finding::good(format!("{} is an Avro schema", path.display())),
                 Err(error) => error.into(),
             }];
         }
-        framed::probe(config.language(), config.framing(), side, context, topics).await
+        framed::probe(self.language(), self.framing(), side, context, topics).await
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::sync::{Arc, LazyLock};
 
-use aqueduct_api::catalog::FormatKind;
+use aqueduct_api::catalog::{Block, FormatKind};
 use aqueduct_api::schema::{Kind, Schema, SchemaBuilder};
 use aqueduct_api::value::{Blob, Span};
 use aqueduct_api::{
-    Decoder, Encoded, Encoder, Error, FormatContext, FormatTraits, Piece, Result, Typed, Value,
+    Decoder, Encoded, Encoder, Error, FormatContext, FormatTraits, Piece, Result, Side, Typed, Value,
 };
 
-use crate::NoOptions;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 static BYTES: LazyLock<Arc<Schema>> = LazyLock::new(|| {
     let mut schema = SchemaBuilder::default();
@@ -18,23 +19,30 @@ static BYTES: LazyLock<Arc<Schema>> = LazyLock::new(|| {
 });
 
 /// The format `bytes`.
-pub struct Bytes;
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bytes {}
 
-impl FormatKind for Bytes {
+impl Block for Bytes {
     const NAME: &'static str = "bytes";
     const ABOUT: &'static str = "Any bytes, passed on as they are and never looked into.";
-    type Config = NoOptions;
+}
 
-    fn traits(_: &NoOptions) -> FormatTraits {
+impl FormatKind for Bytes {
+    fn traits(&self) -> FormatTraits {
         FormatTraits { unchecked: true, ..FormatTraits::default() }
     }
 
-    fn decoder(_: &Arc<NoOptions>, _: &FormatContext) -> Result<Box<dyn Decoder>> {
-        Ok(Box::new(Bytes))
+    fn describe(&self, _: Side) -> String {
+        Self::NAME.to_owned()
     }
 
-    fn encoder(_: &Arc<NoOptions>, _: &FormatContext) -> Result<Box<dyn Encoder>> {
-        Ok(Box::new(Bytes))
+    fn decoder(&self, _: &FormatContext) -> Result<Box<dyn Decoder>> {
+        Ok(Box::new(*self))
+    }
+
+    fn encoder(&self, _: &FormatContext) -> Result<Box<dyn Encoder>> {
+        Ok(Box::new(*self))
     }
 }
 

@@ -8,7 +8,7 @@ mod names;
 use std::ops::Range;
 use std::sync::Arc;
 
-use aqueduct_api::catalog::FormatKind;
+use aqueduct_api::catalog::{Block, FormatKind};
 use aqueduct_api::registry::SchemaKind;
 use aqueduct_api::schema::Schema;
 use aqueduct_api::{Decoder, Encoded, Encoder, FormatContext, Piece, Problem, Result, Side, Typed, Value};
@@ -31,14 +31,14 @@ use crate::text::utf8;
 /// The block of the format `connect_json`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct ConnectJsonOptions {
+pub struct ConnectJson {
     /// Whether values stand in an envelope with their schema, as with `schemas.enable` of Kafka Connect.
     pub schemas: bool,
     /// How decimals are written. Both forms are read.
     pub decimal: ConnectDecimal,
 }
 
-impl Default for ConnectJsonOptions {
+impl Default for ConnectJson {
     fn default() -> Self {
         Self { schemas: true, decimal: ConnectDecimal::Base64 }
     }
@@ -55,31 +55,29 @@ pub enum ConnectDecimal {
     Number,
 }
 
-/// The format `connect_json`.
-pub struct ConnectJson;
-
-impl FormatKind for ConnectJson {
+impl Block for ConnectJson {
     const NAME: &'static str = "connect_json";
     const ABOUT: &'static str = "The envelope of Kafka Connect's JsonConverter.";
-    type Config = ConnectJsonOptions;
+}
 
-    fn check(config: &ConnectJsonOptions, side: Side) -> Vec<Problem> {
-        if side == Side::Source && config.decimal != ConnectDecimal::default() {
+impl FormatKind for ConnectJson {
+    fn check(&self, side: Side) -> Vec<Problem> {
+        if side == Side::Source && self.decimal != ConnectDecimal::default() {
             return vec![Problem::new("decimal", "says how decimals are written, and both forms are read")];
         }
         Vec::new()
     }
 
-    fn describe(config: &ConnectJsonOptions, _: Side) -> String {
-        if config.schemas { "connect_json".to_owned() } else { "connect_json without schemas".to_owned() }
+    fn describe(&self, _: Side) -> String {
+        if self.schemas { "connect_json".to_owned() } else { "connect_json without schemas".to_owned() }
     }
 
-    fn decoder(config: &Arc<ConnectJsonOptions>, _: &FormatContext) -> Result<Box<dyn Decoder>> {
-        Ok(Box::new(Envelopes { schemas: config.schemas, ..Envelopes::default() }))
+    fn decoder(&self, _: &FormatContext) -> Result<Box<dyn Decoder>> {
+        Ok(Box::new(Envelopes { schemas: self.schemas, ..Envelopes::default() }))
     }
 
-    fn encoder(config: &Arc<ConnectJsonOptions>, _: &FormatContext) -> Result<Box<dyn Encoder>> {
-        let decimal = match config.decimal {
+    fn encoder(&self, _: &FormatContext) -> Result<Box<dyn Encoder>> {
+        let decimal = match self.decimal {
             ConnectDecimal::Base64 => DecimalAs::Base64,
             ConnectDecimal::Number => DecimalAs::Number,
         };
@@ -90,7 +88,7 @@ impl FormatKind for ConnectJson {
             on_not_a_number: NotANumber::Text,
             connect: true,
         };
-        Ok(Box::new(Writer { schemas: config.schemas, style, plans: PerSchema::default() }))
+        Ok(Box::new(Writer { schemas: self.schemas, style, plans: PerSchema::default() }))
     }
 }
 

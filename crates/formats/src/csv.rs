@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aqueduct_api::catalog::FormatKind;
+use aqueduct_api::catalog::{Block, FormatKind};
 use aqueduct_api::schema::{
     Field, Kind, Logical, Name, RecordType, Schema, SchemaBuilder, Type, TypeId, Unit,
 };
@@ -25,15 +25,16 @@ use self::cells::{Cell, CellText, cells, without_end};
 pub use self::rows::RowEnd;
 use crate::json::config::{NotANumber, Style};
 use crate::json::fault::{Fault, InText};
+use crate::json::number::span;
 use crate::json::plan::{PerSchema, Plan};
-use crate::json::scan::{Scan, span};
+use crate::json::scan::Scan;
 use crate::json::{decimal, time, write};
 use crate::text::utf8;
 
 /// The block of the format `csv`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct CsvOptions {
+pub struct Csv {
     /// The fields, in the order of the cells: a name, which is text, or `name: type` with the type `text`, `int`, `long`,
     /// `float`, `double`, `boolean`, `date`, `time`, `timestamp` or `decimal(12, 2)`. A sink may leave them out: then all
     /// fields of a record are written, in their order. Where the first line of a file names the fields, only those that are
@@ -51,14 +52,14 @@ pub struct CsvOptions {
     first: FirstRow,
 }
 
-impl Default for CsvOptions {
+impl Default for Csv {
     fn default() -> Self {
         let (fields, first) = (Vec::new(), FirstRow::default());
         Self { fields, header: None, separator: ',', null: String::new(), first }
     }
 }
 
-impl CsvOptions {
+impl Csv {
     /// Whether a source reads the names of the fields from a first line.
     fn named_by_file(&self) -> bool {
         self.header.unwrap_or(self.fields.is_empty())
@@ -145,25 +146,23 @@ fn type_of(name: &str) -> Option<Type> {
     Some(Type { kind, logical, attributes: BTreeMap::new() })
 }
 
-/// The format `csv`.
-pub struct Csv;
-
-impl FormatKind for Csv {
+impl Block for Csv {
     const NAME: &'static str = "csv";
     const ABOUT: &'static str = "One line of comma-separated cells.";
-    type Config = CsvOptions;
+}
 
-    fn check(config: &CsvOptions, side: Side) -> Vec<Problem> {
+impl FormatKind for Csv {
+    fn check(&self, side: Side) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if config.fields.is_empty() && side == Side::Source && !config.named_by_file() {
+        if self.fields.is_empty() && side == Side::Source && !self.named_by_file() {
             let remedy = "write `fields: [id: long, name, placed_at: timestamp]`";
             problems.push(Problem::new("fields", "a line does not name its fields").remedy(remedy));
         }
-        if config.header == Some(true) && side == Side::Sink {
+        if self.header == Some(true) && side == Side::Sink {
             let problem = Problem::new("header", "a sink writes no line of names");
             problems.push(problem.remedy("leave it out: each record is a line of cells"));
         }
-        for (index, column) in config.fields.iter().enumerate() {
+        for (index, column) in self.fields.iter().enumerate() {
             let path = format!("fields[{index}]");
             match column.parts() {
                 None => problems.push(Problem::new(path, "a field is a name, or one name and its type")),
@@ -173,7 +172,7 @@ impl FormatKind for Csv {
                         .push(Problem::new(path, format!("`{name}` is of no type `{of}`")).remedy(remedy));
                 }
                 Some((name, _))
-                    if config.fields[..index]
+                    if self.fields[..index]
                         .iter()
                         .any(|other| other.parts().is_some_and(|(other, _)| other == name)) =>
                 {
@@ -182,37 +181,41 @@ impl FormatKind for Csv {
                 Some(_) => {}
             }
         }
-        if matches!(config.separator, '"' | '\n' | '\r') {
+        if matches!(self.separator, '"' | '\n' | '\r') {
             problems.push(Problem::new("separator", "quotes and line ends have a meaning already"));
         }
         problems
     }
 
-    fn traits(_: &CsvOptions) -> FormatTraits {
+    fn traits(&self) -> FormatTraits {
         FormatTraits { declared: true, ..FormatTraits::default() }
     }
 
-    fn rows(config: &CsvOptions) -> Option<Rows> {
-        let named = config.named_by_file();
-        let cells = (!named).then_some(config.fields.len());
-        Some(Rows { separator: config.separator, cells, first: named.then(|| config.first.clone()) })
+    fn describe(&self, _: Side) -> String {
+        Self::NAME.to_owned()
     }
 
-    fn decoder(config: &Arc<CsvOptions>, _: &FormatContext) -> Result<Box<dyn Decoder>> {
-        let named = config.named_by_file();
-        let columns = if named { Vec::new() } else { config.columns(None)? };
+    fn rows(&self) -> Option<Rows> {
+        let named = self.named_by_file();
+        let cells = (!named).then_some(self.fields.len());
+        Some(Rows { separator: self.separator, cells, first: named.then(|| self.first.clone()) })
+    }
+
+    fn decoder(&self, _: &FormatContext) -> Result<Box<dyn Decoder>> {
+        let named = self.named_by_file();
+        let columns = if named { Vec::new() } else { self.columns(None)? };
         Ok(Box::new(Lines {
-            config: Arc::clone(config),
+            config: Arc::new(self.clone()),
             schema: schema(columns),
             named,
             first: Bytes::new(),
         }))
     }
 
-    fn encoder(config: &Arc<CsvOptions>, _: &FormatContext) -> Result<Box<dyn Encoder>> {
-        let names = config.fields.iter().filter_map(Column::parts).map(|(name, _)| name.into()).collect();
+    fn encoder(&self, _: &FormatContext) -> Result<Box<dyn Encoder>> {
+        let names = self.fields.iter().filter_map(Column::parts).map(|(name, _)| name.into()).collect();
         Ok(Box::new(Writer {
-            config: Arc::clone(config),
+            config: Arc::new(self.clone()),
             names,
             plans: PerSchema::default(),
             json: Vec::new(),
@@ -242,7 +245,7 @@ fn schema(columns: Vec<(Cow<'_, str>, Type)>) -> Arc<Schema> {
 
 /// Reads lines.
 struct Lines {
-    config: Arc<CsvOptions>,
+    config: Arc<Csv>,
     schema: Arc<Schema>,
     /// The first line of the file names the fields; this one is what `schema` was made of.
     named: bool,
@@ -333,7 +336,7 @@ impl Decoder for Lines {
 
 /// Writes lines.
 struct Writer {
-    config: Arc<CsvOptions>,
+    config: Arc<Csv>,
     names: Vec<Arc<str>>,
     plans: PerSchema<Plan>,
     json: Vec<u8>,
@@ -392,7 +395,7 @@ impl Writer {
         value: &Value,
     ) -> std::result::Result<(), Fault> {
         let Self { config, json, line, .. } = self;
-        let CsvOptions { separator, null, .. } = &**config;
+        let Csv { separator, null, .. } = &**config;
         line.extend_from_slice(separator.encode_utf8(&mut [0; 4]).as_bytes());
         match value {
             Value::Absent | Value::Null => line.extend_from_slice(null.as_bytes()),

@@ -1,12 +1,14 @@
 //! `json`: one JSON text (RFC 8259), whitespace around it allowed.
 
+mod compile;
 pub(crate) mod config;
 pub(crate) mod decimal;
 pub(crate) mod declaration;
 pub(crate) mod declared;
 pub(crate) mod fault;
-mod number;
+pub(crate) mod number;
 pub(crate) mod plan;
+mod quoted;
 pub(crate) mod read;
 pub(crate) mod scan;
 pub(crate) mod time;
@@ -15,7 +17,7 @@ pub(crate) mod write;
 
 use std::sync::{Arc, LazyLock};
 
-use aqueduct_api::catalog::FormatKind;
+use aqueduct_api::catalog::{Block, FormatKind};
 use aqueduct_api::schema::{Kind, Schema, SchemaBuilder};
 use aqueduct_api::{Decoder, Encoder, FormatContext, FormatTraits, Piece, Problem, Result, Side, Typed};
 use async_trait::async_trait;
@@ -28,30 +30,28 @@ use self::read::Reader;
 use self::scan::{DEPTH_MAX, Scan};
 use crate::text::utf8;
 
-pub use self::config::{BytesAs, DecimalAs, JsonOptions, NotANumber, TimeAs, UnknownFields};
+pub use self::config::{BytesAs, DecimalAs, Json, NotANumber, TimeAs, UnknownFields};
 
-/// The format `json`.
-pub struct Json;
-
-impl FormatKind for Json {
+impl Block for Json {
     const NAME: &'static str = "json";
     const ABOUT: &'static str = "One JSON text.";
-    type Config = JsonOptions;
+}
 
-    fn check(config: &JsonOptions, side: Side) -> Vec<Problem> {
+impl FormatKind for Json {
+    fn check(&self, side: Side) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if config.schema.is_some() && config.json_schema.is_some() {
+        if self.schema.is_some() && self.json_schema.is_some() {
             problems.push(Problem::new("json_schema", BOTH));
         }
-        let declared = config.schema.is_some() || config.json_schema.is_some();
-        if !declared && config.unknown_fields != UnknownFields::default() {
+        let declared = self.schema.is_some() || self.json_schema.is_some();
+        if !declared && self.unknown_fields != UnknownFields::default() {
             let says = "without `schema` or `json_schema` every field is known";
             problems.push(Problem::new("unknown_fields", says));
         }
         let written = [
-            ("decimal", config.decimal != DecimalAs::default()),
-            ("time", config.time != TimeAs::default()),
-            ("on_not_a_number", config.on_not_a_number != NotANumber::default()),
+            ("decimal", self.decimal != DecimalAs::default()),
+            ("time", self.time != TimeAs::default()),
+            ("on_not_a_number", self.on_not_a_number != NotANumber::default()),
         ];
         for (option, _) in written.iter().filter(|(_, is_set)| *is_set && side == Side::Source) {
             problems.push(Problem::new(*option, "says how JSON is written, which a source does not"));
@@ -59,30 +59,30 @@ impl FormatKind for Json {
         problems
     }
 
-    fn traits(config: &JsonOptions) -> FormatTraits {
-        let declared = config.schema.is_some() || config.json_schema.is_some();
+    fn traits(&self) -> FormatTraits {
+        let declared = self.schema.is_some() || self.json_schema.is_some();
         FormatTraits { declared, ..FormatTraits::default() }
     }
 
-    fn describe(config: &JsonOptions, _: Side) -> String {
-        match (&config.schema, &config.json_schema) {
+    fn describe(&self, _: Side) -> String {
+        match (&self.schema, &self.json_schema) {
             (None, None) => "json".to_owned(),
             (Some(_), _) => "json of an Avro schema".to_owned(),
             (None, Some(_)) => "json of a JSON Schema".to_owned(),
         }
     }
 
-    fn decoder(config: &Arc<JsonOptions>, _: &FormatContext) -> Result<Box<dyn Decoder>> {
-        Ok(match Declaration::of(config)? {
+    fn decoder(&self, _: &FormatContext) -> Result<Box<dyn Decoder>> {
+        Ok(match Declaration::of(self)? {
             Some(declaration) => Box::new(Declared { declaration, reader: DeclaredReader::default() }),
             None => Box::new(Schemaless::default()),
         })
     }
 
-    fn encoder(config: &Arc<JsonOptions>, _: &FormatContext) -> Result<Box<dyn Encoder>> {
-        let declared = Declaration::of(config)?
+    fn encoder(&self, _: &FormatContext) -> Result<Box<dyn Encoder>> {
+        let declared = Declaration::of(self)?
             .map(|declaration| Declared { declaration, reader: DeclaredReader::default() });
-        Ok(Box::new(Writer { style: config.style(), plans: PerSchema::default(), declared }))
+        Ok(Box::new(Writer { style: self.style(), plans: PerSchema::default(), declared }))
     }
 }
 

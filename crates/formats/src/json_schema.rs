@@ -1,6 +1,6 @@
 //! JSON Schema: schemas in that language to the schema of rows and back, and values held against them.
 
-mod format;
+pub(crate) mod format;
 mod names;
 mod read;
 mod rules;
@@ -13,7 +13,6 @@ use aqueduct_api::{Error, Result, SchemaText};
 use jsonschema::{Draft, Retrieve, Uri};
 use serde_json::Value as Json;
 
-pub use self::format::JsonSchema;
 pub(crate) use self::rules::Texts;
 pub(crate) use self::write::write;
 

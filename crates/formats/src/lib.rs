@@ -13,19 +13,11 @@ mod protobuf;
 pub mod record_line;
 mod text;
 
-use schemars::JsonSchema as Described;
-use serde::Deserialize;
-
 pub use crate::avro::Avro;
 pub use crate::bytes::Bytes;
-pub use crate::connect_json::{ConnectDecimal, ConnectJson, ConnectJsonOptions};
-pub use crate::csv::{Column, Csv, CsvOptions, RowEnd};
-pub use crate::json::{BytesAs, DecimalAs, Json, JsonOptions, NotANumber, TimeAs, UnknownFields, schemaless};
-pub use crate::json_schema::JsonSchema;
+pub use crate::connect_json::{ConnectDecimal, ConnectJson};
+pub use crate::csv::{Column, Csv, RowEnd};
+pub use crate::json::{BytesAs, DecimalAs, Json, NotANumber, TimeAs, UnknownFields, schemaless};
+pub use crate::json_schema::format::JsonSchema;
 pub use crate::protobuf::Protobuf;
 pub use crate::text::Text;
-
-/// The block of a format that has no options.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Described)]
-#[serde(deny_unknown_fields)]
-pub struct NoOptions {}

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aqueduct_api::catalog::FormatKind;
+use aqueduct_api::catalog::{Block, FormatKind};
 use aqueduct_api::registry::SchemaKind;
 use aqueduct_api::schema::{Kind, Schema};
 use aqueduct_api::value::Used;
@@ -22,13 +22,10 @@ use crate::framed::{
     registry_of, schema_file,
 };
 
-/// The format `protobuf`.
-pub struct Protobuf;
-
 /// The block `protobuf:` of a file.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub struct Protobuf {
     /// Under which subject schemas are registered and looked up.
     #[serde(default)]
     subject: Subject,
@@ -96,7 +93,7 @@ fn yes() -> bool {
     true
 }
 
-impl Config {
+impl Protobuf {
     fn framing(&self) -> Framing {
         Framing {
             subject: self.subject.clone(),
@@ -133,91 +130,83 @@ impl Config {
     }
 }
 
-#[async_trait]
-impl FormatKind for Protobuf {
+impl Block for Protobuf {
     const NAME: &'static str = "protobuf";
     const ABOUT: &'static str = "Protobuf, with schemas from a registry or from a file.";
-    type Config = Config;
+}
 
-    fn check(config: &Config, side: Side) -> Vec<Problem> {
-        let mut problems = framed::on_this_side(side, &config.framing());
-        if config.frame == Frame::None && config.bare().is_none() {
+#[async_trait]
+impl FormatKind for Protobuf {
+    fn check(&self, side: Side) -> Vec<Problem> {
+        let mut problems = framed::on_this_side(side, &self.framing());
+        if self.frame == Frame::None && self.bare().is_none() {
             let says = "without a frame, nothing but a schema file says how the payloads are written";
             problems.push(Problem::new("frame", says).remedy("add `schema: { file: PATH }`"));
         }
-        if config.message.is_some() && config.schema == SchemaChoice::Own {
+        if self.message.is_some() && self.schema == SchemaChoice::Own {
             let says = "`message` names one of the messages of `schema`, and none is named";
             problems.push(Problem::new("message", says).remedy("add `schema: latest`, or a file"));
         }
         problems
     }
 
-    fn traits(config: &Config) -> FormatTraits {
+    fn traits(&self) -> FormatTraits {
         FormatTraits {
-            registry: config.frame == Frame::Registry,
+            registry: self.frame == Frame::Registry,
             structured: true,
-            declared: config.schema != SchemaChoice::Own,
-            unchecked: config.frame == Frame::Registry,
+            declared: self.schema != SchemaChoice::Own,
+            unchecked: self.frame == Frame::Registry,
         }
     }
 
-    fn describe(config: &Config, side: Side) -> String {
-        let message = config.message.as_ref().map_or(String::new(), |message| format!("{message} of "));
-        let target = match &config.schema {
+    fn describe(&self, side: Side) -> String {
+        let message = self.message.as_ref().map_or(String::new(), |message| format!("{message} of "));
+        let target = match &self.schema {
             SchemaChoice::Own => String::new(),
             SchemaChoice::Latest => format!(", in {message}the latest schema"),
             SchemaChoice::Version(number) => format!(", in {message}version {number} of the schema"),
             SchemaChoice::Id(id) => format!(", in {message}schema id {id}"),
             SchemaChoice::File(path) => format!(", in {message}the schema of {}", path.display()),
         };
-        match (config.frame, side) {
+        match (self.frame, side) {
             (Frame::None, _) => format!("protobuf without a frame{target}"),
             (Frame::Registry, Side::Source) => format!("protobuf{target}"),
-            (Frame::Registry, Side::Sink) => format!("protobuf{target}, {}", config.subject.describe()),
+            (Frame::Registry, Side::Sink) => format!("protobuf{target}, {}", self.subject.describe()),
         }
     }
 
-    fn decoder(config: &Arc<Config>, context: &FormatContext) -> Result<Box<dyn Decoder>> {
-        let language = config.language();
-        if let Some(path) = config.bare() {
+    fn decoder(&self, context: &FormatContext) -> Result<Box<dyn Decoder>> {
+        let language = self.language();
+        if let Some(path) = self.bare() {
             let text = schema_file(path, SchemaKind::Protobuf)?;
             return Ok(Box::new(BareDecoder(proto::Decoder::new(language.target(&text)?.0))));
         }
-        Ok(Box::new(FramedDecoder::new(language, registry_of(context)?, context.part, config.framing())))
+        Ok(Box::new(FramedDecoder::new(language, registry_of(context)?, context.part, self.framing())))
     }
 
-    fn encoder(config: &Arc<Config>, context: &FormatContext) -> Result<Box<dyn Encoder>> {
-        let language = config.language();
-        if let Some(path) = config.bare() {
+    fn encoder(&self, context: &FormatContext) -> Result<Box<dyn Encoder>> {
+        let language = self.language();
+        if let Some(path) = self.bare() {
             let (shape, _) = language.target(&schema_file(path, SchemaKind::Protobuf)?)?;
             return Ok(Box::new(BareEncoder(proto::Encoder::new(shape, language.unknown))));
         }
-        Ok(Box::new(FramedEncoder::new(language, registry_of(context)?, context.part, config.framing())))
+        Ok(Box::new(FramedEncoder::new(language, registry_of(context)?, context.part, self.framing())))
     }
 
-    fn translator(
-        config: &Arc<Config>,
-        from: &Arc<dyn Registry>,
-        context: &FormatContext,
-    ) -> Result<Box<dyn Translator>> {
-        let (language, to) = (config.language(), registry_of(context)?);
-        Ok(Box::new(Reframed::new(language, from, to, context.part, config.framing())))
+    fn translator(&self, from: &Arc<dyn Registry>, context: &FormatContext) -> Result<Box<dyn Translator>> {
+        let (language, to) = (self.language(), registry_of(context)?);
+        Ok(Box::new(Reframed::new(language, from, to, context.part, self.framing())))
     }
 
-    async fn probe(
-        config: Arc<Config>,
-        side: Side,
-        context: FormatContext,
-        topics: Vec<Arc<str>>,
-    ) -> Vec<Finding> {
-        if let Some(path) = config.bare() {
+    async fn probe(&self, side: Side, context: FormatContext, topics: Vec<Arc<str>>) -> Vec<Finding> {
+        if let Some(path) = self.bare() {
             let text = schema_file(path, SchemaKind::Protobuf);
-            return vec![match text.and_then(|text| config.language().target(&text)) {
+            return vec![match text.and_then(|text| self.language().target(&text)) {
                 Ok(_) => Finding::good(format!("{} is a Protobuf schema", path.display())),
                 Err(error) => error.into(),
             }];
         }
-        framed::probe(config.language(), config.framing(), side, context, topics).await
+        framed::probe(self.language(), self.framing(), side, context, topics).await
     }
 }
 

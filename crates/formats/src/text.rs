@@ -3,12 +3,13 @@
 use std::io::Write;
 use std::sync::{Arc, LazyLock};
 
-use aqueduct_api::catalog::FormatKind;
+use aqueduct_api::catalog::{Block, FormatKind};
 use aqueduct_api::schema::{Kind, Schema, SchemaBuilder};
 use aqueduct_api::value::{Span, Text as TextValue, View};
-use aqueduct_api::{Decoder, Encoded, Encoder, Error, FormatContext, Piece, Result, Typed, Value};
+use aqueduct_api::{Decoder, Encoded, Encoder, Error, FormatContext, Piece, Result, Side, Typed, Value};
 
-use crate::NoOptions;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 static TEXT: LazyLock<Arc<Schema>> = LazyLock::new(|| {
     let mut schema = SchemaBuilder::default();
@@ -17,19 +18,26 @@ static TEXT: LazyLock<Arc<Schema>> = LazyLock::new(|| {
 });
 
 /// The format `string`.
-pub struct Text;
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Text {}
 
-impl FormatKind for Text {
+impl Block for Text {
     const NAME: &'static str = "string";
     const ABOUT: &'static str = "UTF-8 text.";
-    type Config = NoOptions;
+}
 
-    fn decoder(_: &Arc<NoOptions>, _: &FormatContext) -> Result<Box<dyn Decoder>> {
-        Ok(Box::new(Text))
+impl FormatKind for Text {
+    fn describe(&self, _: Side) -> String {
+        Self::NAME.to_owned()
     }
 
-    fn encoder(_: &Arc<NoOptions>, _: &FormatContext) -> Result<Box<dyn Encoder>> {
-        Ok(Box::new(Text))
+    fn decoder(&self, _: &FormatContext) -> Result<Box<dyn Decoder>> {
+        Ok(Box::new(*self))
+    }
+
+    fn encoder(&self, _: &FormatContext) -> Result<Box<dyn Encoder>> {
+        Ok(Box::new(*self))
     }
 }
 
@@ -102,7 +110,7 @@ mod tests {
         let check = |bytes: &'static [u8]| {
             let (topic, headers, bytes) =
                 (Arc::from("t"), Headers::default(), bytes::Bytes::from_static(bytes));
-            Text.check(Piece { topic: &topic, headers: &headers, bytes: &bytes })
+            Decoder::check(&mut Text {}, Piece { topic: &topic, headers: &headers, bytes: &bytes })
         };
         assert!(check("Grüße".as_bytes()).is_ok());
         assert_eq!(check(b"ab\xffd").unwrap_err().says(), "byte 3 of 4, 0xff, is not UTF-8 text");
@@ -116,7 +124,9 @@ mod tests {
             let root = schema.add(kind);
             let typed = Typed::new(schema.finish(root), bytes::Bytes::new(), value);
             let mut out = Vec::new();
-            Text.encode(&Arc::from("t"), &typed, &mut out).map(|_| String::from_utf8(out).unwrap_or_default())
+            Text {}
+                .encode(&Arc::from("t"), &typed, &mut out)
+                .map(|_| String::from_utf8(out).unwrap_or_default())
         };
         assert_eq!(written(Kind::Text, "a".into()).ok().as_deref(), Some("a"));
         assert_eq!(written(Kind::Long, Value::Long(-7)).ok().as_deref(), Some("-7"));

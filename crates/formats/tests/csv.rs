@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aqueduct_api::catalog::FormatKind;
 use aqueduct_api::value::Text;
 use aqueduct_api::{ErrorKind, FormatContext, Headers, Part, Piece, Result, Side, Typed, Value};
-use aqueduct_formats::{Csv, CsvOptions, Json};
+use aqueduct_formats::{Csv, Json};
 use opened::{decode, encode, says};
 use proptest::prelude::*;
 
@@ -74,7 +74,7 @@ fn any_row_becomes_a_line() {
 #[test]
 fn problems_of_the_file_are_named() {
     let check = |options: &str, side| {
-        let options: CsvOptions = serde_json::from_str(options).unwrap();
+        let options: Csv = serde_json::from_str(options).unwrap();
         Csv::check(&options, side).into_iter().map(|problem| (problem.path, problem.says)).collect::<Vec<_>>()
     };
     let problem = |path: &str, says: &str| (path.to_owned(), says.to_owned());
@@ -114,7 +114,7 @@ proptest! {
     }
 }
 
-fn decode_as(config: &Arc<CsvOptions>, row: &'static str) -> Result<Typed> {
+fn decode_as(config: &Arc<Csv>, row: &'static str) -> Result<Typed> {
     let context = FormatContext { pipeline: "p".into(), part: Part::Value, registry: None };
     let piece = Piece { topic: &"t".into(), headers: &Headers::default(), bytes: &row.into() };
     Csv::decoder(config, &context)?.decode(piece)
@@ -122,8 +122,8 @@ fn decode_as(config: &Arc<CsvOptions>, row: &'static str) -> Result<Typed> {
 
 #[test]
 fn the_first_line_of_a_file_names_the_fields() {
-    let config = |json: &str| Arc::new(serde_json::from_str::<CsvOptions>(json).unwrap());
-    let read = |config: &Arc<CsvOptions>, first: &'static str, row: &'static str| {
+    let config = |json: &str| Arc::new(serde_json::from_str::<Csv>(json).unwrap());
+    let read = |config: &Arc<Csv>, first: &'static str, row: &'static str| {
         let rows = Csv::rows(config).unwrap();
         rows.first.unwrap().set(first.into());
         decode_as(config, row).map(|typed| encode::<Json>("{}", &typed).unwrap())

@@ -19,7 +19,7 @@ const V2: &str = r#"{"type":"record","name":"shop.Order","fields":[{"name":"id",
 /// `{ id: 1, card: "ab" }` in the first.
 const ORDER: &[u8] = &[2, 4, b'a', b'b'];
 
-fn config(options: Json) -> Arc<<Avro as FormatKind>::Config> {
+fn config(options: Json) -> Arc<Avro> {
     Arc::new(serde_json::from_value(options).expect("options of avro"))
 }
 

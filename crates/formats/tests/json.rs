@@ -10,7 +10,7 @@ use aqueduct_api::catalog::FormatKind;
 use aqueduct_api::schema::{Kind, SchemaBuilder};
 use aqueduct_api::value::{Blob, Text};
 use aqueduct_api::{Decoder, Encoder, ErrorKind, FormatContext, Headers, Part, Piece, Result, Typed, Value};
-use aqueduct_formats::{Json, JsonOptions};
+use aqueduct_formats::Json;
 use bytes::Bytes;
 use proptest::prelude::*;
 
@@ -35,7 +35,7 @@ fn check(bytes: impl Into<Bytes>) -> Result<()> {
 }
 
 fn encoder(options: &str) -> Box<dyn Encoder> {
-    let options: JsonOptions = serde_json::from_str(options).expect("as the test says");
+    let options: Json = serde_json::from_str(options).expect("as the test says");
     Json::encoder(&Arc::new(options), &context()).expect("as the test says")
 }
 

@@ -7,7 +7,7 @@ mod opened;
 use aqueduct_api::catalog::FormatKind;
 use aqueduct_api::schema::Kind;
 use aqueduct_api::{ErrorKind, Side, Typed, Value};
-use aqueduct_formats::{Json, JsonOptions};
+use aqueduct_formats::Json;
 use opened::{decode, encode, says};
 use proptest::prelude::*;
 use serde_json::{Value as Tree, json};
@@ -337,14 +337,14 @@ fn what_types_cannot_say_is_asked_of_a_validator() {
 #[test]
 fn options_without_a_meaning_are_named() {
     let check = |options: Tree, side| {
-        let options: JsonOptions = serde_json::from_value(options).unwrap();
+        let options: Json = serde_json::from_value(options).unwrap();
         Json::check(&options, side).into_iter().map(|problem| problem.path).collect::<Vec<_>>()
     };
     assert_eq!(check(json!({ "decimal": "text", "time": "number" }), Side::Source), ["decimal", "time"]);
     assert_eq!(check(json!({ "decimal": "text", "time": "number" }), Side::Sink), [""; 0]);
     assert_eq!(check(json!({ "schema": "a.avsc", "json_schema": "a.json" }), Side::Sink), ["json_schema"]);
     assert_eq!(check(json!({ "unknown_fields": "drop" }), Side::Source), ["unknown_fields"]);
-    assert!(serde_json::from_value::<JsonOptions>(json!({ "decimal": "base64" })).is_err());
+    assert!(serde_json::from_value::<Json>(json!({ "decimal": "base64" })).is_err());
     let missing = decode::<Json>(r#"{"schema":"no/such/file.avsc"}"#, "{}").unwrap_err();
     assert_eq!((missing.kind(), missing.says()), (ErrorKind::Config, "cannot read the schema"));
 }

@@ -6,7 +6,7 @@ mod memory;
 
 use std::sync::Arc;
 
-use aqueduct_api::catalog::FormatKind;
+use aqueduct_api::catalog::{Block, FormatKind};
 use aqueduct_api::registry::SchemaKind;
 use aqueduct_api::{Decoder, Encoded, Encoder, ErrorKind, Result, Typed};
 use aqueduct_formats::{Avro, JsonSchema};
@@ -16,7 +16,7 @@ use memory::{Held, Memory, context, framed};
 
 const ORDER: &str = r#"{"$schema":"http://json-schema.org/draft-07/schema#","title":"Order","type":"object","required":["id","tags"],"properties":{"id":{"type":"integer","minimum":1},"tags":{"type":"array","items":{"type":"string"}}}}"#;
 
-fn decoder<K: FormatKind>(registry: &Arc<Memory>) -> Box<dyn Decoder> {
+fn decoder<K: Block + FormatKind>(registry: &Arc<Memory>) -> Box<dyn Decoder> {
     K::decoder(&Arc::new(serde_json::from_value(json!({})).unwrap()), &context(registry)).unwrap()
 }
 

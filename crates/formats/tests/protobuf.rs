@@ -36,7 +36,7 @@ impl Ends {
         self.registry.id(subject, &schema, how).await.expect("as the test says")
     }
 
-    fn config(config: serde_json::Value) -> Arc<<Protobuf as FormatKind>::Config> {
+    fn config(config: serde_json::Value) -> Arc<Protobuf> {
         Arc::new(serde_json::from_value(config).expect("as the test says"))
     }
 

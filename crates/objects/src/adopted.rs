@@ -6,7 +6,8 @@ use tracing::info;
 
 use crate::checkpoint::ObjectId;
 use crate::config::Compression;
-use crate::content::{Content, Digest, read_back};
+use crate::content::{Content, read_back};
+use crate::digest::Digest;
 use crate::footer::{self, Footprint};
 use crate::store::{Found, Store};
 

@@ -6,7 +6,7 @@ use aqueduct_api::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Compression;
-use crate::content::Digest;
+use crate::digest::Digest;
 
 /// Which records an object holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ mod checkpoint;
 mod compression;
 pub mod config;
 mod content;
+mod digest;
 mod footer;
 mod format;
 mod json_line;

@@ -8,7 +8,8 @@ use crate::adopted::Adopted;
 use crate::checkpoint::ObjectId;
 use crate::compression::Compressor;
 use crate::config::{Compression, Lines};
-use crate::content::{Digest, read_back};
+use crate::content::read_back;
+use crate::digest::Digest;
 use crate::footer::{self, Footprint};
 use crate::store::{Finished, Store, Upload};
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::time::{Duration, sleep};
 use tracing::{info, warn};
 
-use crate::content::Digest;
+use crate::digest::Digest;
 use crate::footer::Footprint;
 
 /// How much of the end of an object [`Store::find`] brings: room for a footer with the longest topic and

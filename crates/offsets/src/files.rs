@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aqueduct_api::catalog::OffsetStoreKind;
+use aqueduct_api::catalog::{Block, OffsetStoreKind};
 use aqueduct_api::{Error, OffsetStore, Offsets, Result};
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -26,14 +26,15 @@ pub struct FilesConfig {
     pub path: PathBuf,
 }
 
-#[async_trait]
-impl OffsetStoreKind for Files {
+impl Block for FilesConfig {
     const NAME: &'static str = "file";
     const ABOUT: &'static str = "Keeps offsets in a folder on the local disk, one file for each pipeline.";
-    type Config = FilesConfig;
+}
 
-    async fn open(config: &FilesConfig) -> Result<Arc<dyn OffsetStore>> {
-        let path = config.path.clone();
+#[async_trait]
+impl OffsetStoreKind for FilesConfig {
+    async fn open(&self) -> Result<Arc<dyn OffsetStore>> {
+        let path = self.path.clone();
         blocking(move || {
             fs::create_dir_all(&path)
                 .map_err(|error| failed("make the folder of the offset store", &path, error))?;

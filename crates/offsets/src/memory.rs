@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aqueduct_api::catalog::OffsetStoreKind;
+use aqueduct_api::catalog::{Block, OffsetStoreKind};
 use aqueduct_api::{OffsetStore, Offsets, Result};
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -19,14 +19,15 @@ pub struct Memory(Mutex<HashMap<String, Offsets>>);
 #[serde(deny_unknown_fields)]
 pub struct MemoryConfig {}
 
-#[async_trait]
-impl OffsetStoreKind for Memory {
+impl Block for MemoryConfig {
     const NAME: &'static str = "memory";
     const ABOUT: &'static str =
         "Keeps offsets in the process: they survive a restart of the pipeline, not of the process.";
-    type Config = MemoryConfig;
+}
 
-    async fn open(_: &MemoryConfig) -> Result<Arc<dyn OffsetStore>> {
+#[async_trait]
+impl OffsetStoreKind for MemoryConfig {
+    async fn open(&self) -> Result<Arc<dyn OffsetStore>> {
         Ok(Arc::new(Memory::default()))
     }
 }

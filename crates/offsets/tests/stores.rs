@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use aqueduct_api::catalog::OffsetStoreKind;
 use aqueduct_api::{ErrorKind, OffsetStore, Offsets};
-use aqueduct_offsets::{Files, FilesConfig, Memory, MemoryConfig};
+use aqueduct_offsets::{FilesConfig, MemoryConfig};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
@@ -35,7 +35,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         runtime.block_on(async {
             let mut files = open(&folder).await;
-            let memory = Memory::open(&MemoryConfig {}).await.unwrap();
+            let memory = MemoryConfig {}.open().await.unwrap();
             let mut model: BTreeMap<&str, Offsets> = BTreeMap::new();
             for step in steps {
                 match step {
@@ -119,12 +119,12 @@ async fn a_damaged_file_is_named_and_never_overwritten() {
 async fn a_path_that_is_a_file_is_a_mistake_of_the_configuration() {
     let path = folder("file").join("offsets");
     fs::write(&path, "").unwrap();
-    let error = Files::open(&FilesConfig { path }).await.err().unwrap();
+    let error = FilesConfig { path }.open().await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
 }
 
 async fn open(folder: &Path) -> Arc<dyn OffsetStore> {
-    Files::open(&FilesConfig { path: folder.to_owned() }).await.expect("the folder opens")
+    FilesConfig { path: folder.to_owned() }.open().await.expect("the folder opens")
 }
 
 fn folder(name: &str) -> PathBuf {

@@ -1,13 +1,12 @@
 //! Schemas from their text: a `.proto` file with those that it imports.
 
-use std::fmt;
 use std::sync::Arc;
 
-use aqueduct_api::Error;
 use protox::Compiler;
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
 use protox::prost_reflect::{FileDescriptor, MessageDescriptor};
 
+use crate::error::ProtoError;
 use crate::shape::{Options, Shape};
 
 /// What messages call the file itself.
@@ -41,25 +40,6 @@ static BUILT_IN: [(&str, &str); 19] = built_in![
     "google/type/quaternion.proto",
     "google/type/timeofday.proto",
 ];
-
-/// Why some text is not a Protobuf schema, or one that cannot be read: a sentence with the place in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProtoError(pub(crate) String);
-
-impl fmt::Display for ProtoError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ProtoError {}
-
-impl From<ProtoError> for Error {
-    /// Whoever wrote a record with this schema wrote one that cannot be read.
-    fn from(error: ProtoError) -> Self {
-        Error::bad_record(error.to_string())
-    }
-}
 
 /// A `.proto` file, with everything it refers to.
 #[derive(Clone, Debug)]

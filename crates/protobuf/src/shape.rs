@@ -3,12 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use aqueduct_api::schema::{Schema, SchemaBuilder};
+use aqueduct_api::schema::Schema;
 use aqueduct_api::{SchemaText, Value};
-use protox::prost_reflect::MessageDescriptor;
 
-use crate::compile::ProtoError;
-use crate::shaping::Shaping;
 use aqueduct_api::Fault;
 
 /// How messages are read where Protobuf can say more than rows can, or less.
@@ -171,15 +168,6 @@ pub(crate) struct Symbols {
 }
 
 impl Shape {
-    /// # Errors
-    /// When the message, or one inside it, cannot be read.
-    pub(crate) fn of(message: &MessageDescriptor, options: Options) -> Result<Self, ProtoError> {
-        let mut shaping = Shaping::new(options);
-        let (root, root_type) = shaping.root(message)?;
-        let (messages, enums, schema): (_, _, SchemaBuilder) = shaping.finish();
-        Ok(Self { messages, enums, root, schema: schema.finish(root_type), options })
-    }
-
     /// The same, its schema remembering the words it was written in.
     #[must_use]
     pub fn written_as(self, text: SchemaText) -> Self {

@@ -23,9 +23,9 @@ use protox::prost_reflect::{
 };
 use serde_json::{Value as Json, json};
 
-use crate::compile::ProtoError;
+use crate::error::ProtoError;
 use crate::logical::unsigned_bytes;
-use crate::shape::{Item, Label, Member, Message, Options, Scalar, Symbols, Timestamps, Unsigned};
+use crate::shape::{Item, Label, Member, Message, Options, Scalar, Shape, Symbols, Timestamps, Unsigned};
 use crate::wire::Wire;
 
 /// A schema has fewer fields than this.
@@ -42,6 +42,17 @@ pub(crate) struct Shaping {
     /// Promised, and to be looked into: messages may contain themselves, and chains of them may be long.
     waiting: VecDeque<(MessageDescriptor, TypeId)>,
     fields: usize,
+}
+
+impl Shape {
+    /// # Errors
+    /// When the message, or one inside it, cannot be read.
+    pub(crate) fn of(message: &MessageDescriptor, options: Options) -> Result<Self, ProtoError> {
+        let mut shaping = Shaping::new(options);
+        let (root, root_type) = shaping.root(message)?;
+        let (messages, enums, schema): (_, _, SchemaBuilder) = shaping.finish();
+        Ok(Self { messages, enums, root, schema: schema.finish(root_type), options })
+    }
 }
 
 impl Shaping {

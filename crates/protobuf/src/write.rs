@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use aqueduct_api::schema::{Enumeration, Field, Kind, Logical, RecordType, Schema, Type, TypeId};
 use serde_json::Value as Json;
 
-use crate::compile::{Proto, ProtoError};
+use crate::compile::Proto;
+use crate::error::ProtoError;
 use crate::resolve::{branch_name, shouted};
 
 /// What a record without a name is called.

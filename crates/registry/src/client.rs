@@ -23,6 +23,8 @@ use tokio::sync::Semaphore;
 
 use self::conduct::Conduct;
 use self::readiness::Readiness;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use crate::config::Config;
 use crate::failure::{Cause, Failure, UNREADABLE};
 
@@ -208,4 +210,11 @@ fn headers(config: &Config) -> HeaderMap {
         headers.insert(AUTHORIZATION, value);
     }
     headers
+}
+
+/// A subject as a part of a path: any text may be one.
+pub(crate) fn escaped(subject: &str) -> String {
+    const KEPT: &AsciiSet =
+        &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':');
+    utf8_percent_encode(subject, KEPT).to_string()
 }

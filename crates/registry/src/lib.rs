@@ -17,7 +17,7 @@ mod remote;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_api::catalog::{ProbeContext, RegistryKind};
+use aqueduct_api::catalog::{Block, ProbeContext, RegistryKind};
 use aqueduct_api::registry::Registry;
 use aqueduct_api::{Finding, Problem, Result};
 use async_trait::async_trait;
@@ -33,23 +33,22 @@ pub const LATEST_AGE_MAX: Duration = Duration::from_secs(60);
 /// So long it is believed that something does not exist, or is refused.
 pub const REFUSAL_AGE_MAX: Duration = Duration::from_secs(10);
 
-/// The kind of registry that there is.
-#[derive(Debug)]
-pub struct SchemaRegistry;
+impl Block for Config {
+    const NAME: &'static str = "registry";
+    const ABOUT: &'static str = "A schema registry with the API of Confluent's.";
+}
 
 #[async_trait]
-impl RegistryKind for SchemaRegistry {
-    type Config = Config;
-
-    fn check(config: &Config) -> Vec<Problem> {
-        config::check(config)
+impl RegistryKind for Config {
+    fn check(&self) -> Vec<Problem> {
+        config::check(self)
     }
 
-    fn open(config: &Config) -> Result<Arc<dyn Registry>> {
-        Ok(Arc::new(remote::Remote::new(config)?))
+    fn open(&self) -> Result<Arc<dyn Registry>> {
+        Ok(Arc::new(remote::Remote::new(self)?))
     }
 
-    async fn probe(config: Arc<Config>, context: ProbeContext) -> Vec<Finding> {
-        probe::probe(&config, context.patience).await
+    async fn probe(&self, context: ProbeContext) -> Vec<Finding> {
+        probe::probe(self, context.patience).await
     }
 }

@@ -10,9 +10,9 @@ use tracing::{debug, info};
 
 use crate::cache::Weighs;
 use crate::client::Client;
+use crate::client::escaped;
 use crate::failure::{Cause, Failure, bounded};
-use crate::references::REFERENCE_DEPTH_MAX;
-use crate::remote::{escaped, weight};
+use crate::references::{REFERENCE_DEPTH_MAX, weight};
 
 const REGISTER: &str = "register";
 /// A registry has a message for each field of each version that does not fit: so many are passed on.

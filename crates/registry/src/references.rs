@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aqueduct_api::registry::{Reference, SchemaKind, SchemaText, Version};
+use async_trait::async_trait;
 use futures_util::future::{BoxFuture, FutureExt};
 use schema_registry_converter::schema_registry_common::RawRegisteredSchema;
 
 use crate::cache::Weighs;
 use crate::failure::{Cause, Failure};
-use crate::remote::Asked;
 
 /// A schema refers to others that refer to others, so many deep at most.
 pub(crate) const REFERENCE_DEPTH_MAX: usize = 32;
@@ -60,20 +60,27 @@ impl Weighs for Arc<Part> {
     }
 }
 
+/// Where parts come from.
+#[async_trait]
+pub(crate) trait Parts: Send + Sync {
+    /// A version of a subject, as it is there.
+    async fn part(&self, subject: &Arc<str>, version: Version) -> Result<Arc<Part>, Failure>;
+}
+
 /// The schema of a part, with all that it refers to; those are of the same kind.
 ///
 /// Errors: `Refused` where they are too many or refer to each other in a circle; and what asking for them gives.
 pub(crate) async fn complete(
-    asked: &Arc<Asked>,
+    parts: &dyn Parts,
     part: &Part,
     kind: SchemaKind,
 ) -> Result<SchemaText, Failure> {
-    let mut walk = Walk { asked, kind, way: Vec::new(), known: HashMap::new() };
+    let mut walk = Walk { parts, kind, way: Vec::new(), known: HashMap::new() };
     Ok(walk.complete(part).await?.0)
 }
 
 struct Walk<'a> {
-    asked: &'a Arc<Asked>,
+    parts: &'a dyn Parts,
     kind: SchemaKind,
     /// From the schema that was asked for down to this one.
     way: Vec<(Arc<str>, u32)>,
@@ -119,7 +126,7 @@ impl Walk<'_> {
             return Err(says("schemas refer to each other too deep"));
         }
         let part =
-            self.asked.part(&place.0, Version::Number(place.1)).await.map_err(|failure| {
+            self.parts.part(&place.0, Version::Number(place.1)).await.map_err(|failure| {
                 match failure.cause {
                     Cause::Unknown | Cause::Refused => {
                         Failure { remedy: failure.remedy, ..says(&failure.says) }
@@ -134,4 +141,9 @@ impl Walk<'_> {
         self.known.insert(place, done.clone());
         Ok(done)
     }
+}
+
+/// The bytes of a schema's text and of the texts that it refers to.
+pub(crate) fn weight(schema: &SchemaText) -> usize {
+    schema.text.len() + schema.references.iter().map(|reference| weight(&reference.schema)).sum::<usize>()
 }

@@ -6,16 +6,15 @@ use std::sync::Arc;
 use aqueduct_api::registry::{Registered, Registering, Registry, SchemaId, SchemaKind, SchemaText, Version};
 use aqueduct_api::{Error, Result};
 use async_trait::async_trait;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use schema_registry_converter::schema_registry_common::SrCall;
 use serde::Deserialize;
 
 use crate::cache::{Cache, Weighs};
-use crate::client::Client;
+use crate::client::{Client, escaped};
 use crate::config::Config;
 use crate::failure::{Cause, Failure};
 use crate::placing::{self, Id, Place};
-use crate::references::{self, Part};
+use crate::references::{self, Part, Parts, weight};
 use crate::{LATEST_AGE_MAX, SCHEMA_TEXTS_BYTES_MAX, SCHEMAS_MAX};
 
 /// A registry that is asked over HTTP.
@@ -94,13 +93,9 @@ impl fmt::Debug for Remote {
     }
 }
 
-impl Asked {
-    /// A version of a subject, as it is there.
-    pub(crate) async fn part(
-        self: &Arc<Self>,
-        subject: &Arc<str>,
-        version: Version,
-    ) -> Result<Arc<Part>, Failure> {
+#[async_trait]
+impl Parts for Arc<Asked> {
+    async fn part(&self, subject: &Arc<str>, version: Version) -> Result<Arc<Part>, Failure> {
         let key = (subject.clone(), version);
         let age = matches!(version, Version::Latest).then_some(LATEST_AGE_MAX);
         let ask = || {
@@ -120,7 +115,9 @@ impl Asked {
         };
         self.parts.get(&key, age, ask).await
     }
+}
 
+impl Asked {
     /// The schema of an id, with all that it refers to.
     async fn registered(self: &Arc<Self>, id: SchemaId) -> Result<Arc<Registered>, Failure> {
         let ask = || {
@@ -190,11 +187,6 @@ impl Weighs for Arc<Registered> {
     }
 }
 
-/// The bytes of a schema's text and of the texts that it refers to.
-pub(crate) fn weight(schema: &SchemaText) -> usize {
-    schema.text.len() + schema.references.iter().map(|reference| weight(&reference.schema)).sum::<usize>()
-}
-
 /// A refusal, with what it is about.
 fn about(failure: Failure, what: &str) -> Failure {
     match failure.cause {
@@ -210,11 +202,4 @@ fn about(failure: Failure, what: &str) -> Failure {
 
 fn guid(id: SchemaId) -> String {
     id.to_string().trim_start_matches("schema ").to_owned()
-}
-
-/// A subject as a part of a path: any text may be one.
-pub(crate) fn escaped(subject: &str) -> String {
-    const KEPT: &AsciiSet =
-        &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':');
-    utf8_percent_encode(subject, KEPT).to_string()
 }

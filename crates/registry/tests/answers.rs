@@ -9,7 +9,7 @@ use std::time::Duration;
 use aqueduct_api::ErrorKind;
 use aqueduct_api::catalog::{ProbeContext, RegistryKind};
 use aqueduct_api::registry::{Reference, Registering, SchemaId, SchemaKind, SchemaText, Version};
-use aqueduct_registry::SchemaRegistry;
+use aqueduct_registry::Config;
 use serde_json::json;
 use stub::{HEALTH, Reply, Stub};
 
@@ -132,9 +132,9 @@ async fn a_slow_registry_is_not_waited_for() {
     assert_eq!(error.kind(), ErrorKind::Transient);
     assert!(error.says().ends_with("does not answer in time"), "{error}");
     // The address that answered last is the first to be asked.
-    let config =
+    let config: Config =
         serde_json::from_value(json!({ "url": [slow.url(), quick.url()], "timeout": "200ms" })).unwrap();
-    let both = SchemaRegistry::open(&config).unwrap();
+    let both = config.open().unwrap();
     for id in 1..=3 {
         both.schema(SchemaId::Number(id)).await.unwrap();
     }
@@ -240,8 +240,8 @@ async fn karapace_is_not_believed_before_it_has_read_its_schemas() {
         }
     }
     let other = Stub::start(|_| Reply::ok(json!({ "schema": "\"int\"" }))).await;
-    let config = serde_json::from_value(json!({ "url": [stub.url(), other.url()] })).unwrap();
-    SchemaRegistry::open(&config).unwrap().schema(SEVEN).await.unwrap();
+    let config: Config = serde_json::from_value(json!({ "url": [stub.url(), other.url()] })).unwrap();
+    config.open().unwrap().schema(SEVEN).await.unwrap();
     // It has lost its topic: what it does not know may be there all the same.
     *now.lock().unwrap() = Reply::text(503, "\"Service Unavailable\"");
     assert_eq!(registry.schema(SEVEN).await.unwrap_err().kind(), ErrorKind::Transient);
@@ -351,13 +351,13 @@ async fn confluents_guids_are_known_by_their_ids_too() {
 #[tokio::test]
 async fn a_probe_says_what_is_missing() {
     let probe = async |stub: &Stub| {
-        let config = serde_json::from_value(json!({ "url": stub.url() })).unwrap();
+        let config: Config = serde_json::from_value(json!({ "url": stub.url() })).unwrap();
         let context = ProbeContext {
             pipeline: "orders".into(),
             transactional: false,
             patience: Duration::from_secs(5),
         };
-        let found = SchemaRegistry::probe(Arc::new(config), context).await;
+        let found = config.probe(context).await;
         found.iter().map(|finding| format!("{:?}: {}", finding.verdict, finding.says)).collect::<Vec<_>>()
     };
     // An early registry, which serves Avro and does not list it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use aqueduct_api::catalog::{ProbeContext, RegistryKind};
 use aqueduct_api::registry::{Reference, Registering, Registry, SchemaId, SchemaKind, SchemaText, Version};
 use aqueduct_api::{ErrorKind, Finding};
-use aqueduct_registry::{Config, SchemaRegistry as Kind};
+use aqueduct_registry::Config;
 use aqueduct_tests::{FaultProxy, SchemaRegistry, free_ports};
 use serde_json::{Value, json};
 
@@ -15,13 +15,13 @@ const REGISTER: Registering = Registering { allowed: true, normalize: false };
 const LOOK_UP: Registering = Registering { allowed: false, normalize: false };
 
 fn config(raw: Value) -> Config {
-    let config = serde_json::from_value(raw).unwrap();
-    assert_eq!(Kind::check(&config), []);
+    let config: Config = serde_json::from_value(raw).unwrap();
+    assert_eq!(config.check(), []);
     config
 }
 
 fn open(raw: Value) -> Arc<dyn Registry> {
-    Kind::open(&config(raw)).unwrap()
+    config(raw).open().unwrap()
 }
 
 fn avro(text: impl ToString) -> SchemaText {
@@ -36,7 +36,7 @@ fn order(fields: &[(&str, Value)]) -> SchemaText {
 async fn findings(raw: Value) -> Vec<Finding> {
     let context =
         ProbeContext { pipeline: "orders".into(), transactional: false, patience: Duration::from_secs(10) };
-    Kind::probe(Arc::new(config(raw)), context).await
+    config(raw).probe(context).await
 }
 
 /// It takes 5 to 20 s to start one, so there is one, and the tests follow each other; each has subjects of its own.
@@ -302,7 +302,7 @@ impl Server {
             "certificate": folder.join("client.crt"), "key": sealed, "key_password": password } })
         };
         open(self.with(tls("secret"))).version("first-value", Version::Latest).await.unwrap();
-        let error = Kind::open(&config(self.with(tls("wrong")))).unwrap_err();
+        let error = config(self.with(tls("wrong"))).open().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert_eq!(error.says(), "`registry.tls.key` cannot be opened");
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_api::System;
-use aqueduct_api::catalog::{ConfiguredSink, ProbeContext};
+use aqueduct_api::catalog::{ProbeContext, SinkConnector};
 use aqueduct_spec::loops::{self, End, Flow, Loop};
 use aqueduct_spec::{OnBadRecord, Pipeline};
 use tokio::task::JoinSet;
@@ -35,7 +35,7 @@ pub(crate) async fn ask(pipelines: &[Pipeline], patience: Duration) -> Found {
             sinks.push((End::Letters, &letter.sink.configured));
         }
         for (end, sink) in sinks {
-            let (sink, context): (Arc<dyn ConfiguredSink>, _) = (Arc::clone(sink), context());
+            let (sink, context): (Arc<dyn SinkConnector>, _) = (Arc::clone(sink), context());
             asked.spawn(async move { (index, end, sink.system(context).await) });
         }
     }

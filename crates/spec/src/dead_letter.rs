@@ -1,12 +1,12 @@
 //! `errors:`: what happens to records that will never pass, and where dead letters go.
 
-use aqueduct_api::catalog::ConfiguredSink;
+use aqueduct_api::catalog::SinkConnector;
 use serde_json::Value;
 
-use crate::check::Spot;
 use crate::ends::{Block, Reading};
 use crate::pipeline::{DeadLetter, Errors, OnBadRecord, SourceBlock};
-use crate::report::Place;
+use crate::place::Place;
+use crate::spot::Spot;
 use crate::tree::{Entry, Kind, Node};
 
 const PATH: &str = "errors.on_bad_record.dead_letter";
@@ -58,7 +58,7 @@ fn sink(
     root: &Node,
     entry: &Entry,
     source: Option<&(SourceBlock, Value)>,
-) -> Option<Block<dyn ConfiguredSink>> {
+) -> Option<Block<dyn SinkConnector>> {
     let node = &entry.value;
     let at = node.place(entry.at);
     let given = |key: &str| node.entry(key).filter(|entry| !matches!(entry.value.kind, Kind::Null));
@@ -107,7 +107,7 @@ fn to_topic(
     topic: &Entry,
     connection: Option<&Entry>,
     source: Option<&(SourceBlock, Value)>,
-) -> Option<Block<dyn ConfiguredSink>> {
+) -> Option<Block<dyn SinkConnector>> {
     let (source, source_raw) = source?;
     let own = source.connector.kind;
     let shared = connection.and_then(|entry| reading.settings?.kind_of(entry.value.as_text()?));

@@ -1,6 +1,6 @@
 //! `delivery:`, as far as a pair of ends can keep it: exactly once is never quietly weakened (invariant 10).
 
-use aqueduct_api::catalog::{ConfiguredSink, Duplicates};
+use aqueduct_api::catalog::{Duplicates, SinkConnector};
 
 use crate::ends::Reading;
 use crate::head::DeliveryHead;
@@ -13,7 +13,7 @@ pub(crate) fn resolve(
     root: &Node,
     asked: DeliveryHead,
     source: &SourceBlock,
-    sink: &Named<dyn ConfiguredSink>,
+    sink: &Named<dyn SinkConnector>,
 ) -> Delivery {
     let Some(entry) = root.entry("delivery").filter(|_| matches!(asked, DeliveryHead::ExactlyOnce)) else {
         return Delivery::AtLeastOnce;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use aqueduct_api::Catalog;
 
 use crate::interpolate::{self, Environment};
-use crate::report::{Place, Report};
+use crate::place::Place;
+use crate::report::Report;
 use crate::settings::Settings;
 use crate::tree::{Entry, Kind, Node};
 

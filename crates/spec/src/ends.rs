@@ -7,14 +7,16 @@ use aqueduct_api::Catalog;
 use aqueduct_api::catalog::Entry;
 use serde_json::Value;
 
-use crate::check::{self, Spot};
+use crate::check;
 use crate::dev::DevEnds;
 use crate::interpolate::Environment;
 use crate::mismatch;
 use crate::names;
 use crate::pipeline::Named;
-use crate::report::{Files, Report};
+use crate::place::Files;
+use crate::report::Report;
 use crate::settings::{FILE_NAME, Settings};
+use crate::spot::Spot;
 use crate::tree::{Kind, Node};
 
 /// What one document is read with.
@@ -212,7 +214,7 @@ impl Reading<'_> {
     fn unknown<T: ?Sized>(
         &mut self,
         name: &str,
-        at: crate::report::Place,
+        at: crate::place::Place,
         path: &str,
         known: &BTreeMap<&'static str, Entry<T>>,
         words: &Words,

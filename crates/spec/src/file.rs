@@ -2,19 +2,18 @@
 
 use std::sync::Arc;
 
-use aqueduct_api::catalog::{
-    ConfiguredSink, ConfiguredSource, ConfiguredStore, ConfiguredTransform, KeepsOffsets,
-};
+use aqueduct_api::catalog::{KeepsOffsets, OffsetStoreKind, SinkConnector, SourceConnector, TransformKind};
 use serde_json::Value;
 
-use crate::check::{Check, Spot};
+use crate::check::Check;
 use crate::ends::{Block, Reading, SINK, SOURCE, STORE, TRANSFORM};
 use crate::head::Head;
 use crate::mismatch;
 use crate::pipeline::{Delivery, Formats, Named, Pipeline, SinkBlock, SourceBlock};
-use crate::report::Place;
+use crate::place::Place;
+use crate::spot::Spot;
 use crate::tree::{Entry, Kind, Node};
-use crate::{dead_letter, delivery, dev, interpolate, redaction};
+use crate::{dead_letter, delivery, dev, hide, interpolate};
 
 const NAME_CHARS_MAX: usize = 100;
 
@@ -29,7 +28,7 @@ impl Reading<'_> {
     /// Reads one document; everything that is wrong with it is reported.
     pub(crate) fn document(&mut self, mut root: Node) -> Loaded {
         let before = self.report.count();
-        redaction::hide(&mut root, false, self.report);
+        hide::hide(&mut root, false, self.report);
         if let Some(dev) = self.dev {
             dev.replace(&mut root, self.catalog, self.settings, self.environment);
         }
@@ -151,7 +150,7 @@ impl Reading<'_> {
         Some((SourceBlock { connector: named, formats: Formats::default() }, raw))
     }
 
-    fn sink(&mut self, root: &Node) -> Option<Block<dyn ConfiguredSink>> {
+    fn sink(&mut self, root: &Node) -> Option<Block<dyn SinkConnector>> {
         let entry = root.entry("sink")?;
         if let Some(entry) = entry.value.entry("when") {
             let says = "conditions are not available yet";
@@ -160,7 +159,7 @@ impl Reading<'_> {
         self.block(&entry.value, &Spot::new(entry.at, "sink", "`sink`"), &self.catalog.sinks, &SINK)
     }
 
-    fn transforms(&mut self, root: &Node) -> Vec<Named<dyn ConfiguredTransform>> {
+    fn transforms(&mut self, root: &Node) -> Vec<Named<dyn TransformKind>> {
         let Some(Kind::List(items)) = root.get("transforms").map(|node| &node.kind) else {
             return Vec::new();
         };
@@ -183,7 +182,7 @@ impl Reading<'_> {
         &mut self,
         root: &Node,
         source: Option<&(SourceBlock, Value)>,
-    ) -> Option<Named<dyn ConfiguredStore>> {
+    ) -> Option<Named<dyn OffsetStoreKind>> {
         let entry = root.entry("offset_store").filter(|entry| !matches!(entry.value.kind, Kind::Null))?;
         let keeps = |source: &SourceBlock| source.connector.configured.traits().keeps_offsets;
         let named = |source: &SourceBlock| entry.value.as_text() == Some(source.connector.kind);
@@ -212,7 +211,7 @@ impl Reading<'_> {
     }
 
     fn tasks(&mut self, root: &Node, tasks: u16, source: &SourceBlock) {
-        let connector: &dyn ConfiguredSource = &*source.connector.configured;
+        let connector: &dyn SourceConnector = &*source.connector.configured;
         let Some(most) = connector.traits().tasks_max.filter(|most| usize::from(tasks) > *most) else {
             return;
         };
@@ -232,7 +231,7 @@ impl Reading<'_> {
         root: &Node,
         source: &SourceBlock,
         formats: &Formats,
-        sink: &Named<dyn ConfiguredSink>,
+        sink: &Named<dyn SinkConnector>,
     ) {
         if !sink.configured.names_by_offsets() {
             return;

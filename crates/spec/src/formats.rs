@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use aqueduct_api::Side;
-use aqueduct_api::catalog::{ConfiguredFormat, ConfiguredRegistry, ConfiguredSink};
+use aqueduct_api::catalog::{FormatKind, RegistryKind, SinkConnector};
 
-use crate::check::Spot;
 use crate::ends::{Block, FORMAT, Reading};
 use crate::mismatch;
 use crate::pipeline::{Formats, Named, SourceBlock};
+use crate::spot::Spot;
 use crate::tree::{Entry, Kind, Node};
 
 const NO_REGISTRY: &str = "add `registry: { url: ... }` to this pipeline or to aqueduct.yaml";
 
 /// A format as it was written, and where.
-type Written = (Named<dyn ConfiguredFormat>, Spot);
+type Written = (Named<dyn FormatKind>, Spot);
 
 impl Reading<'_> {
     /// The formats of the source and of the sink.
@@ -22,7 +22,7 @@ impl Reading<'_> {
         &mut self,
         root: &Node,
         source: Option<&SourceBlock>,
-        sink: Option<&Block<dyn ConfiguredSink>>,
+        sink: Option<&Block<dyn SinkConnector>>,
     ) -> (Formats, Formats) {
         let shared = root.entry("registry").filter(|entry| !matches!(entry.value.kind, Kind::Null)).cloned();
         let named_here = shared.is_some();
@@ -95,7 +95,7 @@ impl Reading<'_> {
         Some((named, spot))
     }
 
-    fn registry(&mut self, entry: &Entry, path: &str) -> Option<Arc<dyn ConfiguredRegistry>> {
+    fn registry(&mut self, entry: &Entry, path: &str) -> Option<Arc<dyn RegistryKind>> {
         let Some(kind) = self.catalog.registry.clone() else {
             let says = "this build has no schema registry";
             self.report.say(entry.at, path, says).remedy("leave `registry` out");
@@ -130,7 +130,7 @@ impl Reading<'_> {
         let rows = value.as_ref().and_then(|(format, _)| format.configured.rows());
         let spot = Spot::new(entry.at, "source", "`source`");
         let connector = entry.value.entry(source.connector.kind);
-        for problem in source.connector.configured.check_rows(rows.as_ref()) {
+        for problem in source.connector.configured.check_rows(source.connector.kind, rows.as_ref()) {
             let (place, path) = match (value, connector) {
                 // What has no place in the connector's block is about the format.
                 (Some((_, spot)), _) if problem.path.is_empty() => (spot.key, spot.path.clone()),
@@ -146,7 +146,7 @@ impl Reading<'_> {
     }
 
     /// The format that the sink takes structure in, where the file names none.
-    fn preference(&mut self, read: &Formats, write: &mut Formats, sink: Option<&Block<dyn ConfiguredSink>>) {
+    fn preference(&mut self, read: &Formats, write: &mut Formats, sink: Option<&Block<dyn SinkConnector>>) {
         let (Some(value), None, Some(sink)) = (&read.value, &write.value, sink) else { return };
         let Some(preferred) = sink.named.configured.traits().value_format else { return };
         if !value.configured.traits().structured || value.kind == preferred {
@@ -159,7 +159,7 @@ impl Reading<'_> {
     }
 }
 
-fn together(formats: [Option<Written>; 3], registry: Option<Arc<dyn ConfiguredRegistry>>) -> Formats {
+fn together(formats: [Option<Written>; 3], registry: Option<Arc<dyn RegistryKind>>) -> Formats {
     let [key, value, headers] = formats.map(|format| format.map(|(format, _)| format));
     Formats { key, value, headers, registry }
 }

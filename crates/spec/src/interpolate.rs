@@ -7,7 +7,8 @@ use std::path::Path;
 use aqueduct_api::config::file::read_text;
 
 use crate::names;
-use crate::report::{FILLED_BYTES_MAX, Place, Report};
+use crate::place::Place;
+use crate::report::{FILLED_BYTES_MAX, Report};
 use crate::tree::{FILE_BYTES_MAX, Fill, Kind, Node};
 
 /// Where values from outside come from, so that reading a file stays a pure function of them.
@@ -215,7 +216,7 @@ mod tests {
         let mut node = Node::text(at, text);
         let mut report = Report::default();
         fill(&mut node, &environment, Path::new("/here"), "x", &mut report);
-        let mut files = crate::report::Files::default();
+        let mut files = crate::place::Files::default();
         files.add(Path::new("f"), String::new());
         match report.diagnostics(&files).first() {
             Some(found) => Err(found.says.clone()),

@@ -13,7 +13,8 @@ use crate::ends::Reading;
 use crate::interpolate::Environment;
 use crate::loops;
 use crate::pipeline::{Pipeline, Runtime};
-use crate::report::{Files, Place, Report};
+use crate::place::{Files, Place};
+use crate::report::Report;
 use crate::settings::{FILE_NAME, Settings};
 use crate::tree::{self, FILE_BYTES_MAX, Kind};
 

@@ -9,7 +9,8 @@ use aqueduct_api::config::Piece;
 use aqueduct_api::{Error, Reads, Writes};
 
 use crate::pipeline::{OnBadRecord, Pipeline};
-use crate::report::{Place, Report};
+use crate::place::Place;
+use crate::report::Report;
 use crate::tree::Node;
 
 /// No topic has a longer name: names that grow with each step and are read at this length are read at each.

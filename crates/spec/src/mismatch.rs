@@ -3,10 +3,10 @@
 use aqueduct_api::config::{Duration, Size, Template};
 use serde_json::Value;
 
-use crate::check::Spot;
 use crate::pipeline::StopAfter;
-use crate::report::Place;
+use crate::place::Place;
 use crate::shape::{Shape, required, shapes};
+use crate::spot::Spot;
 use crate::tree::{Kind, Node, plain_kind};
 
 const SHOWN_CHARS_MAX: usize = 60;

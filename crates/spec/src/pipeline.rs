@@ -9,8 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use aqueduct_api::catalog::{
-    ConfiguredFormat, ConfiguredRegistry, ConfiguredSink, ConfiguredSource, ConfiguredStore,
-    ConfiguredTransform,
+    FormatKind, OffsetStoreKind, RegistryKind, SinkConnector, SourceConnector, TransformKind,
 };
 use aqueduct_api::config::Secret;
 
@@ -26,7 +25,7 @@ pub struct Pipeline {
     /// The source and how its bytes are to be read.
     pub source: SourceBlock,
     /// In file order.
-    pub transforms: Vec<Named<dyn ConfiguredTransform>>,
+    pub transforms: Vec<Named<dyn TransformKind>>,
     /// The sink and how its bytes are to be written.
     pub sink: SinkBlock,
     /// What happens to records that will never pass.
@@ -38,7 +37,7 @@ pub struct Pipeline {
     /// How long a stop may take.
     pub stop_timeout: Duration,
     /// Where offsets are kept when the source has no place of its own; memory when it is not named.
-    pub offset_store: Option<Named<dyn ConfiguredStore>>,
+    pub offset_store: Option<Named<dyn OffsetStoreKind>>,
     /// `dev:` as it was written; only `aqueduct dev` looks at it.
     pub dev: Option<serde_json::Value>,
     /// The source's block as its connector was given it. May hold secrets: never print it.
@@ -65,7 +64,7 @@ impl<T: ?Sized> Clone for Named<T> {
 #[derive(Clone)]
 pub struct SourceBlock {
     /// The connector.
-    pub connector: Named<dyn ConfiguredSource>,
+    pub connector: Named<dyn SourceConnector>,
     /// How its bytes are to be read.
     pub formats: Formats,
 }
@@ -74,7 +73,7 @@ pub struct SourceBlock {
 #[derive(Clone)]
 pub struct SinkBlock {
     /// The connector.
-    pub connector: Named<dyn ConfiguredSink>,
+    pub connector: Named<dyn SinkConnector>,
     /// How its bytes are to be written.
     pub formats: Formats,
 }
@@ -83,13 +82,13 @@ pub struct SinkBlock {
 #[derive(Clone, Default)]
 pub struct Formats {
     /// Of keys.
-    pub key: Option<Named<dyn ConfiguredFormat>>,
+    pub key: Option<Named<dyn FormatKind>>,
     /// Of values.
-    pub value: Option<Named<dyn ConfiguredFormat>>,
+    pub value: Option<Named<dyn FormatKind>>,
     /// Of the value of each header.
-    pub headers: Option<Named<dyn ConfiguredFormat>>,
+    pub headers: Option<Named<dyn FormatKind>>,
     /// Where their schemas are.
-    pub registry: Option<Arc<dyn ConfiguredRegistry>>,
+    pub registry: Option<Arc<dyn RegistryKind>>,
 }
 
 /// `errors:`
@@ -116,7 +115,7 @@ pub enum OnBadRecord {
 #[derive(Clone)]
 pub struct DeadLetter {
     /// The sink that takes them.
-    pub sink: Named<dyn ConfiguredSink>,
+    pub sink: Named<dyn SinkConnector>,
 }
 
 /// `errors.stop_after: "100 in 1m"`: at most `records` within `window`.

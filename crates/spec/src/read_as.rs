@@ -6,11 +6,13 @@ use aqueduct_api::Problem;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::check::{self, Spot};
+use crate::check;
 use crate::diagnostic::Diagnostic;
 use crate::interpolate::{self, Environment};
 use crate::load::open;
-use crate::report::{Files, Report};
+use crate::place::Files;
+use crate::report::Report;
+use crate::spot::Spot;
 use crate::tree::{self, Kind};
 
 /// Reads every document of a file as a `T`, whose schema is what may be written. All problems come at once.

@@ -1,8 +1,7 @@
 //! Keeps secrets out of quoted lines: what the schema calls a secret, what a key calls one, and what looks like one.
 
 use crate::diagnostic::Quoted;
-use crate::report::{Files, Place, Report};
-use crate::tree::{Kind, Node};
+use crate::place::{Files, Place};
 
 const STARS: &str = "***";
 /// So much of a line is shown, around the caret: what is longer fits no terminal.
@@ -29,25 +28,6 @@ pub(crate) fn secret_key(key: &str) -> bool {
     let nearly =
         |word: &str| key.split(['_', '.', '-']).any(|part| strsim::damerau_levenshtein(part, word) == 1);
     SECRET_WORDS.iter().any(|word| key.contains(word) || nearly(word))
-}
-
-/// Hides every scalar that stands under a key that names a secret.
-pub(crate) fn hide(node: &mut Node, below_secret: bool, report: &mut Report) {
-    match &mut node.kind {
-        Kind::Map(entries) => {
-            for entry in entries {
-                hide(&mut entry.value, below_secret || secret_key(&entry.key), report);
-            }
-        }
-        Kind::List(items) => items.iter_mut().for_each(|item| hide(item, below_secret, report)),
-        Kind::Text(_) | Kind::Number(_) if below_secret => {
-            node.hidden = true;
-            if !node.as_text().is_some_and(only_a_reference) {
-                report.redact(node.at);
-            }
-        }
-        _ => {}
-    }
 }
 
 /// `${env:NAME}` without a default shows nothing.

@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::check::{self, Spot};
+use crate::check;
 use crate::head::{LogHead, SettingsHead};
 use crate::interpolate::{self, Environment};
 use crate::names;
 use crate::pipeline::Runtime;
-use crate::report::{Files, Place, Report};
+use crate::place::{Files, Place};
+use crate::report::Report;
+use crate::spot::Spot;
 use crate::tree::{Entry, Kind, Node};
-use crate::{mismatch, redaction, tree};
+use crate::{hide, mismatch, tree};
 
 /// The name of the file that pipelines beside it share.
 pub(crate) const FILE_NAME: &str = "aqueduct.yaml";
@@ -40,7 +42,7 @@ impl Settings {
             let says = "shared settings are one document, and here a second begins";
             report.say(second.at, "", says).remedy("move it into the first");
         }
-        redaction::hide(&mut root, false, report);
+        hide::hide(&mut root, false, report);
         let registry = root.take("registry");
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         if let Some(runtime) = root.get_mut("runtime") {

@@ -1,6 +1,6 @@
 //! What the YAML parser says of a syntax error, in words that help the person who typed it.
 
-use crate::report::Place;
+use crate::place::Place;
 
 /// What the parser's words mean to a person: any of the words, what to say, what to do.
 const MEANINGS: [(&[&str], &str, &str); 10] = [

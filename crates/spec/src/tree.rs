@@ -9,7 +9,8 @@ use std::sync::Arc;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
 use serde_json::Number;
 
-use crate::report::{Files, Place, Report};
+use crate::place::{Files, Place};
+use crate::report::Report;
 use crate::syntax;
 
 const DEPTH_MAX: usize = 64;

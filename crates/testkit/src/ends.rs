@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use crate::awkward::Awkward;
-use crate::world::{Fate, World, fate, index_of, key, numbers};
+use crate::world::{Fate, World, coordinates, fate, index_of, key, numbers};
 
 /// Gives the records of the world; owns partitions, loses them, gets them back.
 pub struct WorldSource {
@@ -227,10 +227,6 @@ fn record(index: usize, offset: u64) -> Record {
         key => Payload::Raw(vec![0xff, key as u8].into()),
     };
     Record { key, ..Awkward::bytes(7, 3_000).record("topic", index as i32, offset as i64) }
-}
-
-pub(crate) fn coordinates(record: &Record) -> (usize, u64) {
-    (record.origin.partition as usize, record.origin.offset as u64)
 }
 
 /// Drops and refuses records as their fate says.

@@ -11,22 +11,7 @@ use aqueduct_api::{
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use crate::ends::coordinates;
-use crate::world::{Fate, World, fate};
-
-/// Records and offsets on their way into the world.
-#[derive(Clone, Debug)]
-pub struct Transaction {
-    /// The epoch of the process.
-    epoch: u64,
-    /// The generation of the source which it can show.
-    generation: Option<u64>,
-    /// By partition and offset, in order.
-    records: Vec<(usize, u64)>,
-    offsets: Offsets,
-    /// Whether the engine had asked for it when the process died.
-    asked: bool,
-}
+use crate::world::{Fate, Transaction, World, coordinates, fate};
 
 impl World {
     /// All of it becomes durable, or nothing: invariant 10.

@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aqueduct_api::{Offsets, Partition};
+use aqueduct_api::{Offsets, Partition, Record};
 
 use crate::dice::Dice;
-use crate::transactions::Transaction;
 
 /// How the world behaves in one seed.
 #[derive(Clone, Debug)]
@@ -78,6 +77,25 @@ pub struct PartitionState {
     pub owned: bool,
     /// Whether it was asked to give it up.
     pub leaving: bool,
+}
+
+/// Records and offsets on their way into the world.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    /// The epoch of the process.
+    pub(crate) epoch: u64,
+    /// The generation of the source which it can show.
+    pub(crate) generation: Option<u64>,
+    /// By partition and offset, in order.
+    pub(crate) records: Vec<(usize, u64)>,
+    pub(crate) offsets: Offsets,
+    /// Whether the engine had asked for it when the process died.
+    pub(crate) asked: bool,
+}
+
+/// Partition and offset of a record.
+pub(crate) fn coordinates(record: &Record) -> (usize, u64) {
+    (record.origin.partition as usize, record.origin.offset as u64)
 }
 
 /// What must become of a record: a pure function of its coordinates.

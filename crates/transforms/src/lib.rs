@@ -3,4 +3,4 @@
 mod field;
 mod mask;
 
-pub use mask::Mask;
+pub use mask::MaskConfig;

@@ -1,6 +1,6 @@
 //! `mask`: fields of the value that nobody behind this point may read.
 
-use aqueduct_api::catalog::TransformKind;
+use aqueduct_api::catalog::{Block, TransformKind};
 use aqueduct_api::schema::{Kind, Logical};
 use aqueduct_api::value::{Blob, Text};
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use crate::field::{Path, Spot};
 
-/// The transform `mask`.
-pub struct Mask {
+/// The transform.
+struct Mask {
     fields: Vec<(String, Path)>,
     /// What stands in the place of text.
     with: Arc<str>,
@@ -22,7 +22,7 @@ pub struct Mask {
 /// The block `mask:` of a file.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub struct MaskConfig {
     /// The fields, nested ones with points between the names: `card_number`, `customer.email`.
     #[schemars(length(min = 1))]
     fields: Vec<String>,
@@ -45,12 +45,13 @@ enum OnMissing {
     Ignore,
 }
 
-impl TransformKind for Mask {
+impl Block for MaskConfig {
     const NAME: &'static str = "mask";
     const ABOUT: &'static str = "Empties fields of the value that nobody behind this point may read.";
-    type Config = Config;
+}
 
-    fn check(config: &Config) -> Vec<Problem> {
+impl TransformKind for MaskConfig {
+    fn check(&self) -> Vec<Problem> {
         let wrong = |(index, field): (usize, &String)| {
             let says = format!("`{field}` is not a field");
             let remedy = "write names with single points between them, as in customer.email";
@@ -58,15 +59,15 @@ impl TransformKind for Mask {
                 .is_none()
                 .then(|| Problem::new(format!("fields[{index}]"), says).remedy(remedy))
         };
-        config.fields.iter().enumerate().filter_map(wrong).collect()
+        self.fields.iter().enumerate().filter_map(wrong).collect()
     }
 
-    fn build(config: &Config) -> Result<Box<dyn Transform>> {
-        let fields = config.fields.iter().filter_map(|field| Some((field.clone(), Path::parse(field)?)));
+    fn build(&self) -> Result<Box<dyn Transform>> {
+        let fields = self.fields.iter().filter_map(|field| Some((field.clone(), Path::parse(field)?)));
         let mask = Mask {
             fields: fields.collect(),
-            with: config.with.as_deref().unwrap_or_default().into(),
-            on_missing: config.on_missing,
+            with: self.with.as_deref().unwrap_or_default().into(),
+            on_missing: self.on_missing,
         };
         Ok(Box::new(mask))
     }
@@ -168,8 +169,8 @@ mod tests {
 
     fn masked(fields: &[&str], with: Option<&str>, typed: Typed) -> Result<Typed> {
         let fields = fields.iter().map(|name| (*name).to_owned()).collect();
-        let config = Config { fields, with: with.map(str::to_owned), on_missing: OnMissing::Error };
-        assert_eq!(Mask::check(&config), []);
+        let config = MaskConfig { fields, with: with.map(str::to_owned), on_missing: OnMissing::Error };
+        assert_eq!(config.check(), []);
         let mut record = Record {
             topic: "t".into(),
             origin: Origin::default(),
@@ -178,7 +179,7 @@ mod tests {
             headers: Headers::default(),
             timestamp_us: None,
         };
-        assert_eq!(Mask::build(&config)?.apply(&mut record)?, Outcome::Keep);
+        assert_eq!(config.build()?.apply(&mut record)?, Outcome::Keep);
         record.value.typed().cloned().ok_or_else(|| Error::fatal("it has no structure"))
     }
 

@@ -1,4 +1,5 @@
-//! The kinds of things that a connector's or a format's crate brings, each with the type of its block in the file.
+//! What a connector's or a format's crate brings: types that are read from their block in the file, and do what it says.
+//! The engine and the planner hold them as `dyn SourceConnector` and so on.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use super::{ProbeContext, SinkContext, SinkTraits, SourceContext, SourceTraits};
+use super::traits::{ProbeContext, SinkContext, SinkTraits, SourceContext, SourceTraits};
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 use crate::flow::{Reads, System, Writes};
@@ -23,230 +24,180 @@ use crate::transform::Transform;
 /// Finds the topic that a record will be written to; an error of kind `BadRecord` where it has none.
 pub type TopicResolver = Box<dyn Fn(&Record) -> Result<Arc<str>> + Send + Sync>;
 
-/// A kind of source. The connector's crate implements it, the binary lists it.
-#[async_trait]
-pub trait SourceConnector: Send + Sync + 'static {
+/// A block of the file: its configuration, under a name. Unknown fields are errors; each field has a one-line doc comment.
+pub trait Block: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// The name in the file: `kafka`.
     const NAME: &'static str;
-    /// One sentence for the list of connectors.
+    /// One sentence for the list of connectors and the reference.
     const ABOUT: &'static str;
-    /// Its block in the file. Unknown fields are errors; each field has a one-line doc comment.
-    type Config: DeserializeOwned + JsonSchema + Send + Sync + 'static;
+}
 
+/// A source, as its block configures it. The connector's crate implements it, the binary lists it.
+#[async_trait]
+pub trait SourceConnector: Send + Sync + 'static {
     /// What parsing alone cannot see, without network or disk.
-    fn check(config: &Self::Config) -> Vec<Problem>;
+    fn check(&self) -> Vec<Problem>;
 
     /// What does not go together with values that stand in rows, or do not. Whoever is given its values one by one finds no
     /// first row that names their cells.
-    fn check_rows(config: &Self::Config, rows: Option<&Rows>) -> Vec<Problem> {
-        let _ = config;
-        let says = format!("`{}` has no first line that names the fields", Self::NAME);
+    fn check_rows(&self, name: &str, rows: Option<&Rows>) -> Vec<Problem> {
+        let says = format!("`{name}` has no first line that names the fields");
         let problem = Problem::new("", says).remedy("write `fields: [id: long, name, placed_at: timestamp]`");
         rows.filter(|rows| rows.first.is_some()).map(|_| problem).into_iter().collect()
     }
 
     /// What stands against a sink that names what it writes by offsets, where the offsets of a partition may go back.
-    fn check_offsets(config: &Self::Config, rows: Option<&Rows>) -> Vec<Problem> {
-        let _ = (config, rows);
+    fn check_offsets(&self, rows: Option<&Rows>) -> Vec<Problem> {
+        let _ = rows;
         Vec::new()
     }
 
     /// What the planner has to know.
-    fn traits(config: &Self::Config) -> SourceTraits;
+    fn traits(&self) -> SourceTraits;
 
     /// A few words for `aqueduct plan`: `kafka shop.orders, group orders-to-lake`.
-    fn describe(config: &Self::Config, pipeline: &str) -> String;
+    fn describe(&self, pipeline: &str) -> String;
 
     /// What it reads by name, where somebody else may write the same.
-    fn reads(config: &Self::Config, pipeline: &str) -> Option<Reads> {
-        let _ = (config, pipeline);
+    fn reads(&self, pipeline: &str) -> Option<Reads> {
+        let _ = pipeline;
         None
     }
 
     /// What the system that it reads from calls itself, and its topics: an identity that does not hang on addresses. `None`
     /// where there is none.
-    async fn system(config: Arc<Self::Config>, context: ProbeContext) -> Result<Option<System>> {
-        let _ = (config, context);
+    async fn system(&self, context: ProbeContext) -> Result<Option<System>> {
+        let _ = context;
         Ok(None)
     }
 
     /// Opens it. Waits for a server that is away no longer than a connection takes; then `Transient`.
-    async fn open(config: Arc<Self::Config>, context: SourceContext) -> Result<Box<dyn Source>>;
+    async fn open(&self, context: SourceContext) -> Result<Box<dyn Source>>;
 
     /// Asks the real system whether this would work, for `aqueduct check --connect`; a line for each thing that was
     /// looked at. Changes nothing that stays.
-    async fn probe(config: Arc<Self::Config>, context: ProbeContext) -> Vec<Finding> {
-        let _ = (config, context);
+    async fn probe(&self, context: ProbeContext) -> Vec<Finding> {
+        let _ = context;
         Vec::new()
     }
 
     /// Shows and moves what it has stored, when it keeps its offsets itself.
-    async fn offset_admin(
-        config: Arc<Self::Config>,
-        pipeline: Arc<str>,
-    ) -> Result<Option<Box<dyn OffsetAdmin>>> {
-        let _ = (config, pipeline);
+    async fn offset_admin(&self, pipeline: Arc<str>) -> Result<Option<Box<dyn OffsetAdmin>>> {
+        let _ = pipeline;
         Ok(None)
     }
 }
 
-/// A kind of sink.
+/// A sink, as its block configures it.
 #[async_trait]
 pub trait SinkConnector: Send + Sync + 'static {
-    /// The name in the file: `s3`.
-    const NAME: &'static str;
-    /// One sentence for the list of connectors.
-    const ABOUT: &'static str;
-    /// Its block in the file.
-    type Config: DeserializeOwned + JsonSchema + Send + Sync + 'static;
-
     /// What parsing alone cannot see, without network or disk.
-    fn check(config: &Self::Config) -> Vec<Problem>;
+    fn check(&self) -> Vec<Problem>;
 
     /// What the planner has to know.
-    fn traits(config: &Self::Config) -> SinkTraits;
+    fn traits(&self) -> SinkTraits;
 
     /// A few words for `aqueduct plan`.
-    fn describe(config: &Self::Config) -> String;
+    fn describe(&self) -> String;
 
     /// Whether it names what it writes by offsets, so that those of a partition have to grow.
-    fn names_by_offsets() -> bool {
+    fn names_by_offsets(&self) -> bool {
         false
     }
 
     /// How the topic of a record is found that this sink will write, where it is not that of the source: schemas are
     /// registered under its name.
-    fn topic(config: &Self::Config) -> Option<TopicResolver> {
-        let _ = config;
+    fn topic(&self) -> Option<TopicResolver> {
         None
     }
 
     /// What it writes by name, where somebody else may read the same.
-    fn writes(config: &Self::Config) -> Option<Writes> {
-        let _ = config;
+    fn writes(&self) -> Option<Writes> {
         None
     }
 
     /// See [`SourceConnector::system`].
-    async fn system(config: Arc<Self::Config>, context: ProbeContext) -> Result<Option<System>> {
-        let _ = (config, context);
+    async fn system(&self, context: ProbeContext) -> Result<Option<System>> {
+        let _ = context;
         Ok(None)
     }
 
     /// Opens it; called once per task and lane.
-    async fn open(config: Arc<Self::Config>, context: SinkContext) -> Result<Box<dyn Sink>>;
+    async fn open(&self, context: SinkContext) -> Result<Box<dyn Sink>>;
 
     /// See [`SourceConnector::probe`].
-    async fn probe(config: Arc<Self::Config>, context: ProbeContext) -> Vec<Finding> {
-        let _ = (config, context);
+    async fn probe(&self, context: ProbeContext) -> Vec<Finding> {
+        let _ = context;
         Vec::new()
     }
 }
 
-/// A kind of transform.
+/// A transform, as its block configures it.
 pub trait TransformKind: Send + Sync + 'static {
-    /// The name in the file: `mask`.
-    const NAME: &'static str;
-    /// One sentence for the reference.
-    const ABOUT: &'static str;
-    /// Its block in the file.
-    type Config: DeserializeOwned + JsonSchema + Send + Sync + 'static;
-
     /// What parsing alone cannot see.
-    fn check(config: &Self::Config) -> Vec<Problem>;
+    fn check(&self) -> Vec<Problem>;
 
     /// One for each task.
-    fn build(config: &Self::Config) -> Result<Box<dyn Transform>>;
+    fn build(&self) -> Result<Box<dyn Transform>>;
 }
 
-/// A kind of record format.
+/// A record format, as its block configures it.
 #[async_trait]
 pub trait FormatKind: Send + Sync + 'static {
-    /// The name in the file: `json`.
-    const NAME: &'static str;
-    /// One sentence for the reference.
-    const ABOUT: &'static str;
-    /// Its block in the file.
-    type Config: DeserializeOwned + JsonSchema + Send + Sync + 'static;
-
     /// What parsing alone cannot see, and options that have no meaning on this side.
-    fn check(config: &Self::Config, side: Side) -> Vec<Problem> {
-        let _ = (config, side);
+    fn check(&self, side: Side) -> Vec<Problem> {
+        let _ = side;
         Vec::new()
     }
 
     /// What the planner has to know.
-    fn traits(config: &Self::Config) -> FormatTraits {
-        let _ = config;
+    fn traits(&self) -> FormatTraits {
         FormatTraits::default()
     }
 
     /// How its values stand in a text file, where each is not simply a line.
-    fn rows(config: &Self::Config) -> Option<Rows> {
-        let _ = config;
+    fn rows(&self) -> Option<Rows> {
         None
     }
 
     /// A few words for `aqueduct plan`: `avro, subjects by record`.
-    fn describe(config: &Self::Config, side: Side) -> String {
-        let _ = (config, side);
-        Self::NAME.to_owned()
-    }
+    fn describe(&self, side: Side) -> String;
 
     /// Reads; one for each task and part.
-    fn decoder(config: &Arc<Self::Config>, context: &FormatContext) -> Result<Box<dyn Decoder>>;
+    fn decoder(&self, context: &FormatContext) -> Result<Box<dyn Decoder>>;
 
     /// Writes; one for each task and part.
-    fn encoder(config: &Arc<Self::Config>, context: &FormatContext) -> Result<Box<dyn Encoder>>;
+    fn encoder(&self, context: &FormatContext) -> Result<Box<dyn Encoder>>;
 
     /// Brings bytes of this format from another registry into the registry of `context`; for formats with a registry.
-    fn translator(
-        config: &Arc<Self::Config>,
-        from: &Arc<dyn Registry>,
-        context: &FormatContext,
-    ) -> Result<Box<dyn Translator>> {
-        let _ = (config, from, context);
-        Err(Error::config(format!("`{}` has no registry", Self::NAME)))
+    fn translator(&self, from: &Arc<dyn Registry>, context: &FormatContext) -> Result<Box<dyn Translator>> {
+        let _ = (from, context);
+        Err(Error::config("this format has no registry"))
     }
 
     /// Asks the registry whether this would work for records of these topics, for `aqueduct check --connect`.
-    async fn probe(
-        config: Arc<Self::Config>,
-        side: Side,
-        context: FormatContext,
-        topics: Vec<Arc<str>>,
-    ) -> Vec<Finding> {
-        let _ = (config, side, context, topics);
+    async fn probe(&self, side: Side, context: FormatContext, topics: Vec<Arc<str>>) -> Vec<Finding> {
+        let _ = (side, context, topics);
         Vec::new()
     }
 }
 
-/// The kind of registry: there is one.
+/// A schema registry, as the block `registry:` configures it.
 #[async_trait]
 pub trait RegistryKind: Send + Sync + 'static {
-    /// The block `registry:` of a file.
-    type Config: DeserializeOwned + JsonSchema + Send + Sync + 'static;
-
     /// What parsing alone cannot see.
-    fn check(config: &Self::Config) -> Vec<Problem>;
+    fn check(&self) -> Vec<Problem>;
 
-    /// Opens it, which asks it nothing yet.
-    fn open(config: &Self::Config) -> Result<Arc<dyn Registry>>;
+    /// Opens it, which asks it nothing yet. A pipeline gets the same one at each call: what it has cached outlives a restart.
+    fn open(&self) -> Result<Arc<dyn Registry>>;
 
     /// See [`SourceConnector::probe`].
-    async fn probe(config: Arc<Self::Config>, context: ProbeContext) -> Vec<Finding>;
+    async fn probe(&self, context: ProbeContext) -> Vec<Finding>;
 }
 
-/// A kind of offset store.
+/// An offset store, as its block configures it.
 #[async_trait]
 pub trait OffsetStoreKind: Send + Sync + 'static {
-    /// The name in the file: `file`.
-    const NAME: &'static str;
-    /// One sentence for the reference.
-    const ABOUT: &'static str;
-    /// Its block in the file.
-    type Config: DeserializeOwned + JsonSchema + Send + Sync + 'static;
-
     /// Opens it.
-    async fn open(config: &Self::Config) -> Result<Arc<dyn OffsetStore>>;
+    async fn open(&self) -> Result<Arc<dyn OffsetStore>>;
 }

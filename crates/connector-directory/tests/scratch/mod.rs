@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use aqueduct_api::catalog::{SinkConnector, SinkContext};
 use aqueduct_api::{Batch, BatchId, Condition, Origin, Payload, Record, Sink};
-use aqueduct_connector_directory::{Config, Folder};
+use aqueduct_connector_directory::Config;
 use serde_json::json;
 
 /// A folder that is gone after the test.
@@ -59,7 +59,7 @@ pub(crate) fn config(folder: &Path, more: serde_json::Value) -> Arc<Config> {
         json!({ "folder": folder, "path": "{topic}/{partition}-{start_offset}", "format": "lines" });
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let config: Config = serde_json::from_value(config).unwrap();
-    assert_eq!(Folder::check(&config), []);
+    assert_eq!(config.check(), []);
     Arc::new(config)
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn context(condition: &Condition) -> SinkContext {
 }
 
 pub(crate) async fn open(config: &Arc<Config>) -> Box<dyn Sink> {
-    Folder::open(Arc::clone(config), context(&Condition::default())).await.unwrap()
+    config.open(context(&Condition::default())).await.unwrap()
 }
 
 /// A batch of `count` records of `orders/0` from this offset on.

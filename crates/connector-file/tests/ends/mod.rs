@@ -10,7 +10,7 @@ use aqueduct_api::catalog::{SinkContext, SourceContext};
 use aqueduct_api::{
     Batch, BatchId, Catalog, Headers, Offsets, Origin, Polled, Record, Result, Rows, Sink, Source,
 };
-use aqueduct_connector_file::Lines;
+use aqueduct_connector_file::{SinkConfig, SourceConfig};
 use serde_json::Value;
 
 pub(crate) async fn source(config: Value, resume: Offsets) -> Result<Box<dyn Source>> {
@@ -39,14 +39,14 @@ pub(crate) async fn source_with(
         drain_timeout: Duration::from_secs(1),
         ..SourceContext::new("p")
     };
-    let catalog = Catalog::default().source::<Lines>();
+    let catalog = Catalog::default().source::<SourceConfig>();
     catalog.sources["file"].configure(config).unwrap_or_else(|p| panic!("{p:?}")).open(context).await
 }
 
 pub(crate) async fn sink(path: &Path, pipeline: &str) -> Result<Box<dyn Sink>> {
     let config = serde_json::json!({ "path": path });
     let context = SinkContext::new(pipeline);
-    let catalog = Catalog::default().sink::<Lines>();
+    let catalog = Catalog::default().sink::<SinkConfig>();
     catalog.sinks["file"].configure(config).unwrap_or_else(|p| panic!("{p:?}")).open(context).await
 }
 

@@ -4,17 +4,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aqueduct_api::Finding;
-use jiff::Timestamp;
-use rdkafka::client::{ClientContext, OAuthToken};
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
-
 use aqueduct_kafka_client::config::Connection;
 use aqueduct_kafka_client::credentials::{Credentials, out_of_time, shown, subject_of, time_of};
 use aqueduct_kafka_client::diagnosis::Diagnosed;
 use aqueduct_kafka_client::preflight::{Preflight, Reachable};
 use aqueduct_kafka_client::{Tokens, code_of, log, login};
+use jiff::Timestamp;
+use rdkafka::client::{ClientContext, OAuthToken};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
 
 /// A certificate that expires sooner is worth a warning.
 const EXPIRES_SOON_HOURS: i64 = 14 * 24;
@@ -68,9 +67,9 @@ pub(super) fn brokers(
     let mut answers = Vec::new();
     for some in brokers.chunks(PREFLIGHTS_MAX) {
         std::thread::scope(|scope| {
-            let preflights: Vec<_> =
+            let checks: Vec<_> =
                 some.iter().map(|broker| scope.spawn(|| preflight.check(broker, patience))).collect();
-            answers.extend(preflights.into_iter().filter_map(|check| check.join().ok()));
+            answers.extend(checks.into_iter().filter_map(|check| check.join().ok()));
         });
     }
     let reached = answers.iter().any(Result::is_ok);

@@ -2,10 +2,9 @@
 //! cache, and returned to the library.
 
 use aqueduct_api::{Headers, Packer, Records};
+use aqueduct_kafka_client::native::batch_queue::Message;
 use bytes::Bytes;
 use rdkafka::error::RDKafkaErrorCode;
-
-use aqueduct_kafka_client::native::batch_queue::Message;
 
 /// The bounds of a batch.
 #[derive(Clone, Copy)]

@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use aqueduct_api::{Error, ErrorKind};
+use aqueduct_kafka_client::native::batch_queue;
+use aqueduct_kafka_client::{WaitReason, code_of};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -13,8 +15,6 @@ use super::handoff::{Commit, Ending, name_of};
 use super::member::{GroupConsumer, Member, OffsetStorage};
 use super::topic_id;
 use crate::diagnosis::GROUP_HAS_MEMBERS;
-use aqueduct_kafka_client::native::batch_queue;
-use aqueduct_kafka_client::{WaitReason, code_of};
 
 /// How long the last commit of what is given up may take.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use aqueduct_kafka_client::is_passing;
+use aqueduct_kafka_client::native::batch_queue::{BatchQueue, Message};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -9,8 +11,6 @@ use super::batch_builder::{BatchBuilder, Bounds};
 use super::handoff::{Batch, FetchSide, name_of};
 use super::member::Member;
 use super::stopped::StopReason;
-use aqueduct_kafka_client::is_passing;
-use aqueduct_kafka_client::native::batch_queue::{BatchQueue, Message};
 
 /// How long the data thread waits for a record; a rebalance waits as long at most.
 const DATA_WAIT_MS: i32 = 100;

@@ -7,6 +7,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use aqueduct_api::{Error, ErrorKind, Unfinished};
+use aqueduct_kafka_client::native::batch_queue::BatchQueue;
+use aqueduct_kafka_client::{CHECK_INTERVAL, WaitReason, is_passing, no_topic};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
@@ -24,8 +26,6 @@ use super::recover::Restart;
 use super::settings::{Subscription, list_of};
 use crate::config::{Start, TopicSelection};
 use crate::diagnosis::PARTITION_MISSING;
-use aqueduct_kafka_client::native::batch_queue::BatchQueue;
-use aqueduct_kafka_client::{CHECK_INTERVAL, WaitReason, is_passing, no_topic};
 
 /// How long the event thread waits for an event before it looks for other work.
 const EVENT_WAIT: Duration = Duration::from_millis(100);

@@ -4,6 +4,12 @@
 use std::time::Duration;
 
 use aqueduct_api::catalog::SourceContext;
+use aqueduct_kafka_client::config::Sasl;
+use aqueduct_kafka_client::native::member_id::member_id;
+use aqueduct_kafka_client::native::transactions::GroupMetadata;
+use aqueduct_kafka_client::wire::dialer::Dialer;
+use aqueduct_kafka_client::wire::group::{self, Identity, Shared};
+use aqueduct_kafka_client::{CHECK_INTERVAL, WaitReason};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::runtime::{Builder, Runtime};
@@ -12,12 +18,6 @@ use tokio::time::Instant;
 use super::member::{GroupConsumer, Member};
 use super::member_files::{Entry, MemberFile, MemberFiles, WRITE_AGAIN};
 use crate::config::SourceConfig;
-use aqueduct_kafka_client::config::Sasl;
-use aqueduct_kafka_client::native::member_id::member_id;
-use aqueduct_kafka_client::native::transactions::GroupMetadata;
-use aqueduct_kafka_client::wire::dialer::Dialer;
-use aqueduct_kafka_client::wire::group::{self, Identity, Shared};
-use aqueduct_kafka_client::{CHECK_INTERVAL, WaitReason};
 
 /// How long the removal of dead members may delay this one.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -72,7 +72,7 @@ impl GroupStatus {
         let joins = !config.is_assigned() && client.get("group.instance.id").is_none();
         let can_remove = !matches!(config.connection.sasl, Some(Sasl::Kerberos(_)));
         let files = (joins && can_remove).then(find_files).flatten();
-        let place = files.as_ref().map(MemberFiles::place).unwrap_or_default();
+        let lock_scope = files.as_ref().map(MemberFiles::lock_scope).unwrap_or_default();
         let now = Instant::now();
         Self {
             dialer: Dialer::new(&config.connection, client.get("client.id").unwrap_or("aqueduct")),
@@ -85,7 +85,7 @@ impl GroupStatus {
                 group: client.get("group.id").unwrap_or_default().to_owned(),
                 member: String::new(),
                 consumer_protocol,
-                place,
+                lock_scope,
             },
             since: None,
             begun: now,

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use aqueduct_api::ErrorKind;
+use aqueduct_kafka_client::WaitReason;
 use rdkafka::metadata::Metadata;
 use tokio::time::Instant;
 
 use super::member::Member;
 use crate::diagnosis::PARTITION_WITHOUT_LEADER;
-use aqueduct_kafka_client::WaitReason;
 
 /// How often the leaders are checked as a rule.
 const CHECK_USUALLY: Duration = Duration::from_secs(30);

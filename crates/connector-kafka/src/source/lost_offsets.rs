@@ -1,6 +1,8 @@
 //! Where a partition goes on when its offset is lost: as `on_lost_offsets` says. Runs on the event thread.
 
 use aqueduct_api::{Error, ErrorKind, Result};
+use aqueduct_kafka_client::admin::{self, ListedOffset, OffsetQuery};
+use aqueduct_kafka_client::{REQUEST_TIMEOUT, is_passing};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -9,8 +11,6 @@ use super::member::{GroupConsumer, Member};
 use super::stopped::StoppedPartition;
 use crate::config::OnLostOffsets;
 use crate::diagnosis::{Diagnosis, OFFSET_BEYOND_END, OFFSET_DELETED, OFFSETS_FORGOTTEN};
-use aqueduct_kafka_client::admin::{self, ListedOffset, OffsetQuery};
-use aqueduct_kafka_client::{REQUEST_TIMEOUT, is_passing};
 
 /// What stands in a remedy where no record has a time.
 const SOME_TIME: &str = "2026-01-31T12:00:00Z";
@@ -65,9 +65,9 @@ impl Member {
         topic: &str,
         partition: i32,
     ) -> Result<(ListedOffset, ListedOffset), RDKafkaErrorCode> {
-        let ask = |place| {
+        let ask = |query| {
             let found =
-                admin::list_offsets(consumer.client(), &[(topic, partition, place)], REQUEST_TIMEOUT)?;
+                admin::list_offsets(consumer.client(), &[(topic, partition, query)], REQUEST_TIMEOUT)?;
             found.into_iter().next().ok_or(RDKafkaErrorCode::UnknownPartition)
         };
         let (mut first, end) = (ask(OffsetQuery::Earliest)?, ask(OffsetQuery::Latest)?);
@@ -85,7 +85,7 @@ impl Member {
     ) -> Result<Option<i64>> {
         let LostOffset { lost, first, end } = lost;
         let (topic, partition) = (first.topic.clone(), first.partition);
-        let place = match self.on_lost {
+        let listed = match self.on_lost {
             OnLostOffsets::Stop => return Err(error),
             OnLostOffsets::Earliest => first,
             OnLostOffsets::Latest => end,
@@ -97,10 +97,10 @@ impl Member {
                 }
             }
         };
-        let (reason, offset, policy) = (error.says(), place.offset, self.on_lost);
+        let (reason, offset, policy) = (error.says(), listed.offset, self.on_lost);
         // Those that were deleted, and those that are there and left out.
         let skipped_records_max = offset.map(|offset| (offset - lost).max(0));
-        let goes_on_with = place.timestamp_ms.and_then(time_of);
+        let goes_on_with = listed.timestamp_ms.and_then(time_of);
         tracing::warn!(
             topic,
             partition,

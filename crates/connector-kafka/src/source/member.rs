@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use aqueduct_api::{Error, ErrorKind, Incarnations, Offsets, Partition};
+use aqueduct_kafka_client::native::batch_queue::BatchQueue;
+use aqueduct_kafka_client::{Access, ClientHealth, WaitReason};
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -16,8 +18,6 @@ use super::known_partitions::KnownPartitions;
 use super::stopped::StoppedPartitions;
 use crate::config::{OnLostOffsets, Start};
 use crate::diagnosis::GROUP_GIVES_NOTHING;
-use aqueduct_kafka_client::native::batch_queue::BatchQueue;
-use aqueduct_kafka_client::{Access, ClientHealth, WaitReason};
 
 /// How long events are served at a time while something else is waited for.
 const BRIEF_POLL: Duration = Duration::from_millis(20);
@@ -68,11 +68,11 @@ pub(crate) enum OffsetStorage {
 impl Member {
     /// The error for a right that is missing; `None` for every other code.
     pub(crate) fn denied(&self, code: RDKafkaErrorCode, topic: Option<&str>) -> Option<Error> {
-        self.health.denied(code, "", self.read_access(topic))
+        self.health.denied(code, "", self.access(topic))
     }
 
     /// What this member needs to be allowed.
-    pub(super) fn read_access<'a>(&'a self, topic: Option<&'a str>) -> Access<'a> {
+    pub(super) fn access<'a>(&'a self, topic: Option<&'a str>) -> Access<'a> {
         Access { operation: "Read", topic, group: Some(&self.group) }
     }
 

@@ -29,13 +29,13 @@ const TRIES_MAX: usize = 10;
 #[derive(Clone, Debug)]
 pub(crate) struct MemberFiles {
     folder: PathBuf,
-    place: Place,
+    lock_scope: LockScope,
 }
 
 /// Where the lock of a file is visible. A folder may be on a disk that machines share, or that one machine has mounted twice, and
 /// a lock that was taken on one mount is not always visible on the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Place {
+pub(crate) struct LockScope {
     /// See [`kernel`].
     kernel: String,
     /// The number of the device that the folder is on.
@@ -54,7 +54,8 @@ pub(crate) struct Entry {
     /// It joined by the protocol of KIP-848.
     pub(crate) consumer_protocol: bool,
     /// Where its file is locked.
-    pub(crate) place: Place,
+    #[serde(rename = "place")]
+    pub(crate) lock_scope: LockScope,
 }
 
 /// The file of a member of this process. Its lock is free when it is dropped.
@@ -100,13 +101,13 @@ impl MemberFiles {
             let says = format!("{} is not a folder of this user alone", path.display());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, says));
         }
-        let place = Place { kernel: kernel.to_owned(), device: found.dev() };
-        Ok(Self { folder: path.to_owned(), place })
+        let lock_scope = LockScope { kernel: kernel.to_owned(), device: found.dev() };
+        Ok(Self { folder: path.to_owned(), lock_scope })
     }
 
     /// Where they are locked.
-    pub(crate) fn place(&self) -> Place {
-        self.place.clone()
+    pub(crate) fn lock_scope(&self) -> LockScope {
+        self.lock_scope.clone()
     }
 
     /// A file for one more member of this process, empty until its id is known.
@@ -152,7 +153,11 @@ impl MemberFiles {
         let file = MemberFile { path, file };
         let session_over = file.age().is_some_and(|age| age >= SESSION_MAX);
         match file.read().filter(|_| !session_over) {
-            Some(entry) if entry.brokers == brokers && entry.group == group && entry.place == self.place => {
+            Some(entry)
+                if entry.brokers == brokers
+                    && entry.group == group
+                    && entry.lock_scope == self.lock_scope =>
+            {
                 Some(Dead { entry, file })
             }
             // Of another group, or of another machine, whose members look for it.
@@ -234,11 +239,11 @@ mod tests {
     fn entry(group: &str) -> Entry {
         let (brokers, member) = ("a:9092".to_owned(), "m-1".to_owned());
         let group = group.to_owned();
-        Entry { brokers, group, member, consumer_protocol: false, place: Place::default() }
+        Entry { brokers, group, member, consumer_protocol: false, lock_scope: LockScope::default() }
     }
 
     fn of(files: &MemberFiles, group: &str) -> Entry {
-        Entry { place: files.place(), ..entry(group) }
+        Entry { lock_scope: files.lock_scope(), ..entry(group) }
     }
 
     fn folder(name: &str) -> PathBuf {
@@ -265,9 +270,11 @@ mod tests {
         assert!(files.dead("a:9092", "g").is_empty(), "both live");
         drop(dying);
         assert!(files.dead("a:9092", "other").is_empty() && files.dead("b:9092", "g").is_empty());
-        let Place { kernel, device } = files.place();
-        for place in [Place { kernel: "another".to_owned(), device }, Place { kernel, device: device + 1 }] {
-            files.begin().unwrap().write(&Entry { place, ..entry("g") }).unwrap();
+        let LockScope { kernel, device } = files.lock_scope();
+        for lock_scope in
+            [LockScope { kernel: "another".to_owned(), device }, LockScope { kernel, device: device + 1 }]
+        {
+            files.begin().unwrap().write(&Entry { lock_scope, ..entry("g") }).unwrap();
         }
         let mut dead = files.dead("a:9092", "g");
         assert!(files.dead("a:9092", "g").is_empty(), "it is taken by one only");

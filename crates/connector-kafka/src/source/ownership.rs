@@ -4,11 +4,11 @@
 use std::sync::Weak;
 
 use aqueduct_api::{Error, ErrorKind, Ownership, Proof, Result};
+use aqueduct_kafka_client::native::transactions::GroupMetadata;
 use rdkafka::consumer::Consumer;
 
 use super::member::GroupConsumer;
 use crate::diagnosis::PARTITIONS_LOST;
-use aqueduct_kafka_client::native::transactions::GroupMetadata;
 
 /// See the file's header.
 pub(crate) struct GroupOwnership(Weak<GroupConsumer>);

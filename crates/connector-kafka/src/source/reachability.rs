@@ -4,13 +4,13 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use aqueduct_kafka_client::WaitReason;
+use aqueduct_kafka_client::native::batch_queue::watermarks;
 use rdkafka::metadata::Metadata;
 use tokio::time::Instant;
 
 use super::handoff::PartitionState;
 use super::member::{GroupConsumer, Member};
-use aqueduct_kafka_client::WaitReason;
-use aqueduct_kafka_client::native::batch_queue::watermarks;
 
 /// A preflight of the brokers follows when they have not answered after this.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -89,7 +89,7 @@ impl Member {
 /// Reports what a preflight has found; true when a broker cannot be reached.
 fn report(member: &Member) -> bool {
     match member.health.advertised.found() {
-        Some(Some(told)) => member.health.set(WaitReason::Advertised, told.to_string()),
+        Some(Some(diagnosed)) => member.health.set(WaitReason::Advertised, diagnosed.to_string()),
         Some(None) => member.health.clear(WaitReason::Advertised),
         None => return false,
     }

@@ -4,6 +4,8 @@
 use std::sync::atomic::Ordering;
 
 use aqueduct_api::{Error, Partition};
+use aqueduct_kafka_client::code_of;
+use aqueduct_kafka_client::native::batch_queue;
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{Consumer, ConsumerContext, RebalanceProtocol};
@@ -15,8 +17,6 @@ use super::handoff::name_of;
 use super::member::{GroupConsumer, Member};
 use super::start_offsets::{StartOffset, start_offsets};
 use super::stopped::StopReason;
-use aqueduct_kafka_client::code_of;
-use aqueduct_kafka_client::native::batch_queue;
 
 impl Member {
     /// Takes partitions over.
@@ -128,7 +128,7 @@ impl ClientContext for Member {
             self.unknown_topics.store(true, Ordering::Release);
             return;
         }
-        if let Some(error) = self.health.client_error(&error, reason, self.read_access(None)) {
+        if let Some(error) = self.health.client_error(&error, reason, self.access(None)) {
             self.handoff.fail(error);
         }
     }

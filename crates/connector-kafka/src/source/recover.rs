@@ -5,6 +5,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use aqueduct_api::{ErrorKind, Partition, Result};
+use aqueduct_kafka_client::admin::{self, OffsetQuery};
+use aqueduct_kafka_client::native::batch_queue;
+use aqueduct_kafka_client::{CHECK_INTERVAL, WaitReason};
 use rdkafka::consumer::{Consumer, RebalanceProtocol};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::time::Instant;
@@ -15,9 +18,6 @@ use super::member::{GroupConsumer, Member};
 use super::stopped::{Retry, StopReason, StoppedPartition, TRY_AGAIN};
 use crate::config::Start;
 use crate::diagnosis::BATCH_DAMAGED;
-use aqueduct_kafka_client::admin::{self, OffsetQuery};
-use aqueduct_kafka_client::native::batch_queue;
-use aqueduct_kafka_client::{CHECK_INTERVAL, WaitReason};
 
 /// How long to wait before a request that the cluster did not answer is made again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -120,7 +120,7 @@ impl Member {
     fn start_once_led(&self, consumer: &GroupConsumer, stopped: &StoppedPartition) -> Restart {
         let (topic, partition) = (stopped.topic.as_str(), stopped.partition);
         let ask =
-            |place| admin::list_offsets(consumer.client(), &[(topic, partition, place)], CHECK_INTERVAL);
+            |query| admin::list_offsets(consumer.client(), &[(topic, partition, query)], CHECK_INTERVAL);
         let since = match self.start {
             Start::Timestamp(moment) => ask(OffsetQuery::Timestamp(moment.unix_ms.max(0))),
             _ => ask(OffsetQuery::Latest),

@@ -4,6 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use aqueduct_api::{Error, ErrorKind, Result};
+use aqueduct_kafka_client::admin::topic_ids;
+use aqueduct_kafka_client::{REQUEST_TIMEOUT, WaitReason, code_of, is_passing};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -15,8 +17,6 @@ use super::reachability;
 use super::topic_id::id_in;
 use crate::config::Start;
 use crate::diagnosis::OFFSET_NONE;
-use aqueduct_kafka_client::admin::topic_ids;
-use aqueduct_kafka_client::{REQUEST_TIMEOUT, WaitReason, code_of, is_passing};
 
 /// Where a partition begins.
 pub(crate) struct StartOffset {

@@ -6,14 +6,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aqueduct_api::{Error, ErrorKind, Result};
+use aqueduct_kafka_client::admin;
+use aqueduct_kafka_client::{CHECK_INTERVAL, REQUEST_TIMEOUT};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::member::{GroupConsumer, Member};
 use super::stopped::{StopReason, StoppedPartition};
 use crate::diagnosis::TOPIC_MADE_ANEW;
-use aqueduct_kafka_client::admin;
-use aqueduct_kafka_client::{CHECK_INTERVAL, REQUEST_TIMEOUT};
 
 /// What stands before the id in the metadata of a committed offset. Tools that alter a group's offsets leave the metadata out:
 /// then the offset is taken as it is.

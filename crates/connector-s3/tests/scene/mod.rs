@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aqueduct_api::catalog::{SinkConnector, SinkContext};
 use aqueduct_api::{Batch, BatchId, Condition, Origin, Payload, Record, Result, Sink};
-use aqueduct_connector_s3::{Config, Objects};
+use aqueduct_connector_s3::Config;
 use serde_json::{Value, json};
 
 pub(crate) fn config(endpoint: &str, more: Value) -> Arc<Config> {
@@ -25,13 +25,13 @@ pub(crate) fn config(endpoint: &str, more: Value) -> Arc<Config> {
         }
     }
     let config: Config = serde_json::from_value(config).unwrap();
-    assert_eq!(Objects::check(&config), []);
+    assert_eq!(config.check(), []);
     Arc::new(config)
 }
 
 pub(crate) async fn try_open(config: &Arc<Config>, condition: &Condition) -> Result<Box<dyn Sink>> {
     let context = SinkContext { condition: condition.clone(), ..SinkContext::new("orders-to-lake") };
-    Objects::open(Arc::clone(config), context).await
+    config.open(context).await
 }
 
 pub(crate) async fn open(config: &Arc<Config>) -> Box<dyn Sink> {

@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::membership::{Joined, Synced};
-use super::offsets::Offsets;
+use super::answers::{Joined, Synced};
+use super::committed::Offsets;
 
 /// How long the first member of a group waits for others, so that they need no second rebalance.
 const FIRST_REBALANCE_DELAY: Duration = Duration::from_millis(100);

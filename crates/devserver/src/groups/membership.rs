@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::answers::{Joined, Reply, Synced};
 use super::group::{Group, Member, Phase};
 
 /// What one member may bring along; what a group holds is bounded by it.
@@ -34,19 +34,6 @@ pub(crate) struct Join {
     pub(crate) may_skip_assignment: bool,
 }
 
-/// The answer to a join.
-#[derive(Debug)]
-pub(crate) struct Joined {
-    pub(crate) error: Option<ResponseError>,
-    pub(crate) generation: i32,
-    pub(crate) protocol_type: String,
-    pub(crate) protocol: String,
-    pub(crate) leader: String,
-    pub(crate) member_id: String,
-    pub(crate) members: Vec<(String, Option<String>, Bytes)>,
-    pub(crate) skip_assignment: bool,
-}
-
 /// A request for the member's assignment; the leader brings all of them.
 #[derive(Debug)]
 pub(crate) struct Sync {
@@ -57,18 +44,6 @@ pub(crate) struct Sync {
     pub(crate) protocol: Option<String>,
     pub(crate) assignments: Vec<(String, Bytes)>,
 }
-
-/// The answer to a sync.
-#[derive(Debug)]
-pub(crate) struct Synced {
-    pub(crate) error: Option<ResponseError>,
-    pub(crate) protocol_type: String,
-    pub(crate) protocol: String,
-    pub(crate) assignment: Bytes,
-}
-
-/// Where an answer is sent, at once or when the group has got that far.
-pub(crate) type Reply<T> = oneshot::Sender<T>;
 
 impl Group {
     /// A member joins, or joins again. The answer comes when the rebalance is through.
@@ -338,31 +313,5 @@ impl Member {
         (self.client, self.host) = (join.client, join.host);
         (self.session_timeout, self.rebalance_timeout) = (join.session_timeout, join.rebalance_timeout);
         self.protocols = join.protocols;
-    }
-}
-
-impl Joined {
-    pub(crate) fn failed(error: ResponseError, member_id: String) -> Self {
-        Self {
-            error: Some(error),
-            generation: -1,
-            protocol_type: String::new(),
-            protocol: String::new(),
-            leader: String::new(),
-            member_id,
-            members: Vec::new(),
-            skip_assignment: false,
-        }
-    }
-}
-
-impl Synced {
-    pub(crate) fn failed(error: ResponseError) -> Self {
-        Self {
-            error: Some(error),
-            protocol_type: String::new(),
-            protocol: String::new(),
-            assignment: Bytes::new(),
-        }
     }
 }

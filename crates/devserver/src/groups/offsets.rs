@@ -5,32 +5,8 @@ use std::collections::BTreeMap;
 use kafka_protocol::ResponseError;
 use tokio::time::Instant;
 
+use super::committed::{Committed, PartitionKey};
 use super::group::{Group, Phase};
-
-/// Topic and partition.
-pub(crate) type PartitionKey = (String, i32);
-
-/// What was committed for one partition.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Committed {
-    pub(crate) offset: i64,
-    pub(crate) leader_epoch: i32,
-    pub(crate) metadata: String,
-}
-
-/// The offsets of one group.
-#[derive(Debug, Default)]
-pub(super) struct Offsets {
-    committed: BTreeMap<PartitionKey, Committed>,
-    /// By producer id: in force once that producer's transaction commits.
-    pending: BTreeMap<i64, BTreeMap<PartitionKey, Committed>>,
-}
-
-impl Offsets {
-    pub(super) fn in_transaction(&self) -> bool {
-        !self.pending.is_empty()
-    }
-}
 
 impl Group {
     /// Whether these may commit now: a present member, or anybody while the group has no members.

@@ -9,7 +9,7 @@ use aqueduct_api::{BatchId, Error, Ownership, Result, Sink};
 use aqueduct_ledger::planted::{Bug, planted};
 use tokio::time::Instant;
 
-use super::write::{Submitted, acknowledge};
+use super::submitted::{Submitted, acknowledge};
 use crate::ack::SharedLedger;
 use crate::budget::Budget;
 use crate::status::Status;

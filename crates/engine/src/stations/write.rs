@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aqueduct_api::{
-    Batch, Condition, Durable, Error, ErrorKind, Origin, Record, Rejected, Result, Sink, Written,
-};
+use aqueduct_api::{Batch, Condition, Durable, Error, ErrorKind, Record, Rejected, Result, Sink, Written};
 use aqueduct_ledger::planted::{Bug, planted};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
 
 use super::ToLane;
+use super::submitted::{Place, Submitted, acknowledge};
 use super::transaction::Transaction;
 use crate::ack::Ack;
 use crate::retry::Backoff;
@@ -42,41 +41,6 @@ pub(crate) struct Write {
     pub(crate) refused: Vec<Place>,
 }
 
-/// A batch that the sink has taken and not yet reported.
-pub(crate) struct Submitted {
-    pub(crate) ack: Ack,
-    pub(crate) records: u64,
-    /// Where its records are from.
-    spans: Vec<Span>,
-}
-
-/// Records of one partition: topic, partition, the first and the last offset.
-type Span = (Arc<str>, i32, i64, i64);
-
-impl Submitted {
-    fn of(ack: Ack, batch: &Batch) -> Self {
-        let mut spans: Vec<Span> = Vec::new();
-        for (topic, Origin { partition, offset }) in batch.records.origins() {
-            match spans.last_mut() {
-                Some((of, number, _, last)) if *number == partition && of == topic => *last = offset,
-                _ => spans.push((Arc::clone(topic), partition, offset, offset)),
-            }
-        }
-        Self { ack, records: batch.records.len() as u64, spans }
-    }
-
-    /// Whether one of these may be of this batch.
-    fn holds(&self, places: &[Place]) -> bool {
-        let within = |(topic, partition, first, last): &Span, place: &Place| {
-            place.0 == *topic && place.1 == *partition && (*first..=*last).contains(&place.2)
-        };
-        self.spans.iter().any(|span| places.iter().any(|place| within(span, place)))
-    }
-}
-
-/// Topic, partition and offset of a record.
-type Place = (Arc<str>, i32, i64);
-
 impl Write {
     /// Runs until its channel closes, then makes everything durable.
     pub(crate) async fn run(mut self) -> Result<()> {
@@ -99,7 +63,7 @@ impl Write {
                         }
                     }
                     Some(ToLane::Empty { ack }) => {
-                        self.acknowledge(Submitted { ack, records: 0, spans: Vec::new() });
+                        self.acknowledge(Submitted::empty(ack));
                     }
                     Some(ToLane::Flush) => {
                         self.flushing.store(false, Ordering::Release);
@@ -269,9 +233,4 @@ async fn at(moment: Option<Instant>) {
     if let Some(moment) = moment {
         tokio::time::sleep_until(moment).await;
     }
-}
-
-pub(super) fn acknowledge(status: &Status, submitted: Submitted) {
-    status.records_written.fetch_add(submitted.records, Ordering::Relaxed);
-    submitted.ack.acknowledge();
 }

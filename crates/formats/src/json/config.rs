@@ -6,7 +6,7 @@ use serde::Deserialize;
 /// The block of the format `json`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct JsonOptions {
+pub struct Json {
     /// An Avro schema that all values are of: a file, by its path from the working directory, or the text, which begins
     /// with `{`.
     pub schema: Option<String>,
@@ -96,7 +96,7 @@ pub(crate) struct Style {
     pub(crate) connect: bool,
 }
 
-impl JsonOptions {
+impl Json {
     pub(crate) fn style(&self) -> Style {
         let Self { decimal, time, bytes, on_not_a_number, .. } = *self;
         Style { decimal, time, bytes, on_not_a_number, connect: false }

@@ -10,7 +10,7 @@ use aqueduct_api::{Decoder, Encoded, Encoder, Error, Piece, Result, SchemaText, 
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::config::{BytesAs, JsonOptions, Style, UnknownFields};
+use super::config::{BytesAs, Json, Style, UnknownFields};
 use super::declared::{DeclaredReader, Rules, TextBytes};
 use super::fault::InText;
 use super::plan::{PerSchema, Plan};
@@ -29,7 +29,7 @@ pub(crate) struct Declaration {
 
 impl Declaration {
     /// What the options declare, if they do; an error of kind `Config` where it is no schema.
-    pub(crate) fn of(options: &JsonOptions) -> Result<Option<Self>> {
+    pub(crate) fn of(options: &Json) -> Result<Option<Self>> {
         let (schema, validator) = match (&options.schema, &options.json_schema) {
             (Some(_), Some(_)) => return Err(Error::config(BOTH)),
             (Some(avro), None) => (avro_schema(avro)?, None),

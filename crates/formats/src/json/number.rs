@@ -3,10 +3,15 @@
 use std::ops::Range;
 
 use aqueduct_api::Value;
-use aqueduct_api::value::Text;
+use aqueduct_api::value::{Span, Text};
 
 use super::fault::Fault;
-use super::scan::span;
+
+/// A piece of the payload.
+#[inline]
+pub(crate) fn span(range: Range<usize>) -> Result<Span, Fault> {
+    Span::new(range.start, range.len()).ok_or_else(|| Fault::new("the payload has more than 4 GiB"))
+}
 
 /// A number of a text: its first digits, and what they are to be multiplied with.
 #[derive(Debug, Default)]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use aqueduct_api::schema::{Field, Kind, Logical, Schema, TypeId, Unit};
 
+use super::quoted::quoted;
 use super::wanted::{NOT_NULL, entries, pair};
-use super::write::quoted;
 use crate::compiled::{self, Counted};
 
 /// Plans of so many schemas are kept; a topic seldom has more than a few.

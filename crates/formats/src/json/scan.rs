@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use aqueduct_api::value::{Span, Text};
+use aqueduct_api::value::Text;
 
 use super::fault::Fault;
-use super::number::Number;
+use super::number::{Number, span};
 
 /// Deeper values are refused: each level costs stack.
 pub(crate) const DEPTH_MAX: u32 = 200;
@@ -34,12 +34,6 @@ impl Chars {
             Chars::Unescaped(text) => text,
         }
     }
-}
-
-/// A piece of the payload.
-#[inline]
-pub(crate) fn span(range: Range<usize>) -> Result<Span> {
-    Span::new(range.start, range.len()).ok_or_else(|| Fault::new("the payload has more than 4 GiB"))
 }
 
 pub(crate) fn deeper(depth: u32) -> Result<u32> {

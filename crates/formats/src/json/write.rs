@@ -12,7 +12,7 @@ use super::config::{BytesAs, DecimalAs, NotANumber, Style, TimeAs};
 use super::decimal;
 use super::fault::Fault;
 use super::plan::{Member, Plan, Step};
-use super::scan::plain_end;
+use super::quoted::quoted;
 use super::time;
 
 type Result<T> = std::result::Result<T, Fault>;
@@ -291,19 +291,6 @@ fn not_a_number(number: f64, style: Style, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// A JSON string. Stretches without anything to escape are copied as a whole.
-#[inline]
-pub(crate) fn quoted(bytes: &[u8], out: &mut Vec<u8>) {
-    out.reserve(bytes.len() + 2);
-    out.push(b'"');
-    let end = plain_end(bytes, 0);
-    out.extend_from_slice(&bytes[..end]);
-    if end < bytes.len() {
-        escaped(&bytes[end..], out);
-    }
-    out.push(b'"');
-}
-
 /// A text of a value.
 #[inline]
 fn string(bytes: &[u8], style: Style, out: &mut Vec<u8>) {
@@ -326,26 +313,6 @@ fn with_surrogates(bytes: &[u8], out: &mut Vec<u8>) {
             [high, low] => out.extend_from_slice(format!("\\u{high:04X}\\u{low:04X}").as_bytes()),
             _ => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
         }
-    }
-}
-
-#[cold]
-fn escaped(mut bytes: &[u8], out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    while let Some((byte, rest)) = bytes.split_first() {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => {
-                out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-            }
-        }
-        let end = plain_end(rest, 0);
-        out.extend_from_slice(&rest[..end]);
-        bytes = &rest[end..];
     }
 }
 

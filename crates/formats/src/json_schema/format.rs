@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aqueduct_api::catalog::FormatKind;
+use aqueduct_api::catalog::{Block, FormatKind};
 use aqueduct_api::registry::SchemaKind;
 use aqueduct_api::schema::{Kind, Schema};
 use aqueduct_api::value::Used;
@@ -24,13 +24,10 @@ use crate::json::declaration::{Declaration, Declared, Writer};
 use crate::json::declared::{DeclaredReader, Rules};
 use crate::json::plan::PerSchema;
 
-/// The format `json_schema`.
-pub struct JsonSchema;
-
 /// The block `json_schema:` of a file.
 #[derive(Debug, Deserialize, Described)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub struct JsonSchema {
     /// Under which subject schemas are registered and looked up.
     #[serde(default)]
     subject: Subject,
@@ -52,7 +49,7 @@ fn yes() -> bool {
     true
 }
 
-impl Config {
+impl JsonSchema {
     fn framing(&self) -> Framing {
         Framing {
             subject: self.subject.clone(),
@@ -67,54 +64,46 @@ impl Config {
     }
 }
 
-#[async_trait]
-impl FormatKind for JsonSchema {
+impl Block for JsonSchema {
     const NAME: &'static str = "json_schema";
     const ABOUT: &'static str = "JSON with JSON Schemas from a registry.";
-    type Config = Config;
+}
 
-    fn check(config: &Config, side: Side) -> Vec<Problem> {
-        framed::on_this_side(side, &config.framing())
+#[async_trait]
+impl FormatKind for JsonSchema {
+    fn check(&self, side: Side) -> Vec<Problem> {
+        framed::on_this_side(side, &self.framing())
     }
 
-    fn traits(config: &Config) -> FormatTraits {
-        let declared = config.schema != SchemaChoice::Own;
+    fn traits(&self) -> FormatTraits {
+        let declared = self.schema != SchemaChoice::Own;
         FormatTraits { registry: true, structured: true, declared, unchecked: true }
     }
 
-    fn describe(config: &Config, side: Side) -> String {
+    fn describe(&self, side: Side) -> String {
         match side {
             Side::Source => "json_schema".to_owned(),
-            Side::Sink => format!("json_schema, {}", config.subject.describe()),
+            Side::Sink => format!("json_schema, {}", self.subject.describe()),
         }
     }
 
-    fn decoder(config: &Arc<Config>, context: &FormatContext) -> Result<Box<dyn Decoder>> {
-        let (language, registry) = (config.language(), registry_of(context)?);
-        Ok(Box::new(FramedDecoder::new(language, registry, context.part, config.framing())))
+    fn decoder(&self, context: &FormatContext) -> Result<Box<dyn Decoder>> {
+        let (language, registry) = (self.language(), registry_of(context)?);
+        Ok(Box::new(FramedDecoder::new(language, registry, context.part, self.framing())))
     }
 
-    fn encoder(config: &Arc<Config>, context: &FormatContext) -> Result<Box<dyn Encoder>> {
-        let (language, registry) = (config.language(), registry_of(context)?);
-        Ok(Box::new(FramedEncoder::new(language, registry, context.part, config.framing())))
+    fn encoder(&self, context: &FormatContext) -> Result<Box<dyn Encoder>> {
+        let (language, registry) = (self.language(), registry_of(context)?);
+        Ok(Box::new(FramedEncoder::new(language, registry, context.part, self.framing())))
     }
 
-    fn translator(
-        config: &Arc<Config>,
-        from: &Arc<dyn Registry>,
-        context: &FormatContext,
-    ) -> Result<Box<dyn Translator>> {
-        let (language, to) = (config.language(), registry_of(context)?);
-        Ok(Box::new(Reframed::new(language, from, to, context.part, config.framing())))
+    fn translator(&self, from: &Arc<dyn Registry>, context: &FormatContext) -> Result<Box<dyn Translator>> {
+        let (language, to) = (self.language(), registry_of(context)?);
+        Ok(Box::new(Reframed::new(language, from, to, context.part, self.framing())))
     }
 
-    async fn probe(
-        config: Arc<Config>,
-        side: Side,
-        context: FormatContext,
-        topics: Vec<Arc<str>>,
-    ) -> Vec<Finding> {
-        framed::probe(config.language(), config.framing(), side, context, topics).await
+    async fn probe(&self, side: Side, context: FormatContext, topics: Vec<Arc<str>>) -> Vec<Finding> {
+        framed::probe(self.language(), self.framing(), side, context, topics).await
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aqueduct_api::catalog::{FormatKind, RegistryKind};
+use aqueduct_api::catalog::{Block, FormatKind, RegistryKind};
 use aqueduct_api::{Encoded, FormatContext, Part, Result, Side, Typed};
 use aqueduct_tests::{Folder, SchemaRegistry};
 use serde_json::Value as Json;
@@ -15,7 +15,7 @@ pub(crate) struct Server {
     folder: Folder,
 }
 
-fn configured<K: FormatKind>(options: Json) -> Arc<K::Config> {
+fn configured<K: Block + FormatKind>(options: Json) -> Arc<K> {
     Arc::new(serde_json::from_value(options).expect("options of the format"))
 }
 
@@ -26,12 +26,13 @@ impl Server {
     }
 
     fn context(&self) -> FormatContext {
-        let config = serde_json::from_value(self.registry.config()).expect("a configuration");
-        let registry = aqueduct_registry::SchemaRegistry::open(&config).expect("a client");
+        let config: aqueduct_registry::Config =
+            serde_json::from_value(self.registry.config()).expect("a configuration");
+        let registry = config.open().expect("a client");
         FormatContext { pipeline: "p".into(), part: Part::Value, registry: Some(registry) }
     }
 
-    pub(crate) async fn read<K: FormatKind>(
+    pub(crate) async fn read<K: Block + FormatKind>(
         &self,
         topic: &str,
         options: Json,
@@ -41,13 +42,13 @@ impl Server {
         self.read_held::<K>(options, &held).await
     }
 
-    pub(crate) async fn read_held<K: FormatKind>(&self, options: Json, held: &Held) -> Result<Typed> {
+    pub(crate) async fn read_held<K: Block + FormatKind>(&self, options: Json, held: &Held) -> Result<Typed> {
         let mut decoder = K::decoder(&configured::<K>(options), &self.context())?;
         decoder.prepare(&[held.piece()]).await?;
         decoder.decode(held.piece())
     }
 
-    pub(crate) async fn write<K: FormatKind>(
+    pub(crate) async fn write<K: Block + FormatKind>(
         &self,
         topic: &str,
         options: Json,
@@ -62,9 +63,14 @@ impl Server {
     }
 
     /// What `aqueduct check --connect` prints of a topic: the verdict, the sentence, the remedy behind a semicolon.
-    pub(crate) async fn probe<K: FormatKind>(&self, side: Side, options: Json, topic: &str) -> Vec<String> {
+    pub(crate) async fn probe<K: Block + FormatKind>(
+        &self,
+        side: Side,
+        options: Json,
+        topic: &str,
+    ) -> Vec<String> {
         let topics = vec![self.registry.fresh(topic).into()];
-        let findings = K::probe(configured::<K>(options), side, self.context(), topics).await;
+        let findings = K::probe(&configured::<K>(options), side, self.context(), topics).await;
         findings.iter().map(|finding| format!("{:?}: {finding}", finding.verdict)).collect()
     }
 

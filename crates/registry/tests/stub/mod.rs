@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aqueduct_api::catalog::RegistryKind;
 use aqueduct_api::registry::Registry;
-use aqueduct_registry::SchemaRegistry;
+use aqueduct_registry::Config;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -109,7 +109,7 @@ impl Stub {
 
     pub fn open_with(&self, mut raw: Value) -> Arc<dyn Registry> {
         raw["url"] = json!(self.url());
-        SchemaRegistry::open(&serde_json::from_value(raw).unwrap()).unwrap()
+        serde_json::from_value::<Config>(raw).unwrap().open().unwrap()
     }
 
     /// The lines of the requests so far, without the one that a registry is recognized by.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aqueduct_api::catalog::{ConfiguredRegistry, ProbeContext};
+use aqueduct_api::catalog::{ProbeContext, RegistryKind};
 use aqueduct_api::{Finding, Headers, Origin, Part, Payload, Record, Side, Verdict};
 use aqueduct_engine::route::context;
 use aqueduct_spec::{OnBadRecord, Pipeline};
@@ -105,7 +105,7 @@ async fn ask(pipelines: &[Pipeline], patience: Duration) -> Vec<(String, Vec<Fin
 }
 
 /// The registries that formats of the pipeline need, and for which ends.
-fn registries(pipeline: &Pipeline) -> Vec<(Side, &'static str, Arc<dyn ConfiguredRegistry>)> {
+fn registries(pipeline: &Pipeline) -> Vec<(Side, &'static str, Arc<dyn RegistryKind>)> {
     let ends = [
         (Side::Source, "registry of the source", &pipeline.source.formats),
         (Side::Sink, "registry of the sink", &pipeline.sink.formats),

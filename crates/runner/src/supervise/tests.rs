@@ -4,7 +4,7 @@
 
 use std::sync::atomic::AtomicU32;
 
-use aqueduct_api::catalog::{KeepsOffsets, SourceConnector, SourceContext, SourceTraits};
+use aqueduct_api::catalog::{Block, KeepsOffsets, SourceConnector, SourceContext, SourceTraits};
 use aqueduct_api::{Polled, Problem, Source};
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -34,24 +34,26 @@ enum How {
 
 struct Failing(How);
 
-#[async_trait]
-impl SourceConnector for Fails {
+impl Block for Fails {
     const NAME: &'static str = "fails";
     const ABOUT: &'static str = "Fails.";
-    type Config = Fails;
-    fn check(_: &Fails) -> Vec<Problem> {
+}
+
+#[async_trait]
+impl SourceConnector for Fails {
+    fn check(&self) -> Vec<Problem> {
         Vec::new()
     }
-    fn traits(_: &Fails) -> SourceTraits {
+    fn traits(&self) -> SourceTraits {
         let keeps_offsets = KeepsOffsets::Always;
         SourceTraits { keeps_offsets, tasks_max: None, finite: false, typed: false, transactions: Err("") }
     }
-    fn describe(_: &Fails, _: &str) -> String {
+    fn describe(&self, _: &str) -> String {
         "fails".to_owned()
     }
-    async fn open(config: Arc<Fails>, _: SourceContext) -> Result<Box<dyn Source>> {
-        RUNS[config.how as usize].fetch_add(1, Ordering::Relaxed);
-        Ok(Box::new(Failing(config.how)))
+    async fn open(&self, _: SourceContext) -> Result<Box<dyn Source>> {
+        RUNS[self.how as usize].fetch_add(1, Ordering::Relaxed);
+        Ok(Box::new(Failing(self.how)))
     }
 }
 

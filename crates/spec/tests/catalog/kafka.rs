@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use aqueduct_api::catalog::{KeepsOffsets, SourceConnector, SourceContext, SourceTraits};
+use aqueduct_api::catalog::{Block, KeepsOffsets, SourceConnector, SourceContext, SourceTraits};
 use aqueduct_api::config::{Duration, Template};
 use aqueduct_api::{Error, Problem, Reads, Result, Source};
 use async_trait::async_trait;
@@ -207,16 +207,16 @@ enum Compression {
     Zstd,
 }
 
-pub struct Kafka;
-
-#[async_trait]
-impl SourceConnector for Kafka {
+impl Block for KafkaSource {
     const NAME: &'static str = "kafka";
     const ABOUT: &'static str = "topics of a Kafka cluster";
-    type Config = KafkaSource;
-    fn check(config: &KafkaSource) -> Vec<Problem> {
-        let mut problems = config.connection.check();
-        if let Topics::Named(names) = &config.topics {
+}
+
+#[async_trait]
+impl SourceConnector for KafkaSource {
+    fn check(&self) -> Vec<Problem> {
+        let mut problems = self.connection.check();
+        if let Topics::Named(names) = &self.topics {
             for (index, name) in names.iter().enumerate() {
                 if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) {
                     let says = format!("`{name}` is not a topic name");
@@ -227,17 +227,17 @@ impl SourceConnector for Kafka {
         }
         problems
     }
-    fn traits(config: &KafkaSource) -> SourceTraits {
+    fn traits(&self) -> SourceTraits {
         SourceTraits {
             keeps_offsets: KeepsOffsets::Always,
             tasks_max: None,
             finite: false,
             typed: false,
-            transactions: config.connection.transactions(),
+            transactions: self.connection.transactions(),
         }
     }
-    fn reads(config: &KafkaSource, pipeline: &str) -> Option<Reads> {
-        let (named, pattern) = match &config.topics {
+    fn reads(&self, pipeline: &str) -> Option<Reads> {
+        let (named, pattern) = match &self.topics {
             Topics::Named(names) => (names.clone(), None),
             Topics::Matching(pattern) => {
                 let expression = regex::Regex::new(&format!("^(?:{})$", pattern.pattern)).ok()?;
@@ -247,19 +247,19 @@ impl SourceConnector for Kafka {
                 (Vec::new(), Some(Arc::new(takes) as _))
             }
         };
-        let group = Some(config.group.clone().unwrap_or_else(|| pipeline.to_owned()));
+        let group = Some(self.group.clone().unwrap_or_else(|| pipeline.to_owned()));
         Some(Reads {
-            system: config.connection.addresses(),
+            system: self.connection.addresses(),
             named,
             pattern,
             group,
             partitions: BTreeSet::new(),
         })
     }
-    fn describe(_: &KafkaSource, pipeline: &str) -> String {
+    fn describe(&self, pipeline: &str) -> String {
         format!("kafka for {pipeline}")
     }
-    async fn open(_: Arc<KafkaSource>, _: SourceContext) -> Result<Box<dyn Source>> {
+    async fn open(&self, _: SourceContext) -> Result<Box<dyn Source>> {
         Err(Error::config("only looks like a source"))
     }
 }

@@ -8,36 +8,36 @@ mod registry;
 use std::sync::Arc;
 
 use aqueduct_api::catalog::{
-    Duplicates, FormatKind, KeepsOffsets, OffsetStoreKind, SinkConnector, SinkContext, SinkTraits,
+    Block, Duplicates, FormatKind, KeepsOffsets, OffsetStoreKind, SinkConnector, SinkContext, SinkTraits,
     SourceConnector, SourceContext, SourceTraits, TransformKind,
 };
 use aqueduct_api::config::{Duration, Secret, Size, Template};
 use aqueduct_api::{
-    Catalog, Decoder, Encoder, Error, FormatContext, OffsetStore, Problem, Result, Sink, Source, Transform,
-    Writes,
+    Catalog, Decoder, Encoder, Error, FormatContext, OffsetStore, Problem, Result, Side, Sink, Source,
+    Transform, Writes,
 };
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use kafka::{Kafka, KafkaSink};
+use kafka::{KafkaSink, KafkaSource};
 
 pub fn catalog() -> Catalog {
     Catalog::default()
-        .source::<Kafka>()
-        .sink::<Kafka>()
-        .source::<File>()
-        .sink::<File>()
-        .source::<Generate>()
-        .sink::<S3>()
-        .sink::<Directory>()
+        .source::<KafkaSource>()
+        .sink::<KafkaSink>()
+        .source::<FileConfig>()
+        .sink::<FileConfig>()
+        .source::<GenerateConfig>()
+        .sink::<S3Config>()
+        .sink::<DirectoryConfig>()
         .sink::<Discard>()
         .transform::<Pass>()
         .format::<Bytes>()
         .format::<Text>()
         .format::<Json>()
-        .format::<registry::Avro>()
-        .registry::<registry::AnyRegistry>()
+        .format::<registry::AvroConfig>()
+        .registry::<registry::RegistryConfig>()
         .offset_store::<Memory>()
         .offset_store::<Files>()
 }
@@ -55,44 +55,60 @@ fn absorbs<C>(_: &C) -> Once {
     (Duplicates::Absorbed("a replay changes nothing"), Err("it needs none"))
 }
 
-/// A sink that is never opened.
-macro_rules! sink {
-    ($kind:ident, $name:literal, $about:literal, $config:ty, $check:expr, $once:expr) => {
-        sink!($kind, $name, $about, $config, $check, $once, |_| None);
-    };
-    ($kind:ident, $name:literal, $about:literal, $config:ty, $check:expr, $once:expr, $writes:expr) => {
-        #[async_trait]
-        impl SinkConnector for $kind {
+/// How a type is called in the file.
+macro_rules! block {
+    ($config:ty, $name:literal, $about:literal) => {
+        impl Block for $config {
             const NAME: &'static str = $name;
             const ABOUT: &'static str = $about;
-            type Config = $config;
-            fn check(config: &$config) -> Vec<Problem> {
+        }
+    };
+}
+
+/// A block without options.
+macro_rules! nothing {
+    ($config:ident, $name:literal, $about:literal) => {
+        #[derive(Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct $config {}
+        block!($config, $name, $about);
+    };
+}
+
+/// A sink that is never opened.
+macro_rules! sink {
+    ($name:literal, $config:ty, $check:expr, $once:expr) => {
+        sink!($name, $config, $check, $once, |_| None);
+    };
+    ($name:literal, $config:ty, $check:expr, $once:expr, $writes:expr) => {
+        #[async_trait]
+        impl SinkConnector for $config {
+            fn check(&self) -> Vec<Problem> {
                 let check: fn(&$config) -> Vec<Problem> = $check;
-                check(config)
+                check(self)
             }
-            fn traits(config: &$config) -> SinkTraits {
+            fn traits(&self) -> SinkTraits {
                 let once: fn(&$config) -> Once = $once;
-                let (duplicates, transactions) = once(config);
+                let (duplicates, transactions) = once(self);
                 SinkTraits { lanes: 1, batch_records_max: None, duplicates, transactions, value_format: None }
             }
-            fn writes(config: &$config) -> Option<Writes> {
+            fn writes(&self) -> Option<Writes> {
                 let writes: fn(&$config) -> Option<Writes> = $writes;
-                writes(config)
+                writes(self)
             }
-            fn describe(_: &$config) -> String {
+            fn describe(&self) -> String {
                 $name.into()
             }
-            async fn open(_: Arc<$config>, _: SinkContext) -> Result<Box<dyn Sink>> {
+            async fn open(&self, _: SinkContext) -> Result<Box<dyn Sink>> {
                 Err(Error::config("only looks like a sink"))
             }
         }
     };
 }
 
+block!(KafkaSink, "kafka", "topics of a Kafka cluster");
 sink!(
-    Kafka,
     "kafka",
-    "topics of a Kafka cluster",
     KafkaSink,
     |config| config.connection.check(),
     |config| (Duplicates::Visible, config.connection.transactions()),
@@ -213,26 +229,14 @@ fn unique_names(path: &Template) -> Vec<Problem> {
     vec![Problem::new("path", says).remedy("end it as in \"{topic}/{partition}-{start_offset}\"")]
 }
 
-pub struct S3;
-sink!(S3, "s3", "objects in a bucket", S3Config, |config| unique_names(&config.path), absorbs);
+block!(S3Config, "s3", "objects in a bucket");
+sink!("s3", S3Config, |config| unique_names(&config.path), absorbs);
 
-pub struct Directory;
-sink!(
-    Directory,
-    "directory",
-    "files in a folder",
-    DirectoryConfig,
-    |config| unique_names(&config.path),
-    absorbs
-);
+block!(DirectoryConfig, "directory", "files in a folder");
+sink!("directory", DirectoryConfig, |config| unique_names(&config.path), absorbs);
 
-/// Nothing to say.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Nothing {}
-
-pub struct Discard;
-sink!(Discard, "discard", "nowhere", Nothing, |_| Vec::new(), absorbs);
+nothing!(Discard, "discard", "nowhere");
+sink!("discard", Discard, |_| Vec::new(), absorbs);
 
 /// A file of records.
 #[derive(Deserialize, JsonSchema)]
@@ -243,21 +247,18 @@ pub struct FileConfig {
     path: String,
 }
 
-pub struct File;
-sink!(File, "file", "a file, one record a line", FileConfig, |_| Vec::new(), duplicates);
+block!(FileConfig, "file", "a file, one record a line");
+sink!("file", FileConfig, |_| Vec::new(), duplicates);
 
 /// A source that is never opened.
 macro_rules! source {
-    ($kind:ident, $name:literal, $about:literal, $config:ty) => {
+    ($name:literal, $config:ty) => {
         #[async_trait]
-        impl SourceConnector for $kind {
-            const NAME: &'static str = $name;
-            const ABOUT: &'static str = $about;
-            type Config = $config;
-            fn check(_: &$config) -> Vec<Problem> {
+        impl SourceConnector for $config {
+            fn check(&self) -> Vec<Problem> {
                 Vec::new()
             }
-            fn traits(_: &$config) -> SourceTraits {
+            fn traits(&self) -> SourceTraits {
                 SourceTraits {
                     keeps_offsets: KeepsOffsets::Never,
                     tasks_max: Some(1),
@@ -266,17 +267,17 @@ macro_rules! source {
                     transactions: Err("no sink keeps its offsets"),
                 }
             }
-            fn describe(_: &$config, _: &str) -> String {
+            fn describe(&self, _: &str) -> String {
                 $name.into()
             }
-            async fn open(_: Arc<$config>, _: SourceContext) -> Result<Box<dyn Source>> {
+            async fn open(&self, _: SourceContext) -> Result<Box<dyn Source>> {
                 Err(Error::config("only looks like a source"))
             }
         }
     };
 }
 
-source!(File, "file", "a file, one record a line", FileConfig);
+source!("file", FileConfig);
 
 /// Records that are made up.
 #[derive(Deserialize, JsonSchema)]
@@ -305,19 +306,16 @@ enum GenerateKind {
     Orders,
 }
 
-pub struct Generate;
-source!(Generate, "generate", "records that are made up", GenerateConfig);
+block!(GenerateConfig, "generate", "records that are made up");
+source!("generate", GenerateConfig);
 
-pub struct Pass;
+nothing!(Pass, "pass", "changes nothing");
 
 impl TransformKind for Pass {
-    const NAME: &'static str = "pass";
-    const ABOUT: &'static str = "changes nothing";
-    type Config = Nothing;
-    fn check(_: &Nothing) -> Vec<Problem> {
+    fn check(&self) -> Vec<Problem> {
         Vec::new()
     }
-    fn build(_: &Nothing) -> Result<Box<dyn Transform>> {
+    fn build(&self) -> Result<Box<dyn Transform>> {
         Err(Error::config("only looks like a transform"))
     }
 }
@@ -325,15 +323,15 @@ impl TransformKind for Pass {
 /// A format that is never used.
 macro_rules! record_format {
     ($kind:ident, $name:literal) => {
-        pub struct $kind;
+        nothing!($kind, $name, "a format");
         impl FormatKind for $kind {
-            const NAME: &'static str = $name;
-            const ABOUT: &'static str = "a format";
-            type Config = Nothing;
-            fn decoder(_: &Arc<Nothing>, _: &FormatContext) -> Result<Box<dyn Decoder>> {
+            fn describe(&self, _: Side) -> String {
+                $name.into()
+            }
+            fn decoder(&self, _: &FormatContext) -> Result<Box<dyn Decoder>> {
                 Err(Error::config("only looks like a format"))
             }
-            fn encoder(_: &Arc<Nothing>, _: &FormatContext) -> Result<Box<dyn Encoder>> {
+            fn encoder(&self, _: &FormatContext) -> Result<Box<dyn Encoder>> {
                 Err(Error::config("only looks like a format"))
             }
         }
@@ -344,26 +342,29 @@ record_format!(Bytes, "bytes");
 record_format!(Text, "string");
 record_format!(Json, "json");
 
-pub struct Memory;
+nothing!(Memory, "memory", "in memory");
 
 #[async_trait]
 impl OffsetStoreKind for Memory {
-    const NAME: &'static str = "memory";
-    const ABOUT: &'static str = "in memory";
-    type Config = Nothing;
-    async fn open(_: &Nothing) -> Result<Arc<dyn OffsetStore>> {
+    async fn open(&self) -> Result<Arc<dyn OffsetStore>> {
         Err(Error::config("only looks like a store"))
     }
 }
 
-pub struct Files;
+/// A folder of offsets.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+pub struct Files {
+    /// The file; `-` is standard input or output.
+    path: String,
+}
+
+block!(Files, "file", "one file a pipeline");
 
 #[async_trait]
 impl OffsetStoreKind for Files {
-    const NAME: &'static str = "file";
-    const ABOUT: &'static str = "one file a pipeline";
-    type Config = FileConfig;
-    async fn open(_: &FileConfig) -> Result<Arc<dyn OffsetStore>> {
+    async fn open(&self) -> Result<Arc<dyn OffsetStore>> {
         Err(Error::config("only looks like a store"))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aqueduct_api::catalog::{FormatKind, ProbeContext, RegistryKind};
+use aqueduct_api::catalog::{Block, FormatKind, ProbeContext, RegistryKind};
 use aqueduct_api::config::Secret;
 use aqueduct_api::{
     Decoder, Encoder, Error, Finding, FormatContext, FormatTraits, Problem, Registry, Result, Side,
@@ -23,18 +23,20 @@ pub struct RegistryConfig {
     password: Option<Secret<String>>,
 }
 
-pub struct AnyRegistry;
+impl Block for RegistryConfig {
+    const NAME: &'static str = "registry";
+    const ABOUT: &'static str = "A schema registry with the API of Confluent's.";
+}
 
 #[async_trait]
-impl RegistryKind for AnyRegistry {
-    type Config = RegistryConfig;
-    fn check(_: &RegistryConfig) -> Vec<Problem> {
+impl RegistryKind for RegistryConfig {
+    fn check(&self) -> Vec<Problem> {
         Vec::new()
     }
-    fn open(_: &RegistryConfig) -> Result<Arc<dyn Registry>> {
+    fn open(&self) -> Result<Arc<dyn Registry>> {
         Err(Error::config("only looks like a registry"))
     }
-    async fn probe(_: Arc<RegistryConfig>, _: ProbeContext) -> Vec<Finding> {
+    async fn probe(&self, _: ProbeContext) -> Vec<Finding> {
         Vec::new()
     }
 }
@@ -47,27 +49,30 @@ pub struct AvroConfig {
     register: Option<bool>,
 }
 
-pub struct Avro;
-
-impl FormatKind for Avro {
+impl Block for AvroConfig {
     const NAME: &'static str = "avro";
     const ABOUT: &'static str = "a format with a registry";
-    type Config = AvroConfig;
-    fn check(config: &AvroConfig, side: Side) -> Vec<Problem> {
-        let wrong = side == Side::Source && config.register.is_some();
+}
+
+impl FormatKind for AvroConfig {
+    fn check(&self, side: Side) -> Vec<Problem> {
+        let wrong = side == Side::Source && self.register.is_some();
         let problem = || {
             Problem::new("register", "`register` is about writing, and a source only reads")
                 .remedy("leave it out")
         };
         wrong.then(problem).into_iter().collect()
     }
-    fn traits(_: &AvroConfig) -> FormatTraits {
+    fn traits(&self) -> FormatTraits {
         FormatTraits { registry: true, structured: true, ..FormatTraits::default() }
     }
-    fn decoder(_: &Arc<AvroConfig>, _: &FormatContext) -> Result<Box<dyn Decoder>> {
+    fn describe(&self, _: Side) -> String {
+        Self::NAME.to_owned()
+    }
+    fn decoder(&self, _: &FormatContext) -> Result<Box<dyn Decoder>> {
         Err(Error::config("only looks like a format"))
     }
-    fn encoder(_: &Arc<AvroConfig>, _: &FormatContext) -> Result<Box<dyn Encoder>> {
+    fn encoder(&self, _: &FormatContext) -> Result<Box<dyn Encoder>> {
         Err(Error::config("only looks like a format"))
     }
 }

@@ -144,7 +144,7 @@ impl Bench<'_> {
         made.map_err(|problems| format!("{problems:?}"))
     }
 
-    fn format(&self, name: &str) -> Result<Named<dyn aqueduct_api::catalog::ConfiguredFormat>, Vec<Problem>> {
+    fn format(&self, name: &str) -> Result<Named<dyn aqueduct_api::catalog::FormatKind>, Vec<Problem>> {
         let entry = self.catalog.formats.get(name).ok_or_else(|| absent("format"))?;
         Ok(Named { kind: entry.name, configured: entry.configure(Value::Null)? })
     }

@@ -1,7 +1,7 @@
 //! What fills the topics of `aqueduct dev`: a pipeline of our own from `generate` to the embedded broker.
 
 use aqueduct_api::Catalog;
-use aqueduct_api::catalog::ConfiguredFormat;
+use aqueduct_api::catalog::FormatKind;
 use aqueduct_spec::Pipeline;
 use aqueduct_spec::pipeline::{Formats, Named};
 use serde_json::{Map, Value, json};
@@ -42,9 +42,8 @@ pub(super) fn plan(
     let written_as_read = |mut feed: Pipeline| {
         let formats = &pipeline.source.formats;
         // Anything but JSON is made from orders with their structure.
-        let typed = |value: &&Named<dyn ConfiguredFormat>| {
-            value.kind != "json" && value.configured.traits().structured
-        };
+        let typed =
+            |value: &&Named<dyn FormatKind>| value.kind != "json" && value.configured.traits().structured;
         if let Some(value) = formats.value.as_ref().filter(typed) {
             feed.sink.formats = Formats { value: Some(value.clone()), ..Formats::default() };
             feed.sink.formats.registry = formats.registry.clone();

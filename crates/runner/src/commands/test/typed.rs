@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aqueduct_api::catalog::ConfiguredFormat;
+use aqueduct_api::catalog::FormatKind;
 use aqueduct_api::{
     Catalog, Decoder, Encoded, Encoder, Error, ErrorKind, Headers, Part, Payload, Piece, Record, Result, Side,
 };
@@ -39,7 +39,7 @@ impl Translated {
                 _ => formats.value.clone(),
             };
             let (reads, writes) = (of(&pipeline.source.formats), of(&pipeline.sink.formats));
-            let registry = |format: Option<Named<dyn ConfiguredFormat>>| {
+            let registry = |format: Option<Named<dyn FormatKind>>| {
                 format.filter(|format| format.configured.traits().registry)
             };
             let (given, came) = (registry(reads.clone()), registry(writes.or(reads)));

@@ -1,5 +1,4 @@
 //! What the tests of this crate share: one broker, and sources and sinks opened and used as the engine does it.
-#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -11,7 +10,7 @@ use aqueduct_api::{
     Batch, BatchId, Catalog, Condition, Error, Offsets, Origin, Payload, Polled, Proof, Record, Rejected,
     Sink, Source,
 };
-use aqueduct_connector_kafka::Topics;
+use aqueduct_connector_kafka::{SinkConfig, SourceConfig};
 use aqueduct_tests::Kafka;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -191,7 +190,7 @@ pub async fn open_source_kept(
     kept_by_sink: bool,
 ) -> Reader {
     let config = with(json!({ "connection": { "brokers": brokers } }), config);
-    let configured = Catalog::default().source::<Topics>().sources["kafka"].configure(config).unwrap();
+    let configured = Catalog::default().source::<SourceConfig>().sources["kafka"].configure(config).unwrap();
     let condition = Condition::default();
     let context = SourceContext {
         kept_by_sink,
@@ -206,7 +205,7 @@ pub async fn open_source_kept(
 /// The same where a store keeps the offsets, and has none.
 pub async fn open_source_stored(brokers: &str, pipeline: &str, config: Value) -> Reader {
     let config = with(json!({ "connection": { "brokers": brokers } }), config);
-    let configured = Catalog::default().source::<Topics>().sources["kafka"].configure(config).unwrap();
+    let configured = Catalog::default().source::<SourceConfig>().sources["kafka"].configure(config).unwrap();
     let condition = Condition::default();
     let context =
         SourceContext { has_store: true, condition: condition.clone(), ..SourceContext::new(pipeline) };
@@ -327,7 +326,7 @@ pub async fn open_sink(brokers: &str, config: Value) -> Writer {
 /// The same, with transactions or without.
 pub async fn open_sink_of(brokers: &str, pipeline: &str, config: Value, transactional: bool) -> Writer {
     let config = with(json!({ "connection": { "brokers": brokers } }), config);
-    let configured = Catalog::default().sink::<Topics>().sinks["kafka"].configure(config).unwrap();
+    let configured = Catalog::default().sink::<SinkConfig>().sinks["kafka"].configure(config).unwrap();
     let condition = Condition::default();
     let context = SinkContext { transactional, condition: condition.clone(), ..SinkContext::new(pipeline) };
     let sink = configured.open(context).await.unwrap();

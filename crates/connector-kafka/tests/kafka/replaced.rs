@@ -1,7 +1,5 @@
-//! Credentials that somebody replaces on disk while a pipeline runs.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+//! Credentials that are replaced on disk while a pipeline runs.
+use crate::ends;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -150,7 +148,7 @@ async fn another_password_is_taken_up_by_the_client_that_runs() {
     writer.flush().await.unwrap();
     reader.read(1).await;
 
-    // The cluster has another one; nobody is thrown out for it before he logs in anew.
+    // The cluster has another password; a connection stays open until its next login.
     block_in_place(|| kafka.configure("users", "app", "SCRAM-SHA-512=[password=other]"));
     block_in_place(|| {
         kafka.kill();
@@ -169,7 +167,7 @@ async fn another_password_is_taken_up_by_the_client_that_runs() {
     writer.write(vec![record("t", None, "11")]).await.unwrap();
     writer.flush().await.unwrap();
     reader.read(1).await;
-    // What is asked about the cluster takes the password up a moment later than what writes.
+    // The admin requests use the new password a moment later than the producer.
     let deadline = Instant::now() + Duration::from_secs(10);
     while (reader.condition.reason(), writer.condition.reason()) != (None, None) {
         assert!(

@@ -1,7 +1,5 @@
 //! Progress is a position, not a count of records: what a partition ends in may be no record at all.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::time::Duration;
 
@@ -30,7 +28,7 @@ fn put(producer: &BaseProducer, topic: &str, partitions: &[i32], values: &[&str]
     producer.flush(PATIENCE).unwrap();
 }
 
-/// Partition 0 ends in a commit marker, 1 in an undone transaction, 2 has nothing but one, and 3 is empty.
+/// Partition 0 ends in a commit marker, 1 in an aborted transaction, 2 has nothing but one, and 3 is empty.
 fn endings(kafka: &Kafka, topic: &str) -> BaseProducer {
     let producer = producer(kafka, topic);
     put(&producer, topic, &[0, 1], &["kept"]);
@@ -74,7 +72,7 @@ async fn markers_and_undone_records_at_the_end_are_passed() {
     reader.source.close().await.unwrap();
     assert_eq!(committed(&kafka, "endings", "endings", 4).await, ENDS.map(Some));
     assert_eq!(block_in_place(|| kafka.lag("endings", "endings")), 0, "as Kafka's own tool sees it");
-    // Whoever comes next has nothing to say, and reads on behind it.
+    // The next one returns no position again, and reads on behind it.
     let mut reader = open_source(&kafka.brokers(), "endings", json!({ "topics": ["endings"] })).await;
     let deadline = Instant::now() + Duration::from_secs(5);
     while Instant::now() < deadline {

@@ -1,7 +1,5 @@
 //! A broker that goes away and comes back, under a source and a sink that both wait for it.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -95,7 +93,7 @@ async fn both_ends_wait_for_a_broker_that_is_away() {
     assert_eq!(committed.into_iter().flatten().max(), Some(BATCHES as i64 * 100));
 }
 
-/// What is told as stored is what the broker has confirmed, and nobody waits for it.
+/// The offsets reported as stored are those that the broker has confirmed, and no release waits for that.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_offset_counts_as_stored_when_the_broker_has_said_so() {
     let kafka = Arc::new(Kafka::start());

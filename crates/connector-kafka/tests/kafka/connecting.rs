@@ -1,13 +1,11 @@
 //! The way to a secured cluster, and what is said when it is barred: each sentence is provoked on the real broker.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::time::Duration;
 
 use aqueduct_api::catalog::ProbeContext;
 use aqueduct_api::{Catalog, Condition, ErrorKind, Polled};
-use aqueduct_connector_kafka::Topics;
+use aqueduct_connector_kafka::{SinkConfig, SourceConfig};
 use aqueduct_tests::{Kafka, Toxiproxy};
 use ends::{broker, create, open_sink, open_source, record, text};
 use serde_json::{Value, json};
@@ -181,7 +179,7 @@ async fn each_bar_at_the_login_is_named() {
     .await;
 }
 
-/// A broker that hangs: the kernel takes connections for it.
+/// A broker that hangs: the kernel still accepts connections for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_hangs_is_named() {
     let kafka = Kafka::start();
@@ -194,7 +192,7 @@ async fn a_broker_that_hangs_is_named() {
     kafka.thaw_broker(0);
 }
 
-/// A network so slow that a question takes longer than it is waited for, while nothing on the way is wrong.
+/// A network so slow that a request takes longer than its timeout, while nothing is wrong otherwise.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_heard_too_late_is_waited_for() {
     let kafka = Kafka::new();
@@ -244,7 +242,7 @@ async fn an_address_that_is_advertised_and_leads_nowhere_is_named_until_it_leads
         reader.source.close().await.unwrap();
         proxy.cut();
     }
-    // A sink is told of it by nobody: its records are not acknowledged.
+    // A sink gets no report of it: its records are not acknowledged.
     let mut writer = open_sink(&brokers, json!({ "topic": "advertised" })).await;
     let record = record("advertised", Some("k"), "v");
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -324,11 +322,16 @@ async fn probed(end: &str, config: Value) -> Vec<String> {
         ProbeContext { pipeline: "probed".into(), transactional: false, patience: Duration::from_secs(10) };
     let findings = match end {
         "source" => {
-            let source = Catalog::default().source::<Topics>().sources["kafka"].configure(config).unwrap();
+            let source =
+                Catalog::default().source::<SourceConfig>().sources["kafka"].configure(config).unwrap();
             source.probe(context).await
         }
         _ => {
-            Catalog::default().sink::<Topics>().sinks["kafka"].configure(config).unwrap().probe(context).await
+            Catalog::default().sink::<SinkConfig>().sinks["kafka"]
+                .configure(config)
+                .unwrap()
+                .probe(context)
+                .await
         }
     };
     findings.into_iter().map(|finding| format!("{:?}: {finding}", finding.verdict)).collect()
@@ -423,12 +426,12 @@ async fn rights_that_are_missing_are_named_while_it_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_that_are_wrong_are_told_without_a_network() {
+async fn files_that_are_wrong_are_reported_without_a_network() {
     let kafka = broker();
     let file = |name: &str| kafka.certificate(name);
     let problem = |tls: Value| {
         let config = json!({ "connection": { "brokers": "a:1", "tls": tls }, "topics": ["a"] });
-        let configured = Catalog::default().source::<Topics>().sources["kafka"].configure(config);
+        let configured = Catalog::default().source::<SourceConfig>().sources["kafka"].configure(config);
         let problems = configured.err().unwrap();
         assert_eq!(problems.len(), 1, "{problems:#?}");
         (problems[0].path.clone(), problems[0].says.replace(&*file("").display().to_string(), ""))

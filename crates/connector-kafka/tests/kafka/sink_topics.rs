@@ -1,7 +1,5 @@
 //! Topics that cannot be written, for each reason there is, and what the sink says and does about it.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::time::Duration;
 
@@ -153,7 +151,7 @@ async fn a_topic_that_is_deleted_meanwhile_is_waited_for_and_nothing_else_comes_
     assert_eq!((end_of(&kafka, "brief", 1).await, end_of(&kafka, "lasting", 1).await), (50, 51));
 }
 
-/// A connection on which the broker knows who asks.
+/// A connection with a login.
 fn known(kafka: &Kafka) -> Value {
     let path = |name| kafka.certificate(name).display().to_string();
     let tls = json!({ "ca": path("ca.crt"), "certificate": path("client.crt"), "key": path("client.key") });
@@ -164,7 +162,7 @@ fn known(kafka: &Kafka) -> Value {
 async fn a_right_that_is_lacking_is_waited_for() {
     let kafka = broker();
     create(&kafka, "forbidden", 1, &[]).await;
-    // Who may write nothing at all does not even get a producer id.
+    // A user without any right to write does not even get a producer id.
     create(&kafka, "permitted", 1, &[]).await;
     block_in_place(|| kafka.allow("User:client", "topic:permitted", &["Write"]));
     let config = with(json!({ "topic": "forbidden" }), known(&kafka));
@@ -196,7 +194,7 @@ async fn a_right_that_is_lacking_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_may_write_nothing_at_all_is_told_what_to_grant() {
+async fn a_user_without_any_right_to_write_reads_what_to_grant() {
     // A broker of its own: rights to any other topic would do.
     let kafka = Kafka::start();
     create(&kafka, "unwritable", 1, &[]).await;

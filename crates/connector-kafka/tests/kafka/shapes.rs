@@ -1,8 +1,6 @@
 //! Records of all shapes, as a real broker gives them: headers beside empty, absent and full parts, under every codec, and odd
 //! times. What comes out is what was put in.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -36,7 +34,7 @@ fn combinations() -> Vec<Parts> {
     all
 }
 
-/// Shapes of their own: many headers, a large one, names as nobody writes them, values that end in zero bytes, times.
+/// Shapes of their own: many headers, a large one, unusual names, values that end in zero bytes, times.
 fn oddities() -> Vec<Parts> {
     let text = |text: &str| Some(text.as_bytes().to_vec());
     let one = |name: &str, value: Option<Vec<u8>>| vec![(name.to_owned(), value)];

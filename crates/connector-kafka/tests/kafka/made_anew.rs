@@ -1,7 +1,5 @@
 //! Topics that are deleted and made anew under their names: their offsets begin at 0 again, and name other records.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +53,7 @@ async fn a_topic_that_is_made_anew_while_it_is_read_stops_the_pipeline() {
             .contains("aqueduct offsets set anew.running --partition anew.running/0 --to earliest")
     );
     reader.source.close().await.unwrap();
-    // And says the same to whoever comes next, until somebody decides.
+    // The next one fails in the same way, until the offsets are set.
     let mut reader = open_source(&kafka.brokers(), "anew.running", topics).await;
     let error = reader.error().await;
     assert!(error.says().starts_with("topic `anew.running` was deleted and made anew: offset "), "{error}");

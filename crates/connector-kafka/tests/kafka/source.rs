@@ -1,7 +1,5 @@
 //! The source against a real broker: where it starts, what it commits, and how partitions move.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,7 +46,7 @@ async fn starts_where_the_file_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poll_that_waits_is_told_of_a_single_record() {
+async fn a_poll_that_waits_is_woken_by_a_single_record() {
     let kafka = broker();
     create(&kafka, "single", 1, &[]).await;
     fill(&kafka, "single", 0..1, 1_000).await;
@@ -71,7 +69,7 @@ async fn latest_is_committed_before_anything_is_settled() {
     assert_eq!(ends.iter().map(|end| end.unwrap()).sum::<i64>(), 100);
     drop(reader);
     fill(&kafka, "latest", 100..150, 1_000).await;
-    // What came while nobody was there is read: the second start resumes, it does not begin at the end again.
+    // What was produced while no source ran is read: the second start resumes, it does not begin at the end again.
     let mut reader = open_source(&kafka.brokers(), "latest", latest).await;
     let (records, _) = reader.read(50).await;
     let mut values: Vec<usize> = records.iter().map(|record| text(&record.value).parse().unwrap()).collect();

@@ -1,15 +1,13 @@
 //! A source that is dropped, as that of a pipeline that failed is, leaves its group and commits nothing. A sink writes nothing
 //! any more.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use aqueduct_api::catalog::{SinkContext, SourceContext};
 use aqueduct_api::{Batch, BatchId, Catalog, Finishing, Unfinished};
-use aqueduct_connector_kafka::Topics;
+use aqueduct_connector_kafka::{SinkConfig, SourceConfig};
 use aqueduct_tests::Kafka;
 use ends::{DRAIN, Reader, broker, committed, create, fill, fresh, open_source, until_member, values, with};
 use rdkafka::ClientConfig;
@@ -24,7 +22,7 @@ const SOON: Duration = Duration::from_secs(15);
 async fn open(kafka: &Kafka, pipeline: &str, config: Value) -> (Reader, Finishing) {
     let (unfinished, finishing) = Unfinished::new();
     let config = with(json!({ "connection": { "brokers": kafka.brokers() } }), config);
-    let configured = Catalog::default().source::<Topics>().sources["kafka"].configure(config).unwrap();
+    let configured = Catalog::default().source::<SourceConfig>().sources["kafka"].configure(config).unwrap();
     let context = SourceContext { drain_timeout: DRAIN, unfinished, ..SourceContext::new(pipeline) };
     let condition = context.condition.clone();
     (Reader { source: configured.open(context).await.unwrap(), condition }, finishing)
@@ -121,7 +119,7 @@ async fn a_sink_that_is_dropped_writes_nothing_of_its_queue() {
         "compression": "none",
         "client": small,
     });
-    let configured = Catalog::default().sink::<Topics>().sinks["kafka"].configure(config).unwrap();
+    let configured = Catalog::default().sink::<SinkConfig>().sinks["kafka"].configure(config).unwrap();
     let context = SinkContext { unfinished, ..SinkContext::new("queued") };
     let mut sink = configured.open(context).await.unwrap();
     let batch = |id, numbers: std::ops::Range<usize>| {

@@ -1,13 +1,11 @@
 //! Exactly once: data and offsets are seen together or not at all, whatever happens to a transaction.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::time::Duration;
 
 use aqueduct_api::catalog::ProbeContext;
 use aqueduct_api::{Catalog, Error, ErrorKind, Offsets, Polled};
-use aqueduct_connector_kafka::Topics;
+use aqueduct_connector_kafka::SinkConfig;
 use aqueduct_tests::Kafka;
 use ends::{
     PATIENCE, Reader, Writer, broker, committed, create, fill, open_sink_of, open_source_kept, record, text,
@@ -38,7 +36,7 @@ async fn commit(writer: &mut Writer, reader: &Reader, offsets: &Offsets) -> Resu
     timeout(PATIENCE, writer.sink.transactional().unwrap().commit(offsets, Some(proof))).await.unwrap()
 }
 
-/// What somebody sees who reads committed records.
+/// What a consumer that reads committed records gets.
 fn seen(kafka: &Kafka, topic: &str) -> Vec<String> {
     let values = block_in_place(|| kafka.read_values(topic));
     values.into_iter().map(|(_, _, value)| String::from_utf8(value.unwrap()).unwrap()).collect()
@@ -61,12 +59,12 @@ async fn data_and_offsets_are_committed_together() {
     writer.write(records[..150].to_vec()).await.unwrap();
     writer.write(records[150..].to_vec()).await.unwrap();
     writer.flush().await.unwrap();
-    // It is in the topic by now, and nobody is told.
+    // The records are written, and no offset is committed yet.
     assert_eq!(committed(&kafka, "both", "both.in", 1).await, [None]);
     commit(&mut writer, &reader, &offsets).await.unwrap();
     assert_eq!(committed(&kafka, "both", "both.in", 1).await, [Some(200)]);
     assert_eq!(seen(&kafka, "both.out"), numbers(0..200));
-    // Positions alone are committed as well, and a source that is told of it commits nothing itself.
+    // Positions alone are committed as well, and a source to which it is released commits nothing itself.
     let further = Offsets::from([("both.in/0".into(), "180".into())]);
     commit(&mut writer, &reader, &further).await.unwrap();
     reader.source.release(&offsets).await.unwrap();
@@ -121,7 +119,7 @@ async fn a_refused_record_is_set_aside_and_the_rest_committed_once() {
     assert_eq!(writer.rejected.len(), 2);
 }
 
-/// Between the proof and the commit the partitions go to somebody else.
+/// Between the proof and the commit the partitions move to another member.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_for_partitions_that_moved_is_undone() {
     let kafka = broker();
@@ -188,7 +186,7 @@ async fn a_transactional_id_needs_a_right() {
     let says = "the user of certificate `CN=client` may not use the transactional id `team.ids-";
     assert!(error.says().starts_with(says), "{error}");
     let probed = async || {
-        let sink = Catalog::default().sink::<Topics>().sinks["kafka"].configure(config.clone()).unwrap();
+        let sink = Catalog::default().sink::<SinkConfig>().sinks["kafka"].configure(config.clone()).unwrap();
         let context =
             ProbeContext { pipeline: "ids".into(), transactional: true, patience: Duration::from_secs(10) };
         sink.probe(context).await.last().unwrap().to_string()
@@ -265,7 +263,7 @@ async fn batches_that_are_too_large_are_made_smaller() {
     assert_eq!(written, (0..8_000).filter(|number| number % 400 != 7).collect::<Vec<_>>());
 }
 
-/// The engine does not give partitions up in time, and somebody else has them: nothing of them may be committed any more, not even
+/// The engine does not give partitions up in time, and another member has them: nothing of them may be committed any more, not even
 /// under the membership that begins then.
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_that_were_not_drained_in_time_are_lost() {
@@ -276,7 +274,7 @@ async fn partitions_that_were_not_drained_in_time_are_lost() {
     slow.read(100).await;
     drop(until_member(&slow).await);
     let mut other = source(&kafka, "late", "late.in", json!({})).await;
-    // Nobody polls the slow one meanwhile.
+    // The slow one is not polled meanwhile.
     let deadline = Instant::now() + PATIENCE;
     let mut seen = 0;
     while seen == 0 {
