@@ -12,7 +12,7 @@ const PREFETCH_KIBIBYTES: &str = "16384";
 /// The same as records, for each partition: a small one costs half a kilobyte beside its payload, which the bound in bytes
 /// does not count.
 const PREFETCH_RECORDS: &str = "30000";
-/// One answer of a broker, compressed; it comes on top of what is prefetched already. The share of one partition in it
+/// One fetch response, compressed; it comes on top of what is prefetched already. The share of one partition in it
 /// stays at the library's megabyte: a batch that is larger than the share comes only when it is the first of an answer
 /// (KIP-74), and a producer in a hurry makes batches of up to a megabyte.
 const FETCH_BYTES_MAX: &str = "2097152";
@@ -20,13 +20,13 @@ const FETCH_BYTES_MAX: &str = "2097152";
 const UNACKNOWLEDGED_KIBIBYTES: &str = "32768";
 /// The same as records: each costs some 200 bytes beside its payload.
 const UNACKNOWLEDGED_RECORDS_MAX: &str = "40000";
-/// The largest batch that a producer makes of small records; a larger record travels alone.
+/// The largest batch that a producer makes of small records; a larger record is a batch of its own.
 const PRODUCER_BATCH_BYTES: &str = "1000000";
 
 /// The property that says for how long the cluster waits for the end of a transaction, in milliseconds.
 const TRANSACTION_TIMEOUT: &str = "transaction.timeout.ms";
-/// Those who read committed records stand still for so long behind what a runner that was killed has left open. It must
-/// be longer than the patience with a silent broker.
+/// Consumers of committed records wait for so long behind what a runner that was killed has left open. It must be longer
+/// than `socket.timeout.ms`.
 const TRANSACTION_MS_MAX: &str = "15000";
 /// A transactional producer closes what it does not use for so long. When the coordinator of the group dies in the middle
 /// of a commit, the library (2.12) waits for a connection to it that nobody will make any more, and looks for the new one
@@ -81,11 +81,10 @@ pub(crate) fn producer_config(
     let mut client = client_config(&config.connection, client_id)?;
     client.set("queue.buffering.max.messages", UNACKNOWLEDGED_RECORDS_MAX);
     client.set("queue.buffering.max.kbytes", UNACKNOWLEDGED_KIBIBYTES);
-    // The broker judges what is too large, with the limit of the topic; the library's own would refuse what
-    // it takes.
+    // The broker decides what is too large, with the limit of the topic; librdkafka's own limit would refuse what it takes.
     client.set("message.max.bytes", "100000000");
     client.set("batch.size", PRODUCER_BATCH_BYTES);
-    // How long a topic that was looked up may be unknown to another broker, before that is an error.
+    // How long a topic that exists may be unknown to another broker, before that is an error.
     client.set("topic.metadata.propagation.max.ms", "10000");
     // For the throttling that is in it.
     client.set("statistics.interval.ms", "5000");
@@ -112,7 +111,7 @@ pub(crate) fn producer_config(
         client.set("message.timeout.ms", "0");
     }
     client.set("partitioner", "murmur2_random");
-    // A topic is made as `on_missing_topic` says, never by chance of a broker's settings.
+    // A topic is created as `on_missing_topic` says, whatever the broker's settings.
     client.set("allow.auto.create.topics", "false");
     Ok(client)
 }

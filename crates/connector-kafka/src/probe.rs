@@ -309,11 +309,11 @@ fn transactional_id(config: &SinkConfig, pipeline: &str, client_id: &str, patien
     let timeout_ms = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
     match transactions::init(producer.client(), timeout_ms) {
         Step::Done => Finding::good(format!("transactional ids that begin with `{prefix}` may be used")),
-        Step::Over(RDKafkaErrorCode::TransactionalIdAuthorizationFailed, _) => {
+        Step::Fatal(RDKafkaErrorCode::TransactionalIdAuthorizationFailed, _) => {
             transactional_id_denial(&config.connection, &id, &prefix).into()
         }
-        Step::Over(RDKafkaErrorCode::InvalidTransactionTimeout, _) => TRANSACTION_TOO_LONG.fill(&[]).into(),
-        Step::Again(says) | Step::Undo(says) | Step::Over(_, says) => Finding::bad(
+        Step::Fatal(RDKafkaErrorCode::InvalidTransactionTimeout, _) => TRANSACTION_TOO_LONG.fill(&[]).into(),
+        Step::Retriable(says) | Step::Abortable(says) | Step::Fatal(_, says) => Finding::bad(
             format!("no transaction can be begun: {says}"),
             "see the state of the topic `__transaction_state` and the brokers' logs",
         ),

@@ -1,4 +1,4 @@
-//! What the library's own words mean, where only the library knows: logins, and a cluster that is another one. Pure.
+//! What librdkafka's errors and log lines mean, where nothing else reports it: logins, ACLs, and a cluster with another id.
 
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -10,7 +10,7 @@ use crate::diagnosis::connecting::{
     TOPIC_DENIED, TRANSACTIONAL_ID_DENIED,
 };
 
-/// A login that failed, as the error callback tells it; `None` for everything else.
+/// A login that failed, from the error callback; `None` for everything else.
 pub fn login(connection: &Connection, code: RDKafkaErrorCode, reason: &str) -> Option<Diagnosed> {
     use RDKafkaErrorCode as Code;
     if !matches!(code, Code::Authentication | Code::SaslAuthenticationFailed) {
@@ -48,7 +48,7 @@ pub fn login(connection: &Connection, code: RDKafkaErrorCode, reason: &str) -> O
     ]))
 }
 
-/// What was being done when a right was missing.
+/// What an ACL denied.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Access<'a> {
     /// As Kafka spells it: `Read`, `Write`, `Create`, `Describe`.
@@ -97,7 +97,7 @@ pub fn transactional_id_denial(connection: &Connection, transactional_id: &str, 
     ])
 }
 
-/// Why the library gives up for good, where it is a right: `Fatal error: Broker: Cluster authorization failed: Failed to
+/// The error code of a fatal error of librdkafka, where an ACL is the cause: `Fatal error: Broker: Cluster authorization failed: Failed to
 /// acquire idempotence PID ...`
 pub fn fatal_denial(reason: &str) -> Option<RDKafkaErrorCode> {
     reason.contains("Cluster authorization failed").then_some(RDKafkaErrorCode::ClusterAuthorizationFailed)

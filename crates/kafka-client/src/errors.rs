@@ -1,4 +1,4 @@
-//! What the library's error codes mean, and the sentences for a cluster that does not answer and a topic that is not there.
+//! What error codes mean, and the sentences for a cluster that does not answer and a topic that does not exist.
 
 use aqueduct_api::{Error, ErrorKind};
 use kafka_protocol::ResponseError;
@@ -7,12 +7,12 @@ use rdkafka::metadata::Metadata;
 
 use crate::diagnosis::connecting::{NO_BROKER, TOPIC_MISSING};
 
-/// The sentence for a cluster that does not answer, where nobody looks why.
+/// The sentence for a cluster that does not answer, without a preflight.
 pub fn no_broker(brokers: &str) -> String {
     NO_BROKER.fill(&[("brokers", &brokers)]).to_string()
 }
 
-/// Whether a connection, or the way to one, failed.
+/// Whether a connection failed, or could not be made.
 pub fn is_connection(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
@@ -21,8 +21,7 @@ pub fn is_connection(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Whether the trouble is on the way to the brokers, or theirs for the moment: the library itself tries
-/// again.
+/// Whether the error is retriable: librdkafka itself tries again.
 pub fn is_passing(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     is_connection(code)

@@ -1,5 +1,5 @@
-//! The calls into librdkafka that its wrapper does not have, or makes dear: the one folder with unsafe code. Pointers of the
-//! library stay inside; what comes out borrows from what owns them.
+//! Calls into librdkafka that its wrapper does not have or makes slow. Pointers of librdkafka stay inside; what is returned
+//! borrows from what owns them.
 #![allow(unsafe_code)]
 
 pub mod batch_queue;

@@ -1,4 +1,4 @@
-//! The properties of the library that a file may set: their names and values are looked at without the network.
+//! The properties of librdkafka that a file may set: their names and values are checked without the network.
 
 use aqueduct_api::Problem;
 use rdkafka::ClientConfig;
@@ -7,10 +7,10 @@ use rdkafka::error::KafkaError;
 use crate::config::Properties;
 use crate::native::property_names::property_names;
 
-/// A name that is nearer than this to a known one is taken for a slip of the pen.
+/// A name that is nearer than this to a known one is taken for a typing error.
 const NEAR_MAX: usize = 3;
 
-/// Lets the library look at each property: an unknown name or a wrong value is found.
+/// Lets librdkafka check each property: unknown names and wrong values are found.
 pub fn check(path: &str, properties: &Properties) -> Vec<Problem> {
     properties.0.iter().filter_map(|(name, value)| wrong(path, name, value)).collect()
 }

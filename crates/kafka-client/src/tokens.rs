@@ -1,5 +1,5 @@
 //! Tokens of an identity provider for SASL OAUTHBEARER, fetched with client credentials (RFC 6749, section 4.4). The
-//! library has a way of its own for this, but only when it is built with curl.
+//! librdkafka can fetch them itself, but only when it is built with curl.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +53,7 @@ impl Tokens {
         }
     }
 
-    /// Asks the provider. The library asks for the next one when four fifths of the lifetime are over.
+    /// Asks the provider. librdkafka asks for the next one when four fifths of the lifetime are over.
     pub fn fetch(&self) -> Result<OAuthToken, Diagnosed> {
         let credentials = Credentials::load(&self.connection).map_err(|(_, diagnosed)| diagnosed)?;
         let granted = self.ask(&credentials).map_err(|cause| {

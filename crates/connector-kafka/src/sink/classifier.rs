@@ -20,7 +20,7 @@ pub(crate) struct Fencing {
     pub(crate) prefix: String,
 }
 
-/// Knows what a refusal means for the record and for the pipeline.
+/// What an error means for the record and for the pipeline.
 #[derive(Clone)]
 pub(crate) struct ErrorClassifier {
     /// The file names the topic, no record does.
@@ -28,9 +28,9 @@ pub(crate) struct ErrorClassifier {
     /// Of a transactional producer.
     fencing: Option<Arc<Fencing>>,
     health: Arc<ClientHealth>,
-    /// A record of more bytes travels alone in its request.
+    /// A larger record is a batch of its own.
     pub(crate) alone_above: usize,
-    /// The one record under way was sent alone.
+    /// The one record in flight was sent alone.
     pub(crate) alone: Arc<AtomicBool>,
 }
 
@@ -44,7 +44,7 @@ impl ErrorClassifier {
         Self { one_topic, fencing: fencing.map(Arc::new), health, alone_above, alone: Arc::default() }
     }
 
-    /// The answer for a record of that size that the library could not write.
+    /// The outcome of a record of that size that librdkafka could not write.
     pub(crate) fn classify(&self, error: &KafkaError, topic: &str, record_bytes: usize) -> Outcome {
         let code = code_of(error);
         let large = matches!(
@@ -53,13 +53,13 @@ impl ErrorClassifier {
                 | RDKafkaErrorCode::MessageBatchTooLarge
                 | RDKafkaErrorCode::InvalidMessageSize
         );
-        // The library says only of a record that travelled alone, and of several that were refused together, which
-        // of a request are meant (rd_kafka_msgbatch_handle_Produce_result_record_errors).
+        // librdkafka says which records of a request are the cause only for one that was sent alone, and for several that were
+        // refused together (rd_kafka_msgbatch_handle_Produce_result_record_errors).
         let alone = self.alone.load(Ordering::Acquire) || (large && record_bytes > self.alone_above);
         self.refused(code, topic, record_bytes, alone)
     }
 
-    /// The answer for a record that was refused, `alone` when it is known to be for its own sake.
+    /// The outcome of a record that was refused, `alone` when it is known that the record itself is the cause.
     pub(crate) fn refused(
         &self,
         code: RDKafkaErrorCode,
@@ -108,7 +108,7 @@ impl ErrorClassifier {
                 Outcome::Rejected(RECORD_REFUSED.error(ErrorKind::BadRecord, &values))
             }
             Code::InvalidDifferentRecord => Outcome::Retry,
-            // It was there before its first record: somebody deleted it.
+            // It existed before its first record, so it was deleted.
             Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
                 let says = "was deleted while it was written";
                 Outcome::RetryLater(Error::transient(format!("topic `{topic}` {says}")))
@@ -124,7 +124,7 @@ impl ErrorClassifier {
         }
     }
 
-    /// The producer is of no use any more, for this reason.
+    /// The error for a producer that cannot go on, for this reason.
     pub(crate) fn fatal(&self, reason: &str) -> Error {
         let Some(Fencing { transactional_id, prefix }) = self.fencing.as_deref() else {
             return Error::fatal(format!("the Kafka producer gave up: {reason}"))

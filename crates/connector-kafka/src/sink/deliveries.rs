@@ -440,7 +440,7 @@ mod tests {
         assert_eq!((reason.candidates, reason.aborted), (vec![(one, 2)], vec![(one, 3)]));
         assert!(reason.too_large && reason.retry_later.is_none());
         assert!(deliveries.is_empty() && !deliveries.must_abort());
-        // What comes late is for nobody, and numbers go on.
+        // Late outcomes are ignored, and numbers go on.
         deliveries.complete(delivery_id(one, 3), Outcome::Failed(Error::fatal("late")));
         assert!(deliveries.check().is_ok() && !deliveries.must_abort());
         assert_eq!(deliveries.open(&batch(2, 1)), one + 1);

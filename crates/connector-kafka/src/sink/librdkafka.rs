@@ -110,10 +110,10 @@ impl Drop for LibrdkafkaProducer {
 
 fn serve(handle: &ProducerHandle, mut watch: Watch, ending: &AtomicBool, outdated: &AtomicBool) {
     let ProducerHandle { producer, health, .. } = handle;
-    let mut look_at = Instant::now();
+    let mut check_at = Instant::now();
     while !ending.load(Ordering::Acquire) {
         producer.poll(REPORT_WAIT);
-        if Instant::now() < look_at {
+        if Instant::now() < check_at {
             continue;
         }
         if !outdated.load(Ordering::Acquire) && health.credentials_replaced(producer.client()).is_some() {
@@ -121,12 +121,12 @@ fn serve(handle: &ProducerHandle, mut watch: Watch, ending: &AtomicBool, outdate
             producer.context().deliveries.notify();
         }
         health.probe(producer.client());
-        watch.look();
-        look_at = Instant::now() + CHECK_INTERVAL;
+        watch.check();
+        check_at = Instant::now() + CHECK_INTERVAL;
     }
 }
 
-/// Where the library's reports go.
+/// The context of the client: where delivery reports and errors go.
 pub(crate) struct Reports {
     deliveries: Arc<Deliveries>,
     health: Arc<ClientHealth>,
@@ -134,7 +134,7 @@ pub(crate) struct Reports {
     throttled: Arc<Throttled>,
     /// Where the file names it.
     topic: Option<String>,
-    /// The producer drops this when it is gone, whoever has held it last.
+    /// Dropped with the producer, by its last owner.
     _unfinished: Option<Unfinished>,
 }
 
@@ -148,7 +148,7 @@ impl ClientContext for Reports {
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
-        self.throttled.look(statistics);
+        self.throttled.statistics(statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -45,7 +45,7 @@ pub(super) struct OwnProducer {
     reports: Arc<Reports>,
 }
 
-/// What came of a record that was given.
+/// What came of a record.
 pub(super) enum Given {
     /// Its outcome will come.
     Accepted,

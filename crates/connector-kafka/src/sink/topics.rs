@@ -19,7 +19,7 @@ use aqueduct_kafka_client::{REQUEST_TIMEOUT, WaitReason, admin_client, code_of, 
 
 /// How long until a topic that is waited for is looked up again; also how long a new one may stay unknown to a broker.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How long a refusal is believed, so that a thousand records of one missing topic ask once.
+/// How long a refusal is cached, so that a thousand records of one missing topic need one request.
 const REFUSAL_HOLDS: Duration = Duration::from_secs(10);
 /// More names than this are forgotten and looked up again: records may bring any number of them.
 const NAMES_MAX: usize = 10_000;
@@ -28,7 +28,7 @@ const NAMES_MAX: usize = 10_000;
 pub(crate) struct Topics {
     config: Arc<SinkConfig>,
     policy: OnMissingTopic,
-    /// The one that was let pass last, which is nearly always the next one.
+    /// The one that was admitted last, which is nearly always the next one.
     last: String,
     known: HashMap<String, TopicState>,
 }
@@ -38,9 +38,9 @@ enum TopicState {
     Refused { until: Instant, says: String, remedy: String },
 }
 
-/// One look.
-enum Seen {
-    There,
+/// What metadata says of a topic.
+enum Existence {
+    Exists,
     Missing,
     NotAllowed,
     NoAnswer,
@@ -52,7 +52,7 @@ impl Topics {
         Self { config, policy, last: String::new(), known: HashMap::new() }
     }
 
-    /// Whether this topic was let pass last, and nothing was heard of it since.
+    /// Whether this topic was admitted last, and was not refused since.
     pub(crate) fn is_last(&self, topic: &str) -> bool {
         self.last == topic
     }
@@ -69,30 +69,30 @@ impl Topics {
             }
             _ => {}
         }
-        let (mut looks, mut said) = (0, false);
+        let (mut attempts, mut shown) = (0, false);
         loop {
-            looks += 1;
-            let waits = match look(topic, handle).await {
-                Seen::There => {
+            attempts += 1;
+            let waits = match describe(topic, handle).await {
+                Existence::Exists => {
                     // That it can be seen ends what was said here, not yet a refusal to take records.
-                    if said {
+                    if shown {
                         handle.health.clear(WaitReason::Topics);
                     }
                     self.remember(topic, TopicState::There);
                     topic.clone_into(&mut self.last);
                     return Ok(None);
                 }
-                // Said by the thread that looks whether any broker completed.
-                Seen::NoAnswer => None,
-                Seen::NotAllowed => Some(not_writable(topic, &handle.health)),
-                Seen::Missing => match &self.policy {
+                // Shown by the thread that probes whether any broker answers.
+                Existence::NoAnswer => None,
+                Existence::NotAllowed => Some(not_writable(topic, &handle.health)),
+                Existence::Missing => match &self.policy {
                     OnMissingTopic::Stop => {
                         return Err(self.missing(topic).into_kind(ErrorKind::Config));
                     }
                     OnMissingTopic::Create(new) => self.create(topic, new, handle).await,
                     OnMissingTopic::Wait => Some(self.missing(topic)),
                     // It may be so new that not every broker knows it.
-                    OnMissingTopic::SetAside if looks == 1 => None,
+                    OnMissingTopic::SetAside if attempts == 1 => None,
                     OnMissingTopic::SetAside => Some(self.missing(topic)),
                 },
             };
@@ -101,7 +101,7 @@ impl Topics {
                     return Ok(Some(self.refuse(topic, error)));
                 }
                 handle.health.set(WaitReason::Topics, error.to_string());
-                said = true;
+                shown = true;
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -177,19 +177,19 @@ impl Topics {
     }
 }
 
-/// Asks the cluster; the producer learns from the answer as well, which also ends a refusal that it remembers.
-async fn look(topic: &str, handle: &ProducerHandle) -> Seen {
+/// Fetches metadata of the topic; the producer caches it as well, which also ends a refusal that it has cached.
+async fn describe(topic: &str, handle: &ProducerHandle) -> Existence {
     let (producer, name) = (handle.producer.clone(), topic.to_owned());
     let ask = move || producer.client().fetch_metadata(Some(&name), REQUEST_TIMEOUT);
     let Ok(Ok(metadata)) = tokio::task::spawn_blocking(ask).await else {
         handle.health.connection_failed();
-        return Seen::NoAnswer;
+        return Existence::NoAnswer;
     };
     let error = metadata.topics().iter().find(|seen| seen.name() == topic).and_then(|seen| seen.error());
     match error.map(Code::from) {
-        None => Seen::There,
-        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Seen::Missing,
-        Some(Code::TopicAuthorizationFailed) => Seen::NotAllowed,
-        Some(_) => Seen::NoAnswer,
+        None => Existence::Exists,
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Existence::Missing,
+        Some(Code::TopicAuthorizationFailed) => Existence::NotAllowed,
+        Some(_) => Existence::NoAnswer,
     }
 }

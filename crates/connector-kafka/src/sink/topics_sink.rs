@@ -121,8 +121,8 @@ impl TopicsSink {
         self.librdkafka.outdated.load(Ordering::Acquire)
     }
 
-    /// Takes another producer in its place, with the credentials of now, if it is outdated; nothing may be under way. The
-    /// library reads no others once a client is made.
+    /// Makes the producers anew with the credentials of now, if theirs were replaced; nothing may be in flight. librdkafka reads
+    /// them once, when a client is made.
     pub(super) fn renew(&mut self) -> Result<bool> {
         let outdated = self.is_outdated();
         if outdated {
@@ -187,7 +187,7 @@ impl TopicsSink {
         loop {
             match topic_handle.send(record, delivery_id) {
                 Ok(()) => return Ok(()),
-                // Why the library gave up is told by its error callback, which `wakeup` hears of.
+                // Why librdkafka cannot go on comes by its error callback.
                 Err(Code::QueueFull | Code::Fatal) => {}
                 Err(code) => {
                     let error = KafkaError::MessageProduction(code);
@@ -207,10 +207,10 @@ impl TopicsSink {
         }
     }
 
-    /// What was refused, and may pass later, goes again, and with it what followed it in the same topic. A request is refused as a
-    /// whole when one record in it is, so candidates go in ever smaller groups until one is refused alone; a topic that
-    /// takes none is tried with a group of one after a pause. Groups grow again while they pass, and nothing overtakes
-    /// a group that does not.
+    /// Sends again what was refused and may be written later, and with it what followed it in the same topic. A batch is refused as
+    /// a whole when one record in it is, so its records are sent in ever smaller groups until one is refused alone; a topic that
+    /// takes none is tried with a group of one after a pause. Groups grow again while they are written, and nothing overtakes a
+    /// group that is not.
     async fn send_again(&mut self) -> Result<()> {
         let mut group_max = usize::MAX;
         while self.deliveries.must_retry() {
@@ -224,7 +224,7 @@ impl TopicsSink {
             } else if retry_reason.candidates > 0 {
                 group_max = (group_max.min(retry_reason.candidates) / 2).max(1);
             }
-            // The writer hands back with a record what followed it in its partition; the library has sent it already.
+            // Our own producer returns with a record what followed it in its partition; librdkafka has sent it already.
             let retries = self.deliveries.take_retries(self.own.is_some());
             let topics = self.topics_again(&retries);
             self.own.iter().for_each(OwnProducer::unblock);
@@ -263,7 +263,7 @@ impl TopicsSink {
         Ok(())
     }
 
-    /// A group went through.
+    /// A group was written.
     pub(super) fn passed(&mut self) {
         self.librdkafka.classifier.alone.store(false, Ordering::Release);
         self.librdkafka.handle.health.clear(WaitReason::Topics);

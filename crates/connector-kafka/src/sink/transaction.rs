@@ -26,16 +26,16 @@ use crate::diagnosis::TRANSACTION_UNDONE;
 use crate::source::metadata;
 use aqueduct_kafka_client::native::transactions::{self, GroupMetadata, Step};
 
-/// How long one call of the library may take before it is made again: as long as that a stop may have to wait.
+/// How long one call of librdkafka may take before it is made again; a stop may have to wait for as long.
 const CALL_MS_MAX: i32 = 1_000;
 
-/// The same for undoing. Each call throws away what is queued; what was under way then and comes back unwritten waits for the next.
+/// The same for an abort. Each call purges what is queued; what was in flight then and is not written is purged by the next.
 const ABORT_MS_MAX: i32 = 100;
 
-/// The name of the library's state in which a transaction is aborted and we were not told.
-const NOT_TOLD: &str = "AbortedNotAcked";
+/// librdkafka's state in which a transaction is aborted and the application has not seen it.
+const ABORTED_NOT_ACKED: &str = "AbortedNotAcked";
 
-/// Smaller batches are not tried: a record above it travels alone, and is judged alone.
+/// Smaller batches are not tried: a larger record is a batch of its own.
 const BATCH_BYTES_MIN: usize = 1_024;
 
 /// A call that has not come back by then never will.
@@ -70,7 +70,7 @@ type RecordIndex = (usize, usize);
 enum Phase {
     /// No transaction is open, and nothing waits for one.
     Idle,
-    /// What is kept was given to the producer.
+    /// What is kept was sent.
     Open,
     /// The transaction has to be aborted.
     Abortable,
@@ -80,7 +80,7 @@ enum Phase {
 
 struct TransactionBatch {
     batch: Arc<Batch>,
-    /// Records that never pass, by index; the reason until it was told.
+    /// Records that were refused for good, by index; the error until it was reported.
     refused: BTreeMap<usize, Option<Error>>,
 }
 
@@ -89,7 +89,7 @@ impl TransactionSink {
         Self { inner, phase: Phase::Idle, kept: Vec::new(), ready: 0, numbers: HashMap::new() }
     }
 
-    /// A call of the library that waits for a broker, on a thread where that harms nobody.
+    /// A call of librdkafka that waits for a broker, on a thread that may block.
     async fn call(&self, call: impl FnOnce(&Client<Reports>) -> Step + Send + 'static) -> Result<Step> {
         let producer = Arc::clone(&self.inner.librdkafka.handle.producer);
         let step = tokio::task::spawn_blocking(move || call(producer.client()));
@@ -99,8 +99,8 @@ impl TransactionSink {
         })?;
         let step =
             step.map_err(|error| Error::bug("a call of the Kafka client panicked").caused_by(error))?;
-        if let Step::Again(_) = &step {
-            // Somebody has to ask whether any broker completed.
+        if let Step::Retriable(_) = &step {
+            // It has to be asked whether any broker answers.
             self.inner.librdkafka.handle.health.connection_failed();
         }
         Ok(step)
@@ -112,8 +112,8 @@ impl TransactionSink {
 
     async fn begin(&mut self) -> Result<()> {
         let mut step = self.begin_once();
-        // The library's own thread may take the end of an abort for the answer of another step, and wait for us to ask again.
-        if matches!(&step, Step::Over(_, says) if says.contains(NOT_TOLD)) {
+        // librdkafka may take the end of an abort for that of another step, and wait for another call.
+        if matches!(&step, Step::Fatal(_, says) if says.contains(ABORTED_NOT_ACKED)) {
             self.insist(|producer| transactions::abort(producer, ABORT_MS_MAX)).await?;
             step = self.begin_once();
         }
@@ -122,11 +122,11 @@ impl TransactionSink {
                 self.phase = Phase::Open;
                 Ok(())
             }
-            Step::Again(says) | Step::Undo(says) => {
+            Step::Retriable(says) | Step::Abortable(says) => {
                 self.phase = Phase::Abortable;
                 Err(aborted(&says))
             }
-            Step::Over(_, says) => Err(self.over(&says)),
+            Step::Fatal(_, says) => Err(self.over(&says)),
         }
     }
 
@@ -151,8 +151,8 @@ impl TransactionSink {
         Ok(())
     }
 
-    /// Waits for the completed of what was given, or for the first that mars it: what is not sent by then never will be.
-    async fn answered(&self) -> Result<()> {
+    /// Waits for the outcomes of what was sent, or for the first that requires an abort: what is not sent by then is not sent.
+    async fn all_complete(&self) -> Result<()> {
         while !self.inner.deliveries.all_complete() && !self.inner.deliveries.must_abort() {
             self.inner.deliveries.changed().await?;
         }
@@ -236,11 +236,11 @@ impl TransactionSink {
                 let chosen: HashSet<usize> = chunk.iter().map(|(_, index)| *index).collect();
                 self.give(chunk[0].0, |index| chosen.contains(&index)).await?;
             }
-            self.answered().await?;
+            self.all_complete().await?;
             let must_abort = self.inner.deliveries.must_abort();
             let AbortReason { candidates, aborted, .. } = self.undo().await?;
             if !candidates.is_empty() || self.refused() > known {
-                // Who went down with them was not judged.
+                // Those that were aborted with them may still be the cause.
                 let mut left = [candidates, aborted].concat();
                 left.sort_unstable();
                 return Ok(left);
@@ -273,7 +273,7 @@ impl TransactionSink {
                     self.phase = Phase::Open;
                 }
                 Phase::Open => {
-                    self.answered().await?;
+                    self.all_complete().await?;
                     if !self.inner.deliveries.must_abort() {
                         self.note_refused();
                         self.inner.passed();
@@ -295,12 +295,12 @@ impl TransactionSink {
             self.inner.deliveries.check()?;
             match self.call(step.clone()).await? {
                 Step::Done => return Ok(()),
-                Step::Again(says) => tracing::debug!(says, "a step of a transaction is not made yet"),
-                Step::Undo(says) => {
+                Step::Retriable(says) => tracing::debug!(says, "a step of a transaction is not made yet"),
+                Step::Abortable(says) => {
                     self.phase = Phase::Abortable;
                     return Err(aborted(&says));
                 }
-                Step::Over(_, says) => return Err(self.over(&says)),
+                Step::Fatal(_, says) => return Err(self.over(&says)),
             }
         }
     }

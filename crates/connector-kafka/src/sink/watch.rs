@@ -1,4 +1,4 @@
-//! Why nothing is acknowledged: the library tries again in silence, so the cluster is asked when it lasts.
+//! Why nothing is acknowledged: producers retry without a word, so the cluster is asked after a while.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -19,7 +19,7 @@ use crate::config::SinkConfig;
 use crate::diagnosis::{NOT_ACKNOWLEDGED, NOT_ENOUGH_REPLICAS, PARTITION_WITHOUT_LEADER, THROTTLED};
 use aqueduct_kafka_client::{AdminContext, ClientHealth, REQUEST_TIMEOUT, WaitReason, admin_client};
 
-/// After how long without an answer the cluster is asked why.
+/// After how long without an acknowledgement the cluster is asked why.
 const SILENCE: Duration = Duration::from_secs(3);
 /// After how long it is said even if the cluster sees no reason.
 const LONG_SILENCE: Duration = Duration::from_secs(20);
@@ -28,19 +28,19 @@ const ASK_AGAIN: Duration = Duration::from_secs(3);
 /// So many topics of the oldest batch are looked at.
 const TOPICS_MAX: usize = 20;
 
-/// Looks at what the producer waits for.
+/// Watches for acknowledgements that do not come.
 pub(crate) struct Watch {
-    question: Arc<Question>,
+    inquiry: Arc<Inquiry>,
     runtime: Handle,
     ask_at: Instant,
 }
 
-/// Why is nothing acknowledged? It does not hold the producer, which has to be gone soon after the sink.
-struct Question {
+/// Finds out why. It does not hold the producer, which has to be dropped soon after the sink.
+struct Inquiry {
     config: Arc<SinkConfig>,
     health: Arc<ClientHealth>,
     deliveries: Arc<Deliveries>,
-    under_way: AtomicBool,
+    running: AtomicBool,
 }
 
 impl Watch {
@@ -49,28 +49,28 @@ impl Watch {
         health: Arc<ClientHealth>,
         deliveries: Arc<Deliveries>,
     ) -> Self {
-        let question = Question { config, health, deliveries, under_way: AtomicBool::new(false) };
-        Self { question: Arc::new(question), runtime: Handle::current(), ask_at: Instant::now() }
+        let inquiry = Inquiry { config, health, deliveries, running: AtomicBool::new(false) };
+        Self { inquiry: Arc::new(inquiry), runtime: Handle::current(), ask_at: Instant::now() }
     }
 
     /// Has the cluster asked what it is short of when nothing was acknowledged for a while, and takes back what it said.
     /// Returns at once: the reports that are waited for come by this thread.
-    pub(crate) fn look(&mut self) {
-        let question = &self.question;
-        if question.silence().is_none() {
-            question.health.clear(WaitReason::Acknowledgements);
-        } else if Instant::now() >= self.ask_at && !question.under_way.swap(true, Ordering::AcqRel) {
+    pub(crate) fn check(&mut self) {
+        let inquiry = &self.inquiry;
+        if inquiry.silence().is_none() {
+            inquiry.health.clear(WaitReason::Acknowledgements);
+        } else if Instant::now() >= self.ask_at && !inquiry.running.swap(true, Ordering::AcqRel) {
             self.ask_at = Instant::now() + ASK_AGAIN;
-            let (question, runtime) = (question.clone(), self.runtime.clone());
+            let (inquiry, runtime) = (inquiry.clone(), self.runtime.clone());
             self.runtime.spawn_blocking(move || {
-                question.ask(&runtime);
-                question.under_way.store(false, Ordering::Release);
+                inquiry.ask(&runtime);
+                inquiry.running.store(false, Ordering::Release);
             });
         }
     }
 }
 
-impl Question {
+impl Inquiry {
     /// The oldest batch, and how long nothing was acknowledged, when it is too long.
     fn silence(&self) -> Option<(Arc<Batch>, Duration)> {
         let (batch, since) = self.deliveries.oldest()?;
@@ -79,7 +79,7 @@ impl Question {
 
     fn ask(&self, runtime: &Handle) {
         let Some((batch, time)) = self.silence() else { return };
-        // A client of its own: a broker completed the producer's questions when it is done with its records.
+        // A client of its own: a broker answers requests of one connection in order, after the producer's records.
         let admin = admin_client(&self.config.connection, &self.config.client).ok();
         let reason = admin.and_then(|admin| {
             self.topics_of(&batch).iter().find_map(|topic| short_of(topic, &admin, runtime))
@@ -87,7 +87,7 @@ impl Question {
         let reason = reason.or_else(|| self.health.unreachable());
         let long =
             || (time >= LONG_SILENCE).then(|| NOT_ACKNOWLEDGED.error(ErrorKind::Transient, &[]).to_string());
-        // A reason that is no longer seen stays until the first answer: it is nearly over.
+        // A reason that is over is shown until the first acknowledgement.
         if let Some(says) = reason.or_else(long)
             && self.silence().is_some()
         {
@@ -114,7 +114,7 @@ fn short_of(topic: &str, admin: &AdminClient<AdminContext>, runtime: &Handle) ->
     let weakest = partitions.iter().min_by_key(|partition| partition.isr().len())?;
     let (in_sync, replicas) = (weakest.isr().len(), weakest.replicas().len());
     let wanted = in_sync_wanted(topic, admin, runtime);
-    // Who may not be told the setting candidates it when a replica lags.
+    // Without the right to describe the setting, a replica that lags is taken for the reason.
     if in_sync >= wanted.unwrap_or(replicas) {
         return None;
     }
@@ -140,12 +140,12 @@ fn partitions<'a>(metadata: &'a Metadata, topic: &str) -> &'a [MetadataPartition
     metadata.topics().iter().find(|seen| seen.name() == topic).map_or(&[], |seen| seen.partitions())
 }
 
-/// How much the brokers hold this producer back, from the library's statistics: its own callback for it cannot be set
-/// through the wrapper.
+/// How long brokers throttle the producers, from librdkafka's statistics, since its wrapper has no callback for it, and from
+/// our own producer.
 pub(crate) struct Throttled {
     condition: Condition,
     pipeline: Arc<str>,
-    /// Of the requests that we sent ourselves since it was said last.
+    /// Of our own producer, since the last statistics.
     longest_ms: AtomicU64,
 }
 
@@ -155,15 +155,15 @@ impl Throttled {
         Self { condition, pipeline, longest_ms: AtomicU64::new(0) }
     }
 
-    /// Looks at one report.
-    pub(crate) fn look(&self, statistics: &[u8]) {
+    /// Takes librdkafka's statistics.
+    pub(crate) fn statistics(&self, statistics: &[u8]) {
         self.say(
             longest_throttle_ms(&String::from_utf8_lossy(statistics))
                 .max(self.longest_ms.swap(0, Ordering::AcqRel)),
         );
     }
 
-    /// A broker held one request back.
+    /// A broker throttled a request of our own producer.
     pub(crate) fn add(&self, throttle_ms: u64) {
         if throttle_ms > 0 {
             self.longest_ms.fetch_max(throttle_ms, Ordering::AcqRel);

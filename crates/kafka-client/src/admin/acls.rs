@@ -126,7 +126,7 @@ unsafe fn with_rights(options: *const rd::rd_kafka_AdminOptions_t) {
 }
 
 /// # Safety
-/// Null or a list of that length. A broker too old to tell is taken to allow everything.
+/// Null or a list of that length. A broker that is too old to say it is taken to allow everything.
 unsafe fn rights(granted: *const Acl, count: usize) -> AuthorizedOperations {
     if granted.is_null() {
         return AuthorizedOperations { read: true, write: true };

@@ -192,7 +192,7 @@ impl Brokers {
 }
 
 impl Properties {
-    /// Refuses what is owned; the values themselves are checked by the library.
+    /// Refuses properties that have a key of their own; the values themselves are checked by librdkafka.
     pub fn check(&self, path: &str, problems: &mut Vec<Problem>) {
         for (owned, remedy) in OWNED {
             if self.0.contains_key(owned) {

@@ -1,4 +1,4 @@
-//! What can be wrong on the way to a cluster: names, ports, TLS, SASL, the files with certificates, and rights.
+//! The faults of connections to a cluster: names, ports, TLS, SASL, the files with certificates, and rights.
 
 use super::{Diagnosis, Reaction};
 
@@ -29,7 +29,7 @@ pub const NO_ANSWER: Diagnosis = Diagnosis {
     reaction: Reaction::Waits,
 };
 
-/// Something answers nothing of use, and nobody knows why.
+/// No broker answers, and the preflight was not made or finds nothing.
 pub const NO_BROKER: Diagnosis = Diagnosis {
     id: "no-broker",
     says: "no broker of {brokers} answers: waiting for one",

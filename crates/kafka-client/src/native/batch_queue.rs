@@ -41,27 +41,27 @@ impl<C: ConsumerContext> BatchQueue<C> {
         forward(&self.consumer, topic, partition, self.queue);
     }
 
-    /// Waits up to `wait_ms` for a record and hands it to `visit` with all that are there already, in order, until `visit`
+    /// Waits up to `wait_ms` for a record and hands it to `each_record` with all that are there already, in order, until `each_record`
     /// says no. Says whether that was all there was.
     ///
-    /// Each is given back to the library when it was visited. The call that fills an array with records is not used: it
+    /// Each is given back to the library when it was called. The call that fills an array with records is not used: it
     /// counts the end of a partition, and an error, as a record at that offset, and when the library pauses the
     /// partition (in every rebalance) the next record is skipped (librdkafka 2.12, `rd_kafka_q_serve_rkmessages`).
     pub fn serve<F: FnMut(Message<'_>) -> bool>(&self, wait_ms: i32, visit: F) -> bool {
         let client = self.consumer.client().native_ptr();
-        let mut visits = Visits { visit, client, stopped: false, panic: None };
-        let opaque = ptr::from_mut(&mut visits).cast();
+        let mut callback = Callback { visit, client, stopped: false, panic: None };
+        let opaque = ptr::from_mut(&mut callback).cast();
         // SAFETY: the queue is alive; `opaque` is what `each` takes it for, and is used during the call only.
         unsafe { rd::rd_kafka_consume_callback_queue(self.queue, wait_ms, Some(each::<F>), opaque) };
-        if let Some(panic) = visits.panic {
+        if let Some(panic) = callback.panic {
             resume_unwind(panic);
         }
-        !visits.stopped
+        !callback.stopped
     }
 }
 
 /// What is to be done with each record of one call.
-struct Visits<F> {
+struct Callback<F> {
     visit: F,
     client: *mut rd::rd_kafka_t,
     stopped: bool,
@@ -69,21 +69,21 @@ struct Visits<F> {
 }
 
 /// # Safety
-/// To be called by the library, with a message of its own and with the address of a `Visits<F>` that nobody else uses.
+/// To be called by the library, with a message of its own and with the address of a `Callback<F>` that nobody else uses.
 unsafe extern "C" fn each<F: FnMut(Message<'_>) -> bool>(
     message: *mut rd::rd_kafka_message_t,
     opaque: *mut c_void,
 ) {
     // SAFETY: by contract; the message is valid until this returns.
-    let (message, visits) = unsafe { (Message(&*message), &mut *opaque.cast::<Visits<F>>()) };
-    let visited = catch_unwind(AssertUnwindSafe(|| (visits.visit)(message)));
-    if !matches!(visited, Ok(true)) {
-        visits.stopped = true;
-        // SAFETY: the client is alive. What was not visited stays in the queue, at its head.
-        unsafe { rd::rd_kafka_yield(visits.client) };
+    let (message, callback) = unsafe { (Message(&*message), &mut *opaque.cast::<Callback<F>>()) };
+    let called = catch_unwind(AssertUnwindSafe(|| (callback.visit)(message)));
+    if !matches!(called, Ok(true)) {
+        callback.stopped = true;
+        // SAFETY: the client is alive. What was not called stays in the queue, at its head.
+        unsafe { rd::rd_kafka_yield(callback.client) };
     }
     // A panic must not go through the library.
-    visits.panic = visited.err();
+    callback.panic = called.err();
 }
 
 impl<C: ConsumerContext> Drop for BatchQueue<C> {
@@ -101,7 +101,7 @@ const NO_TIME_MS: i64 = -1;
 pub struct Message<'a>(&'a rd::rd_kafka_message_t);
 
 impl<'a> Message<'a> {
-    /// What went wrong instead of a record, with the library's own words.
+    /// The error in place of a record, with librdkafka's text.
     pub fn error(self) -> Option<(RDKafkaErrorCode, String)> {
         if self.0.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
             return None;
@@ -166,12 +166,12 @@ impl<'a> Message<'a> {
         (has_time && timestamp != NO_TIME_MS).then_some(timestamp)
     }
 
-    /// Hands each header to `visit`, in order. The library parses them at the first question, out of a buffer that it makes
+    /// Hands each header to `each_header`, in order. The library parses them at the first question, out of a buffer that it makes
     /// for it, and gives no cheaper way to learn that there are none. A name ends for it at a zero byte.
     ///
     /// # Errors
     /// When they cannot be read: they are damaged, or more than the 100,000 that the library takes.
-    pub fn headers(self, mut visit: impl FnMut(&str, Option<&[u8]>)) -> Result<(), RDKafkaErrorCode> {
+    pub fn headers(self, mut each_header: impl FnMut(&str, Option<&[u8]>)) -> Result<(), RDKafkaErrorCode> {
         let mut headers = ptr::null_mut();
         // SAFETY: the message is valid; the list, if there is one, stays the message's.
         match unsafe { rd::rd_kafka_message_headers(self.0, &mut headers) } {
@@ -188,7 +188,7 @@ impl<'a> Message<'a> {
                 break;
             }
             // SAFETY: a name is a C string.
-            visit(&unsafe { CStr::from_ptr(name) }.to_string_lossy(), bytes(value, length));
+            each_header(&unsafe { CStr::from_ptr(name) }.to_string_lossy(), bytes(value, length));
         }
         Ok(())
     }
@@ -239,7 +239,7 @@ fn forward<C: ConsumerContext>(
 }
 
 /// Starts a commit; its outcome comes to `ConsumerContext::commit_callback` of whoever polls the consumer.
-/// The wrapper's own asynchronous commit tells nobody how it ended.
+/// The wrapper's own asynchronous commit does not report its outcome.
 pub fn commit<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     offsets: &TopicPartitionList,
@@ -259,7 +259,7 @@ pub fn commit<C: ConsumerContext>(
     if code == Code::RD_KAFKA_RESP_ERR_NO_ERROR { Ok(()) } else { Err(code.into()) }
 }
 
-/// The oldest offset and the one after the newest, as the last fetch saw them: nobody is asked.
+/// The oldest offset and the one after the newest, as the last fetch saw them, without a request.
 pub fn watermarks<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,

@@ -1,4 +1,4 @@
-//! The id under which the group knows a consumer. The wrapper tells it only as a part of other things.
+//! The id under which the group knows a consumer. The wrapper has it only as a part of other things.
 
 use std::ffi::CStr;
 

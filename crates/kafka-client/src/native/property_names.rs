@@ -1,4 +1,4 @@
-//! The names of all properties, which the wrapper of the library cannot tell.
+//! The names of all properties, for which librdkafka's wrapper has no call.
 
 use std::ffi::{CStr, c_char};
 

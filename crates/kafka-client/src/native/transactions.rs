@@ -1,5 +1,5 @@
-//! Transactions: the membership of a consumer as they carry it. The wrapper has the calls, and does not tell what is in a
-//! membership.
+//! Transactions: the membership of a consumer as they carry it. The wrapper has the calls, and does not
+//! show what is in it.
 
 use std::ffi::CStr;
 
@@ -12,7 +12,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 /// Group, generation and member, as they were when it was asked for.
 pub struct GroupMetadata(*mut rd::rd_kafka_consumer_group_metadata_t);
 
-// SAFETY: a copy that nobody else knows.
+// SAFETY: a copy that is ours alone.
 unsafe impl Send for GroupMetadata {}
 // SAFETY: it is only read from.
 unsafe impl Sync for GroupMetadata {}
@@ -54,12 +54,12 @@ impl Drop for GroupMetadata {
 pub enum Step {
     /// It is made.
     Done,
-    /// Not yet; the same call has to be made again.
-    Again(String),
-    /// The transaction has to be undone.
-    Undo(String),
-    /// The producer is of no use any more.
-    Over(RDKafkaErrorCode, String),
+    /// A retriable error: the same call has to be made again.
+    Retriable(String),
+    /// The transaction has to be aborted.
+    Abortable(String),
+    /// The producer cannot go on.
+    Fatal(RDKafkaErrorCode, String),
 }
 
 /// What every call of a transaction answers.
@@ -72,20 +72,20 @@ fn step(error: *mut rd::rd_kafka_error_t) -> Step {
         let says = CStr::from_ptr(rd::rd_kafka_error_string(error)).to_string_lossy().into_owned();
         let code: RDKafkaErrorCode = rd::rd_kafka_error_code(error).into();
         let step = if rd::rd_kafka_error_is_fatal(error) != 0 {
-            Step::Over(code, says)
+            Step::Fatal(code, says)
         } else if rd::rd_kafka_error_txn_requires_abort(error) != 0 {
-            Step::Undo(code.to_string())
+            Step::Abortable(code.to_string())
         } else if rd::rd_kafka_error_is_retriable(error) != 0 || code == RDKafkaErrorCode::OperationTimedOut {
-            Step::Again(says)
+            Step::Retriable(says)
         } else {
-            Step::Over(code, says)
+            Step::Fatal(code, says)
         };
         rd::rd_kafka_error_destroy(error);
         step
     }
 }
 
-/// Takes the transactional id over: what an earlier producer of this id left open is undone.
+/// Takes the transactional id over: what an earlier producer of this id left open is aborted.
 pub fn init<C: ClientContext>(producer: &Client<C>, timeout_ms: i32) -> Step {
     // SAFETY: the client is alive.
     step(unsafe { rd::rd_kafka_init_transactions(producer.native_ptr(), timeout_ms) })
@@ -117,7 +117,7 @@ pub fn commit<C: ClientContext>(producer: &Client<C>, timeout_ms: i32) -> Step {
     step(unsafe { rd::rd_kafka_commit_transaction(producer.native_ptr(), timeout_ms) })
 }
 
-/// Undoes the transaction that is open, and throws away what is queued.
+/// Aborts the transaction that is open, and purges what is queued.
 pub fn abort<C: ClientContext>(producer: &Client<C>, timeout_ms: i32) -> Step {
     // SAFETY: the client is alive.
     step(unsafe { rd::rd_kafka_abort_transaction(producer.native_ptr(), timeout_ms) })

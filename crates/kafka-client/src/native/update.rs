@@ -1,4 +1,4 @@
-//! What a client that runs has to be told and the wrapper of the library cannot tell it: another password, and its brokers.
+//! Another password, or its brokers again, for a client that runs; librdkafka's wrapper has no call for either.
 
 use std::ffi::{CStr, CString};
 
@@ -6,7 +6,7 @@ use rdkafka::bindings as native;
 use rdkafka::client::{Client, ClientContext};
 
 /// From now on each login is made with this password; connections that are open stay as they are. Only for PLAIN and SCRAM:
-/// of certificates and keys the library reads no others once a client is made. An error is the library's own words.
+/// certificates and keys are read once, when a client is made. An error is librdkafka's.
 pub(crate) fn password<C: ClientContext>(
     client: &Client<C>,
     user: &str,
@@ -29,9 +29,9 @@ pub(crate) fn password<C: ClientContext>(
     }
 }
 
-/// Tells the client the brokers of its configuration once more. It forgets them when the cluster has told it others, and
-/// those when a cluster tells it none, as a lone broker does that stood still for so long that its controller gave it up:
-/// then it knows nobody whom it could ask, and never asks again.
+/// Gives the client the brokers of its configuration once more. It forgets them when metadata names others, and those when
+/// metadata names none, as a lone broker does whose controller has fenced it: then it knows no broker, and never connects
+/// again.
 pub(crate) fn brokers<C: ClientContext>(client: &Client<C>, brokers: &str) {
     let Ok(brokers) = CString::new(brokers) else { return };
     // SAFETY: the client lives as long as it is borrowed; the text is a C string that the call copies.

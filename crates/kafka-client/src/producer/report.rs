@@ -1,4 +1,4 @@
-//! What becomes of the records that a producer was given, and who is told.
+//! Delivery reports: what becomes of the records that a producer was given.
 
 use aqueduct_api::Error;
 
@@ -33,7 +33,7 @@ pub enum DeliveryStatus {
     OutOfOrderSequence,
 }
 
-/// Is told what becomes of records. Called by the producer's tasks, so it must not block.
+/// Is given the delivery reports. Called by the producer's tasks, so it must not block.
 pub trait DeliveryCallback: Send + Sync + 'static {
     /// Every record that was accepted is in one report.
     fn delivered(&self, report: DeliveryReport);

@@ -1,4 +1,4 @@
-//! What the tasks of a producer share: the accumulator, the brokers, and whom to tell what became of records.
+//! What the tasks of a producer share: the accumulator, the brokers, and the callback for delivery reports.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! One connection to one broker: requests go out one after the other, and answers come back in the same order.
+//! One connection to one broker: requests are sent one after the other, and responses come in the same order.
 //! <https://kafka.apache.org/protocol>
 
 use std::collections::{HashMap, VecDeque};
@@ -12,23 +12,23 @@ use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, Str
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
-/// How long a broker may take nothing of what is sent.
-const SILENCE: Duration = Duration::from_secs(15);
-/// No answer to what is asked here is longer.
-const ANSWER_BYTES_MAX: usize = 100 << 20;
+/// How long a broker may read nothing of what is sent.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
+/// No response to the requests that are sent here is longer.
+const RESPONSE_BYTES_MAX: usize = 100 << 20;
 /// No more memory than this is kept for the next request.
 const WRITTEN_BYTES_MAX: usize = 512 << 10;
-/// The version that is asked for: every broker of this decade has it, and its answer needs no reading in the dark.
+/// Every broker since 2.0 has this version, and its response has no flexible header.
 const API_VERSIONS_VERSION: i16 = 2;
 
-/// A connection that is set up: versions are known, and we have said who we are.
+/// A connection that is set up: API versions are known, and the login is done.
 pub(crate) struct BrokerConnection {
     stream: Box<dyn Stream>,
     client_id: StrBytes,
-    /// What the broker understands, by key.
+    /// The API versions of the broker, by key.
     versions: HashMap<i16, RangeInclusive<i16>>,
     correlation: i32,
-    /// Correlation and header version of answers that are under way.
+    /// Correlation id and header version of the responses to come.
     awaited: VecDeque<(i32, i16)>,
     /// The request of now; its memory is used again.
     written: BytesMut,
@@ -43,7 +43,7 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for S {}
 
 impl BrokerConnection {
-    /// Over this stream; asks what the broker understands.
+    /// Over this stream; requests the API versions.
     pub(super) async fn open(stream: Box<dyn Stream>, client_id: StrBytes) -> io::Result<Self> {
         let mut connection = Self {
             stream,
@@ -62,7 +62,7 @@ impl BrokerConnection {
         Ok(connection)
     }
 
-    /// The newest version of this request that the broker understands, and we do.
+    /// The newest version of this request that the broker and we have.
     ///
     /// # Errors
     /// When there is none.
@@ -77,7 +77,7 @@ impl BrokerConnection {
             })
     }
 
-    /// Sends a request; its answer has to be received.
+    /// Sends a request; its response has to be received.
     pub(crate) async fn send<R: Request>(&mut self, request: &R, version: i16) -> io::Result<()> {
         self.correlation = self.correlation.wrapping_add(1);
         let header = RequestHeader::default()
@@ -98,15 +98,15 @@ impl BrokerConnection {
         self.awaited.push_back((self.correlation, R::Response::header_version(version)));
         let mut rest = &bytes[..];
         while !rest.is_empty() {
-            // As long as a little passes, the other side is there.
-            let passed = tokio::time::timeout(SILENCE, self.stream.write(rest)).await;
+            // The timeout is for each write, however long all of them take.
+            let passed = tokio::time::timeout(WRITE_TIMEOUT, self.stream.write(rest)).await;
             let passed = passed.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
             if passed == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             rest = &rest[passed..];
         }
-        tokio::time::timeout(SILENCE, self.stream.flush())
+        tokio::time::timeout(WRITE_TIMEOUT, self.stream.flush())
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         if self.written.capacity() > WRITTEN_BYTES_MAX {
@@ -115,7 +115,7 @@ impl BrokerConnection {
         Ok(())
     }
 
-    /// The body of the next answer. Nothing is lost when this is dropped halfway.
+    /// The body of the next response. Nothing is lost when this is dropped before it is complete.
     pub(crate) async fn receive(&mut self) -> io::Result<Bytes> {
         loop {
             if let Some(mut answer) = self.take_frame()? {
@@ -133,7 +133,7 @@ impl BrokerConnection {
         }
     }
 
-    /// Asks, and waits for the answer; nothing else may be under way.
+    /// Sends a request and waits for its response; no other may be in flight.
     pub(crate) async fn request<R: Request>(
         &mut self,
         request: &R,
@@ -151,7 +151,7 @@ impl BrokerConnection {
     fn take_frame(&mut self) -> io::Result<Option<Bytes>> {
         let Some(length) = self.read.first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_be_bytes(*length) as usize;
-        if length > ANSWER_BYTES_MAX {
+        if length > RESPONSE_BYTES_MAX {
             return Err(other("an answer of a length that no answer has"));
         }
         if self.read.len() < 4 + length {

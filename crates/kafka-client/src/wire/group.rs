@@ -1,4 +1,4 @@
-//! Takes a member out of its group in its stead: for one whose process is dead, and cannot say so itself.
+//! Removes a member whose process is dead from its group, and describes groups of KIP-848.
 
 use std::io;
 use std::time::Duration;
@@ -23,8 +23,8 @@ const DESCRIBE_VERSIONS: std::ops::RangeInclusive<i16> = 0..=1;
 const HEARTBEAT_VERSIONS: std::ops::RangeInclusive<i16> = 0..=1;
 /// The epoch of a member that leaves (KIP-848).
 const LEAVES: i32 = -1;
-/// A coordinator that is moving, or loads its groups, is asked again after this.
-const AGAIN: Duration = Duration::from_millis(200);
+/// The backoff while the coordinator moves or loads its groups.
+const RETRY_BACKOFF: Duration = Duration::from_millis(200);
 
 /// A member of a group.
 pub struct Identity<'a> {
@@ -36,7 +36,7 @@ pub struct Identity<'a> {
     pub consumer_protocol: bool,
 }
 
-/// Says for the member that it leaves. One that the group does not know any more has left.
+/// Sends the request to leave in place of the member. One that the group does not know any more has left.
 ///
 /// # Errors
 /// What failed, in words for the log; of the kind `Unsupported` where it is of no use to try again.
@@ -50,7 +50,7 @@ pub async fn leave(dialer: &Dialer, who: &Identity<'_>) -> io::Result<()> {
             let says = format!("the coordinator of the group says: {answer}");
             return Err(io::Error::new(io::ErrorKind::Unsupported, says));
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(RETRY_BACKOFF).await;
     }
 }
 
@@ -62,24 +62,24 @@ async fn ask(dialer: &Dialer, who: &Identity<'_>) -> io::Result<Option<ResponseE
     let code = if who.consumer_protocol {
         heartbeat(&mut connection, who).await?
     } else {
-        farewell(&mut connection, who).await?
+        leave_group(&mut connection, who).await?
     };
     Ok(ResponseError::try_from_code(code))
 }
 
-/// How a group of KIP-848 is shared out.
+/// The assignment of a group of KIP-848.
 pub struct Shared {
-    /// What it is at.
+    /// Its state.
     pub state: String,
     /// How many members it has.
     pub members: usize,
-    /// All of it is decided: nobody joined or left since.
+    /// The assignment is of the current group epoch: no member joined or left since.
     pub decided: bool,
-    /// How many partitions are meant for one of them, also those that others have not given up yet.
+    /// How many partitions are in the target assignment of one member, also those that others have not revoked yet.
     pub of_member: usize,
 }
 
-/// Asks how the group is shared out, and what is meant for a member.
+/// ConsumerGroupDescribe: the assignment of the group, and the target assignment of a member.
 ///
 /// # Errors
 /// What failed, in words for the log.
@@ -121,7 +121,7 @@ async fn coordinator(dialer: &Dialer, group: &str) -> io::Result<Result<String, 
     Err(last)
 }
 
-async fn farewell(connection: &mut BrokerConnection, who: &Identity<'_>) -> io::Result<i16> {
+async fn leave_group(connection: &mut BrokerConnection, who: &Identity<'_>) -> io::Result<i16> {
     let reason = Some(StrBytes::from_static_str("its process is dead"));
     let member = MemberIdentity::default().with_member_id(text(who.member)).with_reason(reason);
     let request =

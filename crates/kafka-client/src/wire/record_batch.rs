@@ -33,7 +33,7 @@ const LZ4_AS_IT_IS: u32 = 1 << 31;
 /// Of a record that is nothing but its lengths: no varint inside is longer.
 const RECORD_FIXED_MAX: usize = 40;
 
-/// Who wrote a batch, and as which of his (KIP-98).
+/// The producer id, epoch and base sequence of a batch (KIP-98).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BatchSequence {
     pub(crate) producer_id: i64,

@@ -1,4 +1,4 @@
-//! How we say who we are to a broker: SASL PLAIN (RFC 4616), SCRAM (RFC 5802, RFC 7677), OAUTHBEARER
+//! Logins: SASL PLAIN (RFC 4616), SCRAM (RFC 5802, RFC 7677), OAUTHBEARER
 //! (RFC 7628), in the frames of KIP-152.
 
 use std::io;
@@ -24,7 +24,7 @@ use crate::tokens::Tokens;
 const NONCE_BYTES: usize = 24;
 /// With fewer rounds a password is guessed too easily from what went over the wire (RFC 7677, section 4).
 const ITERATIONS_MIN: u32 = 4_096;
-/// With more rounds somebody only wants to keep us busy.
+/// More rounds would only keep a core busy.
 const ITERATIONS_MAX: u32 = 1_000_000;
 /// The header of messages that are not bound to a TLS channel; Kafka has no such binding.
 const UNBOUND: &str = "n,,";
@@ -273,7 +273,7 @@ impl<'a> Challenge<'a> {
         let nonce = part("r=").ok_or_else(unreadable)?;
         let salt = part("s=").and_then(|salt| decode_block(salt).ok()).ok_or_else(unreadable)?;
         let iterations = part("i=").and_then(|count| count.parse().ok()).ok_or_else(unreadable)?;
-        // It adds to ours, or this is the answer to somebody else, recorded and played again.
+        // It begins with ours, or this is a replayed response to another client.
         if nonce.strip_prefix(our_nonce).is_none_or(str::is_empty) {
             return Err("the broker's nonce does not continue ours".into());
         }
