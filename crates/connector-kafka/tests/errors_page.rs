@@ -69,13 +69,14 @@ fn entries_are_written_in_one_manner() {
 /// Each entry is provoked on the real broker by a test: the longest fixed part of its sentence stands in a test that starts one.
 #[test]
 fn every_sentence_is_provoked_by_a_test() {
-    let folders = ["tests", "../../tests/e2e"].map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(name));
+    let folders =
+        ["tests/kafka", "../../tests/e2e"].map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(name));
     let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
     let sources: Vec<String> = files
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
         .map(|path| std::fs::read_to_string(path).unwrap())
-        .filter(|source| source.contains("mod ends;") || source.contains("Kafka::start"))
+        .filter(|source| source.contains("use crate::ends;") || source.contains("Kafka::start"))
         // A text that is broken over two lines is one.
         .map(|source| source.split("\\\n").map(str::trim_start).collect())
         .collect();

@@ -14,6 +14,7 @@ use crate::credentials;
 use crate::diagnosis::Diagnosed;
 use crate::diagnosis::connecting::ADVERTISED_UNREACHABLE;
 use crate::preflight::Preflight;
+use crate::wire::address::address;
 use crate::wire::dialer::Dialer;
 
 /// How long a preflight may wait at each step.
@@ -77,10 +78,6 @@ impl Advertised {
 /// The first broker that cannot be reached at its advertised address.
 pub(super) fn unreachable(connection: &Connection) -> Option<Diagnosed> {
     check(connection, &fetch(connection)).into_iter().flatten().next()
-}
-
-fn address(host: &str, port: i32) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Asks a bootstrap broker for them, with a connection of its own: librdkafka may have closed its bootstrap connection for

@@ -17,10 +17,10 @@ use crate::config::{Connection, Properties, Sasl};
 use crate::credentials;
 use crate::tokens::Tokens;
 
-/// How long a broker may leave a request unanswered before it is taken for gone.
-const SILENCE_MS_MAX: &str = "10000";
+/// How long a response may take before the connection is closed.
+const SOCKET_TIMEOUT_MS: &str = "10000";
 
-/// A client for one question to the cluster or one order.
+/// A client for admin requests.
 pub fn admin_client(
     connection: &Connection,
     properties: &Properties,
@@ -32,7 +32,7 @@ pub fn admin_client(
         .map_err(|error| Error::config("the Kafka client refuses its settings").caused_by(error))
 }
 
-/// The context of a client that asks and orders.
+/// The context of a client for admin requests.
 pub struct AdminContext {
     tokens: Option<Tokens>,
 }
@@ -69,13 +69,17 @@ impl ClientContext for AdminContext {
     }
 }
 
+/// librdkafka's properties for a connection, with the credentials as they are now.
+///
+/// # Errors
+/// When a file with credentials cannot be read.
 pub fn client_config(connection: &Connection, client_id: &str) -> Result<ClientConfig, Error> {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &connection.brokers.0);
     client.set("client.id", client_id);
     client.set("socket.keepalive.enable", "true");
-    // A broker that went silent with its connections open is left for another after this; the library waits a minute.
-    client.set("socket.timeout.ms", SILENCE_MS_MAX);
+    // librdkafka waits a minute for a broker that does not respond and keeps its connections open.
+    client.set("socket.timeout.ms", SOCKET_TIMEOUT_MS);
     client.set("reconnect.backoff.max.ms", "2000");
     client.set_log_level(RDKafkaLogLevel::Info);
     let credentials = credentials::load(connection)?;
@@ -89,7 +93,7 @@ pub fn client_config(connection: &Connection, client_id: &str) -> Result<ClientC
     if let Some(tls) = &connection.tls {
         match &credentials.ca {
             Some(ca) => client.set("ssl.ca.pem", ca),
-            // The library's own idea of the system's authorities is that of the machine it was built on.
+            // By default librdkafka trusts the authorities of the machine that it was built on.
             None => client.set("ssl.ca.location", "probe"),
         };
         let verify = if tls.verify_hostname { "https" } else { "none" };
@@ -123,13 +127,14 @@ pub fn client_config(connection: &Connection, client_id: &str) -> Result<ClientC
     Ok(client)
 }
 
+/// Sets properties that a file names; later layers win.
 pub fn set_properties(client: &mut ClientConfig, layers: &[&Properties]) {
     for (name, value) in layers.iter().flat_map(|layer| &layer.0) {
         client.set(name, value);
     }
 }
 
-/// A line of the library's own log, at most `info` there: what people have to know is said in our own words.
+/// A line of librdkafka's log, at most at level debug here: what users have to know is shown as a diagnosis.
 pub fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
@@ -139,8 +144,8 @@ pub fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
     }
 }
 
-/// How long the question may take whether a broker answers, and how often it is asked.
+/// How long the probe may take whether any broker answers, and how often it is made.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long one question to the cluster may take before it is asked again.
+/// How long a request to the cluster may take before it is made again.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);

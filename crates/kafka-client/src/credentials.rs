@@ -1,5 +1,5 @@
-//! What the connection names of secrets and certificates, read from disk: looked at by `check`, handed to every client,
-//! and compared later, so that a client is made anew when somebody has replaced them.
+//! The certificates, keys and passwords that a connection names, read from disk: checked by `check`, given to every client,
+//! and compared later, so that a client is made anew when they were replaced.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
@@ -16,30 +16,30 @@ use crate::diagnosis::connecting::{
     CERTIFICATE_EARLY, CERTIFICATE_EXPIRED, FILE_UNREADABLE, KEY_LOCKED, KEY_MISMATCH, NOT_PEM,
 };
 
-/// Where distributions keep the authorities that they trust; the library's own idea of it is that of the machine it was
+/// Where distributions keep the authorities that they trust; by default librdkafka trusts those of the machine that it was
 /// built on.
-pub const SYSTEM_AUTHORITIES: [&str; 4] = [
+pub(crate) const SYSTEM_AUTHORITIES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
 
-/// The texts themselves.
+/// The texts themselves, in PEM where they are certificates and keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credentials {
-    pub ca: Option<String>,
-    pub certificate: Option<String>,
-    pub key: Option<Secret>,
-    pub key_password: Option<Secret>,
+    pub(crate) ca: Option<String>,
+    pub(crate) certificate: Option<String>,
+    pub(crate) key: Option<Secret>,
+    pub(crate) key_password: Option<Secret>,
     /// Of the SASL user, or the secret of the client of an identity provider.
-    pub password: Option<Secret>,
-    pub token_ca: Option<String>,
+    pub(crate) password: Option<Secret>,
+    pub(crate) token_ca: Option<String>,
 }
 
 /// Of the contents of all files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fingerprint {
+pub(crate) struct Fingerprint {
     /// Of what a client reads once, when it is made.
     pub tls: u64,
     /// Of what can be exchanged while it runs.
@@ -51,7 +51,7 @@ type Wrong = (&'static str, Diagnosed);
 
 impl Credentials {
     /// Reads all files.
-    pub fn load(connection: &Connection) -> Result<Self, Wrong> {
+    pub(crate) fn load(connection: &Connection) -> Result<Self, Wrong> {
         let mut read = Self::default();
         if let Some(tls) = &connection.tls {
             read.ca = text_of("tls.ca", tls.ca.as_ref())?;
@@ -66,7 +66,7 @@ impl Credentials {
             Some(Sasl::Oauthbearer(oauth)) => {
                 ("sasl.oauthbearer.client_secret", Some(&oauth.client_secret), oauth.ca.as_ref())
             }
-            // The system's `kinit` reads it, and nobody hears what that says.
+            // `kinit` reads it, and its errors are not reported.
             Some(Sasl::Kerberos(kerberos)) => {
                 read_bytes("sasl.kerberos.keytab", &kerberos.keytab)?;
                 ("", None, None)
@@ -78,8 +78,8 @@ impl Credentials {
         Ok(read)
     }
 
-    /// Tells a later content from this one, without keeping it.
-    pub fn fingerprint(&self) -> Fingerprint {
+    /// Differs from that of other contents, and does not hold them.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
         let secret = |secret: &Option<Secret>| hash(secret.as_ref().map(Secret::reveal));
         Fingerprint {
             tls: hash((&self.ca, &self.certificate, secret(&self.key), secret(&self.key_password))),
@@ -92,8 +92,8 @@ impl Credentials {
         X509::from_pem(self.certificate.as_ref()?.as_bytes()).ok()
     }
 
-    /// The key, which its password opens.
-    pub fn own_key(&self) -> Option<PKey<Private>> {
+    /// The key, decrypted with its password.
+    pub(crate) fn own_key(&self) -> Option<PKey<Private>> {
         open_key(self.key.as_ref()?.reveal(), self.key_password.as_ref()).ok()
     }
 }
@@ -107,7 +107,7 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// As far as it can be known here: no broker tells it.
+    /// As far as it can be known here: brokers do not say it.
     pub fn of(connection: &Connection) -> Self {
         let words = |words: String, name: &str| Self { words, grantee: format!("User:{name}") };
         let own = || Credentials::load(connection).ok()?.own_certificate();
@@ -128,12 +128,12 @@ pub fn load(connection: &Connection) -> Result<Credentials, Error> {
 }
 
 /// Reads all files.
-pub fn load_diagnosed(connection: &Connection) -> Result<Credentials, Diagnosed> {
+pub(crate) fn load_diagnosed(connection: &Connection) -> Result<Credentials, Diagnosed> {
     Credentials::load(connection).map_err(|(_, diagnosed)| diagnosed)
 }
 
-/// Everything that can be seen without a network: files that are not there or hold something else, keys that belong to
-/// other certificates, certificates out of their time.
+/// What can be checked without the network: files that are missing or hold something else, keys of other certificates,
+/// certificates that have expired or are not valid yet.
 pub fn check(connection: &Connection) -> Vec<Problem> {
     let wrong = match Credentials::load(connection) {
         Err(wrong) => Some(wrong),
@@ -180,7 +180,7 @@ fn wrong_with(read: &Credentials, tls: &Tls) -> Option<Wrong> {
     }
 }
 
-/// A client certificate whose time is over or has not come.
+/// A client certificate that has expired or is not valid yet.
 pub fn out_of_time(certificate: &X509) -> Option<Diagnosed> {
     let subject = subject_of(certificate.subject_name());
     let (from, to) = (certificate.not_before(), certificate.not_after());
@@ -219,7 +219,7 @@ pub fn subject_of(name: &X509NameRef) -> String {
     parts.join(",")
 }
 
-/// Never asks at the terminal, as the library would for an encrypted key.
+/// OpenSSL would ask for the password of an encrypted key at the terminal.
 fn open_key(text: &str, password: Option<&Secret>) -> Result<PKey<Private>, openssl::error::ErrorStack> {
     let password = password.map(|password| password.reveal().as_bytes()).unwrap_or_default();
     PKey::private_key_from_pem_callback(text.as_bytes(), |buffer| {
@@ -284,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_keytab_that_is_not_there_is_told_before_any_broker_is_asked() {
+    fn a_missing_keytab_is_found_without_a_broker() {
         let sasl = serde_json::json!({ "kerberos": { "principal": "a@B", "keytab": "/no/such.keytab" } });
         let connection: Connection =
             serde_json::from_value(serde_json::json!({ "brokers": "a:1", "sasl": sasl })).unwrap();

@@ -14,6 +14,7 @@ pub mod native;
 pub mod preflight;
 pub mod producer;
 mod properties;
+mod tls;
 mod tokens;
 pub mod wire;
 
@@ -27,4 +28,5 @@ pub use self::errors::{
 };
 pub use self::health::{ClientHealth, WaitReason};
 pub use self::properties::check as check_properties;
+pub use self::tls::CertificateInfo;
 pub use self::tokens::Tokens;

@@ -1,20 +1,14 @@
-//! A look at one broker from the outside, down the whole way: name, port, TLS, protocol, mechanism. The client library
-//! tells little of why a connection fails, and sometimes nothing; this finds the first step that does.
+//! A check of one broker: DNS, TCP, TLS, the protocol, the SASL mechanism. librdkafka says little of why a connection fails,
+//! and sometimes nothing; this finds the first step that does.
 
 mod requests;
-mod tls;
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use openssl::error::ErrorStack;
-use openssl::ssl::Ssl;
-
-use self::requests::Request;
-use self::tls::TlsClient;
+use self::requests::{Failure, Request};
 use crate::config::Connection;
 use crate::credentials::Credentials;
 use crate::diagnosis::Diagnosed;
@@ -22,13 +16,13 @@ use crate::diagnosis::connecting::{
     ADDRESS_UNKNOWN, CONNECTION_REFUSED, CONTROLLER_PORT, MECHANISM_UNSUPPORTED, NO_ANSWER, NOT_KAFKA,
     SASL_REQUIRED, SASL_UNEXPECTED, TLS_EXPECTED,
 };
+use crate::tls::{self, CertificateInfo, TlsClient};
+use crate::wire::address::host_and_port;
 
-/// Kafka's own.
-const PORT_DEFAULT: u16 = 9092;
-/// Answered with an error: the mechanism is not enabled here.
+/// Kafka's error code for a mechanism that is not enabled here.
 const UNSUPPORTED_SASL_MECHANISM: i16 = 33;
 
-/// How this connection goes to a broker.
+/// TLS and mechanism of a connection.
 #[derive(Clone)]
 pub struct Preflight {
     tls: Option<Arc<TlsClient>>,
@@ -38,18 +32,10 @@ pub struct Preflight {
 /// What was found at a broker that answers.
 #[derive(Debug)]
 pub struct Reachable {
-    /// Where its name leads.
+    /// The addresses of its name.
     pub addresses: Vec<SocketAddr>,
-    /// Who it says it is, and until when.
+    /// Its certificate.
     pub certificate: Option<CertificateInfo>,
-}
-
-/// A certificate as a broker shows it.
-#[derive(Clone, Debug)]
-pub struct CertificateInfo {
-    pub subject: String,
-    pub issuer: String,
-    pub expires: Option<Timestamp>,
 }
 
 /// Either kind of stream.
@@ -57,7 +43,10 @@ trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
 impl Preflight {
-    /// With the credentials as they are now.
+    /// With these credentials.
+    ///
+    /// # Errors
+    /// When they cannot be used.
     pub fn new(connection: &Connection, credentials: &Credentials) -> Result<Self, Diagnosed> {
         let tls = match &connection.tls {
             Some(tls) => {
@@ -68,12 +57,10 @@ impl Preflight {
         Ok(Self { tls, mechanism: connection.sasl.as_ref().map(crate::config::Sasl::mechanism) })
     }
 
-    /// The TLS to speak with this host, where it is spoken.
-    pub fn ssl(&self, host: &str) -> Option<Result<Ssl, ErrorStack>> {
-        self.tls.as_ref().map(|tls| tls.prepare(host, Default::default()))
-    }
-
-    /// Goes down the way and says where it ends. May take a few times `patience`.
+    /// Checks one broker, `host:port`. May take a few times `timeout`.
+    ///
+    /// # Errors
+    /// The first step that fails.
     pub fn check(&self, broker: &str, timeout: Duration) -> Result<Reachable, Diagnosed> {
         let (host, port) = host_and_port(broker);
         let addresses = resolve(broker, host, port)?;
@@ -85,18 +72,19 @@ impl Preflight {
             }
             None => (Box::new(stream), None),
         };
-        self.talk(broker, stream).map_err(|failure| self.explain(broker, &addresses, timeout, failure))?;
+        self.exchange(broker, stream)
+            .map_err(|failure| self.explain(broker, &addresses, timeout, failure))?;
         Ok(Reachable { addresses, certificate })
     }
 
-    fn talk(&self, broker: &str, mut stream: Box<dyn Stream>) -> Result<(), Failure> {
+    fn exchange(&self, broker: &str, mut stream: Box<dyn Stream>) -> Result<(), Failure> {
         let versions = requests::send(&mut stream, &Request::ApiVersions)?;
         let metadata = versions.api_versions().ok_or(Failure::NotKafka("it answers with something else"))?;
         let Some(metadata) = metadata else {
             return Err(CONTROLLER_PORT.fill(&[("broker", &broker)]).into());
         };
         let Some(mechanism) = self.mechanism else {
-            // A listener that wants a login closes the connection at any other question.
+            // A listener that requires a login closes the connection at any other request.
             return match metadata
                 .contains(&requests::METADATA_VERSION)
                 .then(|| requests::send(&mut stream, &Request::Metadata))
@@ -106,8 +94,8 @@ impl Preflight {
                 Some(Ok(_)) | None => Ok(()),
             };
         };
-        let answer = requests::send(&mut stream, &Request::SaslHandshake(mechanism))?;
-        match answer.sasl_handshake().ok_or(Failure::NotKafka("it answers with something else"))? {
+        let response = requests::send(&mut stream, &Request::SaslHandshake(mechanism))?;
+        match response.sasl_handshake().ok_or(Failure::NotKafka("it answers with something else"))? {
             (0, _) => Ok(()),
             (UNSUPPORTED_SASL_MECHANISM, mechanisms) => {
                 let mechanisms =
@@ -120,7 +108,7 @@ impl Preflight {
         }
     }
 
-    /// What it means that a conversation broke off.
+    /// What a request that failed means.
     fn explain(
         &self,
         broker: &str,
@@ -141,7 +129,7 @@ impl Preflight {
             Failure::Closed => "it closes the connection at the first question".to_owned(),
             Failure::Silent => "it takes the connection and says nothing".to_owned(),
         };
-        if self.tls.is_none() && tls::is_spoken(addresses, timeout) {
+        if self.tls.is_none() && open(addresses, timeout).is_ok_and(tls::is_spoken) {
             return TLS_EXPECTED.fill(&[("broker", &broker)]);
         }
         if self.tls.is_none() && speaks_http(addresses, timeout) {
@@ -152,50 +140,6 @@ impl Preflight {
             _ => not_kafka(&cause),
         }
     }
-}
-
-/// Where a conversation ended.
-#[derive(Debug)]
-enum Failure {
-    Diagnosed(Diagnosed),
-    /// The other side closed the connection.
-    Closed,
-    /// It says nothing.
-    Silent,
-    /// It says what no broker would say.
-    NotKafka(&'static str),
-    /// Inside TLS.
-    Tls(String),
-}
-
-impl From<Diagnosed> for Failure {
-    fn from(diagnosed: Diagnosed) -> Self {
-        Self::Diagnosed(diagnosed)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Silent,
-            io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe => Self::Closed,
-            _ => Self::Tls(error.to_string()),
-        }
-    }
-}
-
-/// `host:9092`, `[::1]:9092`, `SSL://host:9092`.
-pub fn host_and_port(broker: &str) -> (&str, u16) {
-    let broker = broker.trim();
-    let broker = broker.split_once("://").map_or(broker, |(_, rest)| rest);
-    let (host, port) = match broker.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port.parse().ok()),
-        _ => (broker, None),
-    };
-    (host.trim_start_matches('[').trim_end_matches(']'), port.unwrap_or(PORT_DEFAULT))
 }
 
 fn resolve(broker: &str, host: &str, port: u16) -> Result<Vec<SocketAddr>, Diagnosed> {
@@ -254,17 +198,4 @@ fn speaks_http(addresses: &[SocketAddr], timeout: Duration) -> bool {
         stream.read_exact(&mut answer)
     });
     asked.is_ok() && &answer == b"HTTP/"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_addresses_as_people_write_them() {
-        assert_eq!(host_and_port("kafka:9093"), ("kafka", 9093));
-        assert_eq!(host_and_port(" SSL://kafka.example "), ("kafka.example", 9092));
-        assert_eq!(host_and_port("[::1]:19092"), ("::1", 19092));
-        assert_eq!(host_and_port("::1"), ("::1", 9092));
-    }
 }

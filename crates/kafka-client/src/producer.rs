@@ -10,6 +10,7 @@ mod report;
 mod shared;
 #[cfg(test)]
 mod simulation;
+mod topic;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;

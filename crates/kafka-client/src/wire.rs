@@ -1,7 +1,8 @@
-//! Kafka's protocol as we speak it ourselves, where the library does too much for each record.
+//! Kafka's protocol, where librdkafka does too much for each record or has no call for a request.
 
-pub mod connection;
+pub(crate) mod address;
+pub(crate) mod connection;
 pub mod dialer;
 pub mod group;
-pub mod record_batch;
+pub(crate) mod record_batch;
 mod sasl;

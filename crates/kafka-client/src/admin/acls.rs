@@ -1,4 +1,4 @@
-//! What this user may do with topics and groups, as the broker sees it.
+//! What ACLs allow this user to do with topics and groups.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_int};
@@ -11,24 +11,29 @@ use rdkafka::bindings::rd_kafka_resp_err_t as Code;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::{ask, text};
+use super::request::{request, text};
 
-/// AuthorizedOperations on one topic or group.
+/// What this user may do with one topic or group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorizedOperations {
+    /// ACL operation `Read`.
     pub read: bool,
+    /// ACL operation `Write`.
     pub write: bool,
 }
 
 /// A topic as this user sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
+    /// Its name.
     pub name: String,
+    /// How many partitions it has.
     pub partitions: usize,
+    /// What this user may do with it.
     pub rights: AuthorizedOperations,
 }
 
-/// One that is described, or its name and why it is not.
+/// A topic that was described, or its name and the error.
 pub type Described = Result<Topic, (String, RDKafkaErrorCode)>;
 
 /// Describes topics; for each that cannot be described, why.
@@ -43,8 +48,8 @@ pub fn topics<C: ClientContext>(
     let wanted =
         unsafe { rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len()) };
     let event =
-        ask(client, Operation::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout, |client, options, queue| {
-            // SAFETY: all live until the answer has come; the options are ours, and nobody else reads them now.
+        request(client, Operation::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout, |client, options, queue| {
+            // SAFETY: all live until the response has come; the options are ours, and nobody else reads them now.
             unsafe {
                 with_rights(options);
                 rd::rd_kafka_DescribeTopics(client, wanted, options, queue);
@@ -53,7 +58,7 @@ pub fn topics<C: ClientContext>(
     // SAFETY: ours, destroyed once.
     unsafe { rd::rd_kafka_TopicCollection_destroy(wanted) };
     let event = event?;
-    // SAFETY: the event is the answer to this very call; what is read borrows from it and is copied.
+    // SAFETY: the event is the response to this very call; what is read borrows from it and is copied.
     unsafe {
         let result = rd::rd_kafka_event_DescribeTopics_result(event.0);
         let mut count = 0;
@@ -74,7 +79,7 @@ pub fn topics<C: ClientContext>(
     }
 }
 
-/// AuthorizedOperations on a group, which need not exist.
+/// What this user may do with a group, which need not exist.
 pub fn group<C: ClientContext>(
     client: &Client<C>,
     name: &str,
@@ -83,7 +88,7 @@ pub fn group<C: ClientContext>(
     let name = CString::new(name).map_err(|_| RDKafkaErrorCode::InvalidGroupId)?;
     let mut names = [name.as_ptr()];
     let operation = Operation::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
-    let event = ask(client, operation, timeout, |client, options, queue| {
+    let event = request(client, operation, timeout, |client, options, queue| {
         // SAFETY: as above.
         unsafe {
             with_rights(options);

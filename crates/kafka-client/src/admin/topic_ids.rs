@@ -9,7 +9,7 @@ use rdkafka::bindings::rd_kafka_admin_op_t as Operation;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::{ask, text};
+use super::request::{request, text};
 
 /// The ids of those of the topics that are there, as Kafka's tools print them. Brokers before 2.8 have none.
 pub fn topic_ids<C: ClientContext>(
@@ -26,14 +26,14 @@ pub fn topic_ids<C: ClientContext>(
     let wanted =
         unsafe { rd::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len()) };
     let operation = Operation::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-    let event = ask(client, operation, timeout, |client, options, queue| {
-        // SAFETY: all four live until the answer has come.
+    let event = request(client, operation, timeout, |client, options, queue| {
+        // SAFETY: all four live until the response has come.
         unsafe { rd::rd_kafka_DescribeTopics(client, wanted, options, queue) };
     });
     // SAFETY: ours, destroyed once.
     unsafe { rd::rd_kafka_TopicCollection_destroy(wanted) };
     let event = event?;
-    // SAFETY: the event is the answer to this very call; what is read borrows from it and is copied. An id is null where the
+    // SAFETY: the event is the response to this very call; what is read borrows from it and is copied. An id is null where the
     // topic is not there, and its text is a C string.
     unsafe {
         let result = rd::rd_kafka_event_DescribeTopics_result(event.0);

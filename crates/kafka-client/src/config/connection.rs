@@ -121,6 +121,7 @@ impl Connection {
         tls || sasl
     }
 
+    /// What can be wrong with it, without the network; `path` leads to this block and ends in a dot.
     pub fn check(&self, path: &str, problems: &mut Vec<Problem>) {
         if self.brokers.0.split(',').any(|broker| broker.trim().is_empty()) {
             problems.push(
@@ -177,7 +178,7 @@ impl Brokers {
         self.0.split(',').map(str::trim)
     }
 
-    /// Where the cluster can be met.
+    /// All bootstrap addresses, in lower case.
     pub fn addresses(&self) -> BTreeSet<String> {
         self.each().map(str::to_ascii_lowercase).collect()
     }

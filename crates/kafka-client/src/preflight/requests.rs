@@ -1,28 +1,28 @@
-//! Three questions of Kafka's protocol, small enough to be written by hand: they are asked before there is a client.
+//! Three requests of Kafka's protocol, small enough to be written by hand: they are sent before there is a client.
 //! <https://kafka.apache.org/protocol>
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::ops::RangeInclusive;
 
-use super::Failure;
+use crate::diagnosis::Diagnosed;
 
-/// Kafka's key of Metadata.
+/// Kafka's API key of Metadata.
 const METADATA: i16 = 3;
-/// The version asked for: every broker of this decade has it, and an empty list means no topic.
+/// Every broker since 0.11 has this version, and an empty list means no topic.
 pub(super) const METADATA_VERSION: i16 = 4;
-/// No answer to these questions is longer.
-const ANSWER_BYTES_MAX: i32 = 1 << 20;
-/// Diagnosed from answers to others; nobody else asks on this connection.
+/// No response to these requests is longer.
+const RESPONSE_BYTES_MAX: i32 = 1 << 20;
+/// One request is in flight at a time.
 const CORRELATION: i32 = 7;
 
-/// A question.
+/// One of them.
 pub(super) enum Request {
     ApiVersions,
     SaslHandshake(&'static str),
     Metadata,
 }
 
-/// The bytes of an answer.
+/// The bytes of a response.
 pub(super) struct Response(Vec<u8>);
 
 impl Request {
@@ -41,34 +41,70 @@ impl Request {
     }
 }
 
-/// Asks, and waits for the answer as long as the stream waits.
-pub(super) fn send(stream: &mut (impl Read + Write + ?Sized), ask: &Request) -> Result<Response, Failure> {
-    let (key, version, body) = ask.parts();
+/// Why an exchange with a broker failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Diagnosed(Diagnosed),
+    /// The other side closed the connection.
+    Closed,
+    /// No response comes.
+    Silent,
+    /// The response is not one of Kafka's protocol.
+    NotKafka(&'static str),
+    /// An error of TLS.
+    Tls(String),
+}
+
+impl From<Diagnosed> for Failure {
+    fn from(diagnosed: Diagnosed) -> Self {
+        Self::Diagnosed(diagnosed)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Silent,
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe => Self::Closed,
+            _ => Self::Tls(error.to_string()),
+        }
+    }
+}
+
+/// Sends a request, and waits for its response as long as the stream waits.
+pub(super) fn send(
+    stream: &mut (impl Read + Write + ?Sized),
+    request: &Request,
+) -> Result<Response, Failure> {
+    let (key, version, body) = request.parts();
     let client = b"aqueduct-check";
-    let mut request = Vec::new();
-    request.extend(((10 + client.len() + body.len()) as i32).to_be_bytes());
-    request.extend(key.to_be_bytes());
-    request.extend(version.to_be_bytes());
-    request.extend(CORRELATION.to_be_bytes());
-    request.extend((client.len() as i16).to_be_bytes());
-    request.extend(client);
-    request.extend(body);
-    stream.write_all(&request)?;
+    let mut bytes = Vec::new();
+    bytes.extend(((10 + client.len() + body.len()) as i32).to_be_bytes());
+    bytes.extend(key.to_be_bytes());
+    bytes.extend(version.to_be_bytes());
+    bytes.extend(CORRELATION.to_be_bytes());
+    bytes.extend((client.len() as i16).to_be_bytes());
+    bytes.extend(client);
+    bytes.extend(body);
+    stream.write_all(&bytes)?;
     stream.flush()?;
     let mut head = [0; 8];
     stream.read_exact(&mut head)?;
     let length = i32::from_be_bytes([head[0], head[1], head[2], head[3]]);
     let correlation = i32::from_be_bytes([head[4], head[5], head[6], head[7]]);
-    if !(4..ANSWER_BYTES_MAX).contains(&length) || correlation != CORRELATION {
+    if !(4..RESPONSE_BYTES_MAX).contains(&length) || correlation != CORRELATION {
         return Err(Failure::NotKafka("it answers with something else"));
     }
-    let mut answer = vec![0; length as usize - 4];
-    stream.read_exact(&mut answer)?;
-    Ok(Response(answer))
+    let mut response = vec![0; length as usize - 4];
+    stream.read_exact(&mut response)?;
+    Ok(Response(response))
 }
 
 impl Response {
-    /// The versions of Metadata, if it has any: a controller has none. `None` when the answer cannot be read.
+    /// The versions of Metadata, if it has any: a controller has none. `None` when the response cannot be read.
     pub(super) fn api_versions(&self) -> Option<Option<RangeInclusive<i16>>> {
         let mut rest = &self.0[..];
         let (_code, count) = (int16(&mut rest)?, int32(&mut rest)?);
@@ -114,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_that_are_cut_off_are_no_answers() {
+    fn responses_that_are_cut_off_are_no_responses() {
         let versions = Response(vec![0, 0, 0, 0, 0, 1, 0, 3, 0, 0, 0, 13]);
         assert_eq!(versions.api_versions(), Some(Some(0..=13)));
         assert_eq!(Response(vec![0, 0, 0, 0, 0, 1, 0, 18, 0, 0, 0, 4]).api_versions(), Some(None));

@@ -1,4 +1,4 @@
-//! The task that asks the cluster: who leads what is written to, and for producer ids. It starts the tasks of the brokers.
+//! The task for metadata and producer ids. It starts the tasks of the brokers.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -14,40 +14,40 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::accumulator::TopicMetadata;
-use super::broker;
 use super::shared::{BrokerHandle, PanicGuard, Shared, lock};
+use super::topic::TopicMetadata;
+use crate::wire::address::address;
 use crate::wire::connection::{BrokerConnection, other};
 
-/// Topics by name, and none made by asking for it.
+/// Topics by name, and none is created by the request.
 const METADATA_VERSIONS: std::ops::RangeInclusive<i16> = 4..=9;
 const PRODUCER_ID_VERSIONS: std::ops::RangeInclusive<i16> = 0..=4;
-/// How long one answer may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
-/// Leaders are asked for again after so long: partitions may have been added.
+/// How long the response to a request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Metadata is refreshed after so long: partitions may have been added.
 const REFRESH: Duration = Duration::from_secs(60);
-/// While something is missing.
-const REFRESH_SOON: Duration = Duration::from_millis(250);
-/// After so many looks that came this close to each other the next broker is asked.
-const LOOKS_MAX: u32 = 5;
-const QUICK: Duration = Duration::from_secs(3);
-/// No two questions come closer.
-const PAUSE: Duration = Duration::from_millis(50);
+/// The same while some leader is unknown.
+const REFRESH_INCOMPLETE: Duration = Duration::from_millis(250);
+/// After so many refreshes that came this close to each other the next broker is asked: the metadata of this one may be old.
+const REFRESHES_MAX: u32 = 5;
+const REFRESHES_WITHIN: Duration = Duration::from_secs(3);
+/// No two requests come closer.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// After a failure; twice as long each time.
-const PAUSE_MAX: Duration = Duration::from_secs(2);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
 /// Runs until it is aborted, and with it the tasks of the brokers.
 pub(super) async fn serve(shared: Arc<Shared>) {
     let _guard = PanicGuard(Arc::clone(&shared));
     let mut tasks = JoinSet::new();
-    let (mut connection, mut next, mut pause) = (None, 0, PAUSE);
+    let (mut connection, mut next, mut backoff) = (None, 0, BACKOFF_MIN);
     let mut refresh_at = Instant::now() + REFRESH;
-    let (mut looks, mut looked_at) = (0, Instant::now());
+    let (mut refreshes, mut refreshed_at) = (0, Instant::now());
     loop {
-        let nameless = lock(&shared.accumulator).needs_producer_id();
+        let needs_producer_id = lock(&shared.accumulator).needs_producer_id();
         let due = Instant::now() >= refresh_at;
         let stale = shared.metadata_stale.swap(false, Ordering::AcqRel) || due;
-        if !nameless && !stale {
+        if !needs_producer_id && !stale {
             tokio::select! {
                 biased;
                 () = shared.metadata_needed.notified() => {}
@@ -55,28 +55,28 @@ pub(super) async fn serve(shared: Arc<Shared>) {
             }
             continue;
         }
-        let asked = async {
-            let connection = at(&shared, &mut connection, &mut next).await?;
-            let questions = async {
-                let at = if stale { look(&shared, connection, &mut tasks, due).await? } else { refresh_at };
-                if nameless {
-                    name(&shared, connection).await?;
+        let requested = async {
+            let connection = any_broker(&shared, &mut connection, &mut next).await?;
+            let requests = async {
+                let at =
+                    if stale { refresh(&shared, connection, &mut tasks, due).await? } else { refresh_at };
+                if needs_producer_id {
+                    init_producer_id(&shared, connection).await?;
                 }
                 Ok::<_, io::Error>(at)
             };
-            let asked = tokio::time::timeout(TIMEOUT, questions).await;
-            asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            let responses = tokio::time::timeout(REQUEST_TIMEOUT, requests).await;
+            responses.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         };
-        match asked.await {
+        match requested.await {
             Ok(at) => {
-                (refresh_at, pause) = (at, PAUSE);
+                (refresh_at, backoff) = (at, BACKOFF_MIN);
                 if stale {
-                    looks = if looked_at.elapsed() < QUICK { looks + 1 } else { 0 };
-                    looked_at = Instant::now();
+                    refreshes = if refreshed_at.elapsed() < REFRESHES_WITHIN { refreshes + 1 } else { 0 };
+                    refreshed_at = Instant::now();
                 }
-                // Whoever has to be asked again and again may lag behind himself.
-                if looks >= LOOKS_MAX {
-                    (connection, looks) = (None, 0);
+                if refreshes >= REFRESHES_MAX {
+                    (connection, refreshes) = (None, 0);
                 }
             }
             Err(error) => {
@@ -86,15 +86,15 @@ pub(super) async fn serve(shared: Arc<Shared>) {
                     shared.metadata_stale.store(true, Ordering::Release);
                 }
                 shared.health.connection_failed();
-                pause = (pause * 2).min(PAUSE_MAX);
+                backoff = (backoff * 2).min(BACKOFF_MAX);
             }
         }
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(backoff).await;
     }
 }
 
-/// The connection to any broker; the next one is tried where there is none.
-async fn at<'a>(
+/// The connection to any broker; where there is none, one to the next broker.
+async fn any_broker<'a>(
     shared: &Shared,
     connection: &'a mut Option<BrokerConnection>,
     next: &mut usize,
@@ -115,49 +115,49 @@ async fn at<'a>(
     Ok(connection)
 }
 
-/// Gets a producer id.
-async fn name(shared: &Shared, connection: &mut BrokerConnection) -> io::Result<()> {
+/// Fetches a producer id.
+async fn init_producer_id(shared: &Shared, connection: &mut BrokerConnection) -> io::Result<()> {
     let request = InitProducerIdRequest::default()
         .with_transactional_id(None)
         .with_transaction_timeout_ms(i32::MAX)
         .with_producer_id(ProducerId(-1))
         .with_producer_epoch(-1);
-    let answer = connection.request(&request, PRODUCER_ID_VERSIONS).await?;
-    if answer.error_code != 0 {
-        return Err(other(format!("no producer id: error {}", answer.error_code)));
+    let response = connection.request(&request, PRODUCER_ID_VERSIONS).await?;
+    if response.error_code != 0 {
+        return Err(other(format!("no producer id: error {}", response.error_code)));
     }
-    lock(&shared.accumulator).name((answer.producer_id.0, answer.producer_epoch));
+    lock(&shared.accumulator).set_producer_id((response.producer_id.0, response.producer_epoch));
     shared.wake_all();
     Ok(())
 }
 
-/// Asks who leads what, and passes it on; returns when to look again.
-async fn look(
+/// Fetches metadata and passes it on; returns when to refresh it.
+async fn refresh(
     shared: &Arc<Shared>,
     connection: &mut BrokerConnection,
     tasks: &mut JoinSet<()>,
-    ever: bool,
+    all: bool,
 ) -> io::Result<Instant> {
-    let names = lock(&shared.accumulator).names(ever);
+    let names = lock(&shared.accumulator).topics_to_refresh(all);
     let topic = |name| MetadataRequestTopic::default().with_name(Some(TopicName(name)));
     let request = MetadataRequest::default()
         .with_topics(Some(names.into_iter().map(topic).collect()))
         .with_allow_auto_topic_creation(false);
-    let answer = connection.request(&request, METADATA_VERSIONS).await?;
-    meet(shared, &answer, tasks);
+    let response = connection.request(&request, METADATA_VERSIONS).await?;
+    update_brokers(shared, &response, tasks);
     let now = Instant::now();
     let mut complete = true;
     let (reports, former_leaders) = {
         let mut accumulator = lock(&shared.accumulator);
         let mut reports = Vec::new();
-        for topic in &answer.topics {
-            let (Some(name), Some(seen)) = (&topic.name, seen(topic)) else {
+        for topic in &response.topics {
+            let (Some(name), Some(metadata)) = (&topic.name, topic_metadata(topic)) else {
                 complete = false;
                 continue;
             };
             complete &=
-                matches!(&seen, TopicMetadata::Leaders(leaders) if leaders.iter().all(Option::is_some));
-            reports.extend(accumulator.seen(name, seen, now));
+                matches!(&metadata, TopicMetadata::Leaders(leaders) if leaders.iter().all(Option::is_some));
+            reports.extend(accumulator.update_metadata(name, metadata, now));
         }
         (reports, accumulator.former_leaders())
     };
@@ -169,20 +169,15 @@ async fn look(
     }
     shared.wake_all();
     shared.callback.progressed();
-    Ok(now + if complete { REFRESH } else { REFRESH_SOON })
+    Ok(now + if complete { REFRESH } else { REFRESH_INCOMPLETE })
 }
 
-/// Starts a task for each broker that is new, and tells the others of another address.
-fn meet(shared: &Arc<Shared>, answer: &MetadataResponse, tasks: &mut JoinSet<()>) {
-    for seen in &answer.brokers {
-        let host = &seen.host;
-        let address = if host.contains(':') {
-            format!("[{host}]:{}", seen.port)
-        } else {
-            format!("{host}:{}", seen.port)
-        };
+/// Starts a task for each broker that is new, and gives the others their address where it has changed.
+fn update_brokers(shared: &Arc<Shared>, response: &MetadataResponse, tasks: &mut JoinSet<()>) {
+    for broker in &response.brokers {
+        let address = address(&broker.host, broker.port);
         let mut brokers = lock(&shared.brokers);
-        if let Some(handle) = brokers.get(&seen.node_id.0) {
+        if let Some(handle) = brokers.get(&broker.node_id.0) {
             let mut known = lock(&handle.address);
             if *known != address {
                 *known = address;
@@ -198,13 +193,13 @@ fn meet(shared: &Arc<Shared>, answer: &MetadataResponse, tasks: &mut JoinSet<()>
             close: Notify::new(),
         };
         let handle = Arc::new(handle);
-        brokers.insert(seen.node_id.0, Arc::clone(&handle));
-        tasks.spawn(broker::serve(Arc::clone(shared), seen.node_id.0, handle));
+        brokers.insert(broker.node_id.0, Arc::clone(&handle));
+        tasks.spawn(super::broker::serve(Arc::clone(shared), broker.node_id.0, handle));
     }
 }
 
-/// `None` where the cluster cannot say at the moment.
-fn seen(topic: &MetadataResponseTopic) -> Option<TopicMetadata> {
+/// `None` where the broker does not know at the moment.
+fn topic_metadata(topic: &MetadataResponseTopic) -> Option<TopicMetadata> {
     const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
     const INVALID_TOPIC_EXCEPTION: i16 = 17;
     const TOPIC_AUTHORIZATION_FAILED: i16 = 29;

@@ -11,6 +11,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
+use super::address::address;
 use super::connection::{BrokerConnection, other};
 use super::dialer::Dialer;
 
@@ -114,8 +115,7 @@ async fn coordinator(dialer: &Dialer, group: &str) -> io::Result<Result<String, 
         let answer = connection.request(&request, COORDINATOR_VERSIONS).await?;
         return Ok(match ResponseError::try_from_code(answer.error_code) {
             Some(error) => Err(error),
-            None if answer.host.contains(':') => Ok(format!("[{}]:{}", answer.host.as_str(), answer.port)),
-            None => Ok(format!("{}:{}", answer.host.as_str(), answer.port)),
+            None => Ok(address(&answer.host, answer.port)),
         });
     }
     Err(last)

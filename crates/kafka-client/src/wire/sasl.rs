@@ -328,7 +328,7 @@ mod tests {
         result.err().unwrap()
     }
 
-    fn fill(turn: Turn, answer: &[u8]) -> Step {
+    fn answered(turn: Turn, answer: &[u8]) -> Step {
         turn.hear(answer).unwrap()
     }
 
@@ -337,12 +337,12 @@ mod tests {
         let scram = client(MessageDigest::sha256());
         assert_eq!(scram.first(), "n,,n=user,r=rOprNGfwEbeRWgbNEkqO");
         let challenge = format!("r={BOTH},s={SALT},i=4096");
-        let Step::Next(proof, turn) = diagnosed(Turn::Challenge(scram), challenge.as_bytes()) else {
+        let Step::Next(proof, turn) = answered(Turn::Challenge(scram), challenge.as_bytes()) else {
             panic!()
         };
         let expected = format!("c=biws,r={BOTH},p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=");
         assert_eq!(String::from_utf8(proof).unwrap(), expected);
-        assert!(matches!(diagnosed(turn, format!("v={SIGNATURE_256}").as_bytes()), Step::Done));
+        assert!(matches!(answered(turn, format!("v={SIGNATURE_256}").as_bytes()), Step::Done));
     }
 
     /// No RFC has an example; this one was worked out with Python's `hashlib` and `hmac`.
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_of_a_broker_is_told() {
+    fn the_error_of_a_broker_is_shown() {
         assert_eq!(refusal(answer("e=unknown-user")), "the broker says: unknown-user");
         let (_, signature) = answer(&format!("r={BOTH},s={SALT},i=4096")).unwrap();
         assert_eq!(refusal(signature.verify("e=invalid-proof")), "the broker says: invalid-proof");
@@ -422,7 +422,7 @@ mod tests {
     fn plain_says_name_and_password() {
         let (message, turn) = plain("us=er", "pen,cil").unwrap();
         assert_eq!(message, b"\0us=er\0pen,cil");
-        assert!(matches!(diagnosed(turn, b""), Step::Done));
+        assert!(matches!(answered(turn, b""), Step::Done));
         for (user, password) in [("a\0b", "c"), ("a", "b\0c")] {
             let says = refusal(plain(user, password));
             assert_eq!(says, "neither the user's name nor the password can hold a zero byte");
@@ -433,7 +433,7 @@ mod tests {
     fn oauthbearer_says_the_token() {
         let (message, turn) = bearer(Secret::new("ab.c-_~+/=".into())).unwrap();
         assert_eq!(message, b"n,,\x01auth=Bearer ab.c-_~+/=\x01\x01");
-        assert!(matches!(diagnosed(turn, b""), Step::Done));
+        assert!(matches!(answered(turn, b""), Step::Done));
         for token in ["", "a b", "a\x01host=b", "a\r\n", "ä"] {
             let says = refusal(bearer(Secret::new(token.into())));
             assert_eq!(says, "what the identity provider gave is not a token");
@@ -441,10 +441,10 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_token_is_acknowledged_and_not_told() {
+    fn a_refused_token_is_acknowledged_and_not_shown() {
         let turn = || bearer(Secret::new("ey.token".into())).unwrap().1;
         let answer = br#"{"status":"invalid_token","seen":"ey.token"}"#;
-        let Step::Refused { acknowledge, why } = diagnosed(turn(), answer) else { panic!() };
+        let Step::Refused { acknowledge, why } = answered(turn(), answer) else { panic!() };
         assert_eq!(acknowledge, b"\x01");
         assert_eq!(why, r#"the broker says: {"status":"invalid_token","seen":"***"}"#);
         let error = turn().censor(other("the broker says: cannot read ey.token"));

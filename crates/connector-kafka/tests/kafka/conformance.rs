@@ -1,8 +1,6 @@
 //! The suites that every connector passes, against the real broker.
 
-#![allow(clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

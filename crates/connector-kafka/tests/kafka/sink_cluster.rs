@@ -1,7 +1,5 @@
 //! The sink while brokers die and leaders move: nothing lost, nothing twice, nothing out of order.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

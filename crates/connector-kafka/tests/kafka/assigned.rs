@@ -1,7 +1,5 @@
 //! Partitions that are assigned by the file: no group is joined, and offsets are committed to it all the same.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::time::Duration;
 

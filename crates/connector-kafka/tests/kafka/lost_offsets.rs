@@ -1,7 +1,5 @@
 //! Lost offsets against a real broker: deleted records, a recreated topic, a deleted group.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};

@@ -1,7 +1,5 @@
 //! The sink against a real broker: what arrives, in which order, and what is refused.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::collections::BTreeMap;
 

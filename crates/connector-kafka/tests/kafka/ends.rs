@@ -1,5 +1,4 @@
 //! What the tests of this crate share: one broker, and sources and sinks opened and used as the engine does it.
-#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};

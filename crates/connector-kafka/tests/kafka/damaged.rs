@@ -1,7 +1,5 @@
 //! Poison for the consumer itself: a batch whose bytes were changed on the broker's disk, and one larger than any buffer.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::fs;
 use std::path::PathBuf;

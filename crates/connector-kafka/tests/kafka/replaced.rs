@@ -1,7 +1,5 @@
 //! Credentials that are replaced on disk while a pipeline runs.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

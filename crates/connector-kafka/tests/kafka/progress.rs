@@ -1,7 +1,5 @@
 //! Progress is a position, not a count of records: what a partition ends in may be no record at all.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::time::Duration;
 

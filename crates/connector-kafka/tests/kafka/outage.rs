@@ -1,7 +1,5 @@
 //! A broker that goes away and comes back, under a source and a sink that both wait for it.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,7 +1,5 @@
 //! The way to a secured cluster, and what is said when it is barred: each sentence is provoked on the real broker.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::time::Duration;
 

@@ -1,7 +1,5 @@
 //! Topics that cannot be written, for each reason there is, and what the sink says and does about it.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::time::Duration;
 

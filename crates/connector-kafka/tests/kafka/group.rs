@@ -1,7 +1,5 @@
 //! Members of a group: static ones, both protocols, all assignors, and partitions that come while they read.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,8 +1,6 @@
 //! Records of all shapes, as a real broker gives them: headers beside empty, absent and full parts, under every codec, and odd
 //! times. What comes out is what was put in.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,7 +1,5 @@
 //! Partitions without a leader: each end says which, the others go on, and so do they when a leader is back.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,7 +1,5 @@
 //! Topics that are deleted and made anew under their names: their offsets begin at 0 again, and name other records.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::sync::Arc;
 use std::time::Duration;

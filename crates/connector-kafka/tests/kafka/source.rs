@@ -1,7 +1,5 @@
 //! The source against a real broker: where it starts, what it commits, and how partitions move.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,8 +1,6 @@
 //! SASL OAUTHBEARER with tokens of an identity provider: a real broker that checks their signatures, and a scripted
 //! provider in front of it.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;

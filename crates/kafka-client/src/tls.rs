@@ -1,9 +1,9 @@
-//! The TLS handshake of a look at a broker, with the very library that the client uses, and what its end means.
+//! TLS with the credentials of a connection, with the library that librdkafka uses, and what a failed handshake means.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
+use jiff::Timestamp;
 use openssl::error::ErrorStack;
 use openssl::ssl::{
     HandshakeError, Ssl, SslConnector, SslContextBuilder, SslMethod, SslStream, SslVerifyMode,
@@ -12,7 +12,6 @@ use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509CheckFlags;
 use openssl::x509::{X509, X509Ref, X509VerifyResult};
 
-use super::CertificateInfo;
 use crate::credentials::{self, Credentials, SYSTEM_AUTHORITIES, subject_of, time_of};
 use crate::diagnosis::Diagnosed;
 use crate::diagnosis::connecting::{
@@ -20,18 +19,29 @@ use crate::diagnosis::connecting::{
     CERTIFICATE_REQUIRED, NO_ANSWER, TLS_FAILED, TLS_UNEXPECTED,
 };
 
-/// Whom we trust and who we are.
-pub(super) struct TlsClient {
+/// The authorities to trust and the client certificate.
+pub(crate) struct TlsClient {
     connector: SslConnector,
     verify_hostname: bool,
     subject: Option<String>,
 }
 
-/// The certificate that was looked at last, and what was wrong with it.
+/// A certificate as a broker shows it.
+#[derive(Clone, Debug)]
+pub struct CertificateInfo {
+    /// Whom it was given to.
+    pub subject: String,
+    /// The authority that signed it.
+    pub issuer: String,
+    /// Until when it is valid.
+    pub expires: Option<Timestamp>,
+}
+
+/// The certificate that was rejected, and why.
 type Rejected = Arc<Mutex<Option<(X509, X509VerifyResult)>>>;
 
 impl TlsClient {
-    pub(super) fn new(
+    pub(crate) fn new(
         credentials: &Credentials,
         verify_hostname: bool,
         brokers: &str,
@@ -56,8 +66,8 @@ impl TlsClient {
         Ok(Self { connector: connector().map_err(failed)?, verify_hostname, subject })
     }
 
-    /// Encrypts the stream; says who is on the other side.
-    pub(super) fn handshake(
+    /// The handshake; returns the certificate of the broker as well.
+    pub(crate) fn handshake(
         &self,
         broker: &str,
         host: &str,
@@ -79,10 +89,10 @@ impl TlsClient {
                 if says.contains("alert") {
                     return Err(self.refused(broker, &says));
                 }
-                // A plain listener closes the connection, or says something that is no TLS.
+                // A listener without TLS closes the connection, or sends something that is not TLS.
                 Err(TLS_UNEXPECTED.fill(&[("broker", &broker)]))
             }
-            // The time to read is over.
+            // The read has timed out.
             Err(HandshakeError::WouldBlock(_)) => {
                 let cause = "it takes the connection and says nothing";
                 Err(NO_ANSWER.fill(&[("broker", &broker), ("cause", &cause)]))
@@ -91,7 +101,7 @@ impl TlsClient {
         }
     }
 
-    pub(super) fn prepare(&self, host: &str, rejected: Rejected) -> Result<Ssl, ErrorStack> {
+    pub(crate) fn prepare(&self, host: &str, rejected: Rejected) -> Result<Ssl, ErrorStack> {
         let mut ssl = self.connector.configure()?.verify_hostname(false).into_ssl(host)?;
         if self.verify_hostname {
             let rules = ssl.param_mut();
@@ -111,8 +121,8 @@ impl TlsClient {
         Ok(ssl)
     }
 
-    /// The other side does not want us; in TLS 1.3 this comes only after the handshake.
-    pub(super) fn refused(&self, broker: &str, says: &str) -> Diagnosed {
+    /// The broker refuses our certificate, or requires one; in TLS 1.3 this comes only after the handshake.
+    pub(crate) fn refused(&self, broker: &str, says: &str) -> Diagnosed {
         let cause = match says {
             says if says.contains("unknown ca") => "it does not trust the authority that signed it",
             says if says.contains("certificate expired") => "it has expired",
@@ -130,7 +140,7 @@ impl TlsClient {
     }
 }
 
-/// Only these authorities, or those of the system.
+/// Trusts these authorities alone, or those of the system.
 fn trust(builder: &mut SslContextBuilder, ca: Option<&str>) -> Result<(), ErrorStack> {
     let Some(ca) = ca else {
         let system = SYSTEM_AUTHORITIES.iter().find(|path| std::path::Path::new(path).exists());
@@ -145,9 +155,8 @@ fn trust(builder: &mut SslContextBuilder, ca: Option<&str>) -> Result<(), ErrorS
     Ok(())
 }
 
-/// Whether TLS is spoken there at all, with anybody.
-pub(super) fn is_spoken(addresses: &[SocketAddr], timeout: Duration) -> bool {
-    let Ok(stream) = super::open(addresses, timeout) else { return false };
+/// Whether the other side speaks TLS at all.
+pub(crate) fn is_spoken(stream: TcpStream) -> bool {
     let Ok(builder) = SslConnector::builder(SslMethod::tls_client()) else { return false };
     let configured =
         builder.build().configure().map(|ssl| ssl.verify_hostname(false).use_server_name_indication(false));
@@ -155,7 +164,7 @@ pub(super) fn is_spoken(addresses: &[SocketAddr], timeout: Duration) -> bool {
     ssl.set_verify(SslVerifyMode::NONE);
     match ssl.connect(stream) {
         Ok(_) => true,
-        // Somebody who refuses us in TLS speaks it.
+        // An alert is TLS as well.
         Err(HandshakeError::Failure(stream)) => stream.error().to_string().contains("alert"),
         Err(_) => false,
     }

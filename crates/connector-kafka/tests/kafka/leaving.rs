@@ -1,8 +1,6 @@
 //! A source that is dropped, as that of a pipeline that failed is, leaves its group and commits nothing. A sink writes nothing
 //! any more.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::sync::Arc;
 use std::time::Duration;

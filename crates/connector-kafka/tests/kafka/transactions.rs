@@ -1,7 +1,5 @@
 //! Exactly once: data and offsets are seen together or not at all, whatever happens to a transaction.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod ends;
+use crate::ends;
 
 use std::time::Duration;
 
