@@ -14,7 +14,7 @@ fn nothing_is_lost_repeated_wrongly_or_reordered() {
         Some(seed) => (seed, 1),
         None => (0, number("AQUEDUCT_SEEDS").unwrap_or(2_000)),
     };
-    let (mut lives, mut written, mut fenced) = (0, 0, 0);
+    let (mut runs, mut written, mut fenced) = (0, 0, 0);
     for seed in first..first + count {
         let outcome = simulate(seed);
         assert!(
@@ -22,12 +22,12 @@ fn nothing_is_lost_repeated_wrongly_or_reordered() {
             "seed {seed} (replay with AQUEDUCT_SEED={seed}): {:#?}",
             outcome.violations
         );
-        lives += outcome.lives;
+        runs += outcome.runs;
         written += outcome.written;
         fenced += outcome.fenced;
     }
-    println!("{count} seeds, {lives} lives, {written} records written, {fenced} earlier lives fenced off");
-    let did = lives > 2 * count && written > 10 * count && fenced > count / 20;
+    println!("{count} seeds, {runs} runs, {written} records written, {fenced} earlier runs fenced off");
+    let did = runs > 2 * count && written > 10 * count && fenced > count / 20;
     assert!(count == 1 || did, "the simulation hardly did anything");
 }
 
@@ -36,8 +36,8 @@ fn a_seed_replays() {
     for seed in 0..50 {
         let (once, again) = (simulate(seed), simulate(seed));
         assert_eq!(
-            (once.lives, once.written, once.errors),
-            (again.lives, again.written, again.errors),
+            (once.runs, once.written, once.errors),
+            (again.runs, again.written, again.errors),
             "seed {seed}"
         );
     }

@@ -1,4 +1,4 @@
-//! The broker's whole state behind one lock, and the bell that wakes waiting fetches.
+//! The broker's whole state behind one lock, and the signal that wakes waiting fetches.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -117,7 +117,7 @@ fn format(formats: &Formats, part: Part) -> Option<&Named<dyn FormatKind>> {
     }
 }
 
-/// What a format of this end is told when it is opened.
+/// What a format of this end gets when it is opened.
 pub fn context(pipeline: &Pipeline, side: Side, part: Part) -> Result<FormatContext> {
     let formats = match side {
         Side::Source => &pipeline.source.formats,

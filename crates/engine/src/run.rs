@@ -53,7 +53,7 @@ pub struct Ends {
     pub source_condition: Condition,
     /// Decodes, transforms and encodes.
     pub chain: Chain,
-    /// One for each lane, and what it rings when it has something to report.
+    /// One for each lane, and what it notifies when it has something to report.
     pub sinks: Vec<(Box<dyn Sink>, Arc<Notify>)>,
     /// What the sinks wait for.
     pub sink_condition: Condition,
@@ -187,7 +187,7 @@ async fn open_policy(on_bad_record: &OnBadRecord, context: SinkContext) -> Resul
 }
 
 /// Opens the source behind sinks that are open already. A sink that keeps the offsets takes its epoch before: whoever wrote
-/// there until now is fenced off first, and then the source is told where to resume (invariant 10).
+/// there until now is fenced off first, and then the source gets the place to resume at (invariant 10).
 pub async fn open_source<Opening>(
     sinks: &mut [(Box<dyn Sink>, Arc<Notify>)],
     transactional: bool,

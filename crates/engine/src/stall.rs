@@ -1,4 +1,4 @@
-//! Whether a pipeline gets on: it is looked at from time to time, and stalls when records are in flight and no counter
+//! Whether a pipeline gets on: it is observed from time to time, and stalls when records are in flight and no counter
 //! moves although nothing is waited for.
 
 use std::time::Duration;
@@ -45,13 +45,13 @@ mod tests {
 
     const BUSY: Progress = Progress { done: 10, in_flight: 3, waits: false };
 
-    /// What the last of these looks, a second apart, finds.
-    fn after(looks: &[Progress]) -> u64 {
+    /// For how long the last of these states, a second apart, is a stall.
+    fn after(states: &[Progress]) -> u64 {
         let (mut watch, begin) = (StallWatch::default(), Instant::now());
         let look = |(second, look): (usize, &Progress)| {
             watch.observe(*look, begin + Duration::from_secs(second as u64)).as_secs()
         };
-        looks.iter().enumerate().map(look).last().unwrap_or_default()
+        states.iter().enumerate().map(look).last().unwrap_or_default()
     }
 
     #[test]

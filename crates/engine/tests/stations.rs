@@ -59,7 +59,7 @@ fn record(offset: i64) -> Record {
 struct Collects {
     got: Arc<Mutex<Vec<Record>>>,
     stuck: bool,
-    /// Nothing is durable before it is told to be.
+    /// Nothing is durable before the test says so.
     lazy: bool,
     /// Takes none of these offsets.
     refuses: &'static [i64],
@@ -256,7 +256,7 @@ async fn a_dead_letter_that_cannot_be_written_holds_the_batch() {
     let stuck = Collects { stuck: true, ..Collects::default() };
     let begun = tokio::time::Instant::now();
     let run = run(Policy::DeadLetter(Box::new(stuck)), None, Collects::default(), true).await;
-    // It waits for the dead letter sink until it is told to stop, and past stop_timeout nothing is stored.
+    // It waits for the dead letter sink until a stop is requested, and past stop_timeout nothing is stored.
     assert!(run.ended.unwrap_err().to_string().contains("stop_timeout (5s)"));
     assert_eq!(run.released, Vec::<String>::new());
     assert!(begun.elapsed() >= Duration::from_secs(65));
@@ -317,7 +317,7 @@ async fn a_sink_that_recovers_between_writes_is_no_longer_waited_for() {
         sink_condition: sink.condition.clone(),
         policy: Policy::Stop,
     };
-    let looks = async {
+    let observing = async {
         tokio::time::sleep(Duration::from_millis(150)).await;
         sink.condition.clear();
         assert_eq!(status.waiting_for().as_deref(), Some("nobody answers"));
@@ -330,7 +330,7 @@ async fn a_sink_that_recovers_between_writes_is_no_longer_waited_for() {
         stopper.stop();
     };
     let name = Arc::from("idle");
-    let (ended, ()) = tokio::join!(run_task(&name, 0, opened, None, &setting), looks);
+    let (ended, ()) = tokio::join!(run_task(&name, 0, opened, None, &setting), observing);
     ended.unwrap();
 }
 
@@ -367,7 +367,7 @@ async fn offsets_that_cannot_be_stored_are_said_to_be_waited_for() {
         sink_condition: Condition::default(),
         policy: Policy::Stop,
     };
-    let looks = async {
+    let observing = async {
         tokio::time::sleep(Duration::from_secs(3)).await;
         assert_eq!(status.waiting_for().as_deref(), Some("the disk is full"));
         tokio::time::sleep(Duration::from_secs(20)).await;
@@ -375,7 +375,7 @@ async fn offsets_that_cannot_be_stored_are_said_to_be_waited_for() {
         stopper.stop();
     };
     let name = Arc::from("full");
-    let (ended, ()) = tokio::join!(run_task(&name, 0, opened, None, &setting), looks);
+    let (ended, ()) = tokio::join!(run_task(&name, 0, opened, None, &setting), observing);
     ended.unwrap();
 }
 
@@ -402,7 +402,7 @@ async fn stopping_in_good_order_releases_everything() {
 
 #[tokio::test(start_paused = true)]
 async fn exactly_once_is_never_quietly_weakened() {
-    let told = async |count: usize| {
+    let error_of = async |count: usize| {
         let mut sinks: Vec<_> =
             (0..count).map(|_| (Box::<Collects>::default() as _, Arc::default())).collect();
         let source = open_source(&mut sinks, true, async |_| panic!("the source was opened"));
@@ -410,7 +410,7 @@ async fn exactly_once_is_never_quietly_weakened() {
     };
     // One that cannot keep the offsets, and several that would each have their own transaction.
     for count in [1, 2] {
-        assert!(told(count).await.contains("was asked to keep the offsets"), "{count} sinks");
+        assert!(error_of(count).await.contains("was asked to keep the offsets"), "{count} sinks");
     }
 }
 
@@ -450,13 +450,13 @@ async fn what_the_source_waits_for_stands_until_the_source_takes_it_back() {
         policy: Policy::Stop,
     };
     let name = Arc::from("missing");
-    let looks = async {
+    let observing = async {
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(status.waiting_for().as_deref(), Some("the topic is not there"), "many polls later");
         condition.clear();
         assert_eq!(status.waiting_for(), None, "the error is over long ago");
         stopper.stop();
     };
-    let (ended, ()) = tokio::join!(run_task(&name, 0, opened, None, &setting), looks);
+    let (ended, ()) = tokio::join!(run_task(&name, 0, opened, None, &setting), observing);
     ended.unwrap();
 }

@@ -46,7 +46,7 @@ impl Source for Few {
 /// Hands batches to somebody who answers later.
 struct Answered {
     wakeup: Arc<Notify>,
-    rings: bool,
+    notifies: bool,
     /// Answered, and not reported yet.
     done: Arc<Mutex<VecDeque<Arc<Batch>>>>,
     under_way: usize,
@@ -64,12 +64,12 @@ impl Answered {
 impl Sink for Answered {
     async fn write(&mut self, batch: &Arc<Batch>) -> Result<Written> {
         self.under_way += 1;
-        let (batch, done, wakeup, rings) =
-            (batch.clone(), self.done.clone(), self.wakeup.clone(), self.rings);
+        let (batch, done, wakeup, notifies) =
+            (batch.clone(), self.done.clone(), self.wakeup.clone(), self.notifies);
         tokio::spawn(async move {
             tokio::time::sleep(ANSWER).await;
             done.lock().unwrap().push_back(batch);
-            if rings {
+            if notifies {
                 wakeup.notify_one();
             }
         });
@@ -89,9 +89,9 @@ impl Sink for Answered {
 }
 
 /// How long a pipeline takes that may have but two batches in flight.
-async fn takes(rings: bool) -> Duration {
+async fn takes(notifies: bool) -> Duration {
     let wakeup = Arc::new(Notify::new());
-    let sink = Answered { wakeup: wakeup.clone(), rings, done: Arc::default(), under_way: 0 };
+    let sink = Answered { wakeup: wakeup.clone(), notifies, done: Arc::default(), under_way: 0 };
     let stopper = Stopper::new();
     let limits = Limits { batches_in_flight_max: 2, ..Limits::default() };
     let setting =

@@ -45,7 +45,7 @@ pub enum Bug {
     AcknowledgedAfterRevoke,
     /// A transaction holds records of partitions that were given up (invariant 10).
     GivenUpButCommitted,
-    /// A transactional sink is told to commit without the offsets of what it wrote (invariant 10).
+    /// A transactional sink commits without the offsets of what it wrote (invariant 10).
     CommittedWithoutOffsets,
     /// What a transform drops is acknowledged outside of the transaction (invariant 10).
     DroppedOutsideTransaction,

@@ -1,4 +1,4 @@
-//! What an object holds, told by a digest of its lines: what was written, what came again, and what stands in the store are
+//! What an object holds, known by a digest of its lines: what was written, what came again, and what stands in the store are
 //! compared by it.
 
 use std::io::{self, Write};

@@ -25,7 +25,7 @@ const OBJECTS_OPEN_MAX: usize = 512;
 /// Groups remembered at most, besides those that have an open object.
 const GROUPS_IDLE_MAX: usize = 2048;
 
-/// What a sink of files is told.
+/// The settings of a sink of files.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The names of objects, checked by [`crate::config::check`].

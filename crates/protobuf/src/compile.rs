@@ -61,7 +61,7 @@ impl Proto {
             }
         }
         let given = |files: &[(&str, &str)]| {
-            Given(files.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect())
+            Imports(files.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect())
         };
         let mut resolver = ChainFileResolver::new();
         resolver.add(given(&files));
@@ -172,9 +172,9 @@ fn depth(text: &str) -> usize {
 }
 
 /// Files by name.
-struct Given(Vec<(Box<str>, Box<str>)>);
+struct Imports(Vec<(Box<str>, Box<str>)>);
 
-impl FileResolver for Given {
+impl FileResolver for Imports {
     fn open_file(&self, name: &str) -> Result<File, protox::Error> {
         match self.0.iter().find(|(given, _)| **given == *name) {
             Some((_, text)) => File::from_source(name, text),

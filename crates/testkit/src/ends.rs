@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use crate::awkward::Awkward;
-use crate::world::{Fate, World, coordinates, fate, index_of, key, numbers};
+use crate::world::{Expected, World, coordinates, expected, index_of, key, numbers};
 
 /// Gives the records of the world; owns partitions, loses them, gets them back.
 pub struct WorldSource {
@@ -146,7 +146,7 @@ impl WorldSource {
                     break;
                 }
                 state.partitions[index].given += 1;
-                if fate(index, offset) != Fate::Hole {
+                if expected(index, offset) != Expected::Hole {
                     records.push(record(index, offset));
                 }
             }
@@ -229,7 +229,7 @@ fn record(index: usize, offset: u64) -> Record {
     Record { key, ..Awkward::bytes(7, 3_000).record("topic", index as i32, offset as i64) }
 }
 
-/// Drops and refuses records as their fate says.
+/// Drops and refuses records as is expected of them.
 pub struct WorldTransform;
 
 impl Transform for WorldTransform {
@@ -239,10 +239,10 @@ impl Transform for WorldTransform {
 
     fn apply(&mut self, record: &mut Record) -> Result<Outcome> {
         let (index, offset) = coordinates(record);
-        match fate(index, offset) {
-            Fate::Dropped => Ok(Outcome::Drop),
-            Fate::BadTransform => Err(Error::bad_record("refused by the transform")),
-            Fate::Passes | Fate::Rejected | Fate::Hole => Ok(Outcome::Keep),
+        match expected(index, offset) {
+            Expected::Dropped => Ok(Outcome::Drop),
+            Expected::BadTransform => Err(Error::bad_record("refused by the transform")),
+            Expected::Passes | Expected::Rejected | Expected::Hole => Ok(Outcome::Keep),
         }
     }
 }
@@ -260,11 +260,11 @@ impl WorldSink {
         Self { world: world.clone(), wakeup: Arc::clone(wakeup), buffered: VecDeque::new() }
     }
 
-    /// Makes records durable, refuses those whose fate it is.
+    /// Makes records durable, refuses those of which that is expected.
     fn land(&self, records: &[Record], rejected: &mut Vec<Rejected>) {
         for record in records {
             let (index, offset) = coordinates(record);
-            if fate(index, offset) == Fate::Rejected {
+            if expected(index, offset) == Expected::Rejected {
                 let error = Error::bad_record("refused by the sink");
                 rejected.push(Rejected { record: record.clone(), error });
             } else {

@@ -19,36 +19,36 @@ const HOUR: Duration = Duration::from_secs(3_600);
 /// What one seed came to.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Process lives, the last one included.
-    pub lives: u64,
+    /// Runs of the process, the last one included.
+    pub runs: u64,
     /// Records made durable, repeats included.
     pub written: u64,
     /// Errors that ended a life, for tests that expect one.
     pub errors: Vec<String>,
     /// What was found wrong.
     pub violations: Vec<String>,
-    /// Transactions of earlier lives that woke up in a later one and were refused.
+    /// Transactions of earlier runs that woke up in a later one and were refused.
     pub fenced: u64,
 }
 
 /// Runs one seed to its end.
 pub fn simulate(seed: u64) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.map(|runtime| runtime.block_on(lives(seed))).unwrap_or_default()
+    runtime.map(|runtime| runtime.block_on(runs(seed))).unwrap_or_default()
 }
 
-async fn lives(seed: u64) -> Outcome {
+async fn runs(seed: u64) -> Outcome {
     let mut dice = Dice::new(seed);
     let manners = manners(&mut dice);
     let limits = limits(&mut dice, &manners);
     let kills = dice.roll(8);
-    // Some lives end because too many records were bad.
+    // Some runs end because too many records were bad.
     let stop_after = (dice.roll(4) == 0).then(|| StopAfter { records: dice.roll(8), window: HOUR });
     let world = World::new(Dice::new(dice.bits()), manners);
     let mut outcome = Outcome::default();
     loop {
-        outcome.lives += 1;
-        let last = outcome.lives > kills;
+        outcome.runs += 1;
+        let last = outcome.runs > kills;
         let end = if last { End::Finish } else { End::roll(&mut dice) };
         if last {
             world.state().manners.holds = 0;
@@ -58,7 +58,7 @@ async fn lives(seed: u64) -> Outcome {
         if !world.state().violations.is_empty() || (finished && last) {
             break;
         }
-        if outcome.lives > 500 {
+        if outcome.runs > 500 {
             world.state().violation("does not come to an end");
             break;
         }

@@ -11,7 +11,7 @@ use aqueduct_api::{
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
-use crate::world::{Fate, Transaction, World, coordinates, fate};
+use crate::world::{Expected, Transaction, World, coordinates, expected};
 
 impl World {
     /// All of it becomes durable, or nothing: invariant 10.
@@ -31,7 +31,7 @@ impl World {
         let mut state = self.state();
         let ahead = state.partitions.iter().enumerate().filter_map(|(index, partition)| {
             let mut ahead = partition.done.range(partition.stored..);
-            let offset = ahead.find(|offset| fate(index, **offset) == Fate::Passes)?;
+            let offset = ahead.find(|offset| expected(index, **offset) == Expected::Passes)?;
             Some(format!(
                 "invariant 10: {offset} of {} is durable, but {} is stored",
                 partition.name, partition.stored
@@ -95,7 +95,7 @@ impl WorldTransactions {
             ids.push(kept.batch.id);
             for record in &kept.batch.records {
                 let (index, offset) = coordinates(record);
-                if fate(index, offset) == Fate::Rejected {
+                if expected(index, offset) == Expected::Rejected {
                     let error = Error::bad_record("refused by the sink");
                     rejected.push(Rejected { record: record.clone(), error });
                 }
@@ -119,7 +119,7 @@ impl WorldTransactions {
     fn transaction(&self) -> Transaction {
         let records = self.kept.iter().flat_map(|kept| kept.batch.records.iter().map(coordinates));
         let records: Vec<(usize, u64)> =
-            records.filter(|(index, offset)| fate(*index, *offset) == Fate::Passes).collect();
+            records.filter(|(index, offset)| expected(*index, *offset) == Expected::Passes).collect();
         let offsets = self.asked.clone().unwrap_or_else(|| {
             let behind: BTreeMap<usize, u64> = records.iter().map(|(index, at)| (*index, at + 1)).collect();
             let named = |(index, at): (usize, u64)| (format!("topic/{index}").into(), at.to_string().into());

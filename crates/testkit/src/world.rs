@@ -1,4 +1,4 @@
-//! The world outside of the process: what survives a kill. It knows what every record's fate must be and checks each
+//! The world outside of the process: what survives a kill. It knows what is expected of every record and checks each
 //! invariant at the moment it could be broken.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,7 +56,7 @@ pub struct State {
     pub generation: u64,
     /// What the transactional sink of an earlier life had in hand when that life ended.
     pub frozen: Option<Transaction>,
-    /// Transactions of earlier lives that came too late.
+    /// Transactions of earlier runs that came too late.
     pub fenced: u64,
 }
 
@@ -100,7 +100,7 @@ pub(crate) fn coordinates(record: &Record) -> (usize, u64) {
 
 /// What must become of a record: a pure function of its coordinates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum Expected {
     /// Written.
     Passes,
     /// Dropped by the transform.
@@ -113,25 +113,25 @@ pub enum Fate {
     Hole,
 }
 
-impl Fate {
+impl Expected {
     /// Whether it leaves no trace.
     fn is_nothing(self) -> bool {
-        matches!(self, Fate::Dropped | Fate::Hole)
+        matches!(self, Expected::Dropped | Expected::Hole)
     }
 }
 
-/// See [`Fate`].
-pub fn fate(partition: usize, offset: u64) -> Fate {
+/// See [`Expected`].
+pub fn expected(partition: usize, offset: u64) -> Expected {
     // A third of the partitions end in holes, as behind a transaction.
     if partition % 3 == 1 && offset % 40 > 30 {
-        return Fate::Hole;
+        return Expected::Hole;
     }
     match Dice::new((partition as u64) << 32 | offset).roll(20) {
-        0 => Fate::Dropped,
-        3 => Fate::Hole,
-        1 => Fate::BadTransform,
-        2 => Fate::Rejected,
-        _ => Fate::Passes,
+        0 => Expected::Dropped,
+        3 => Expected::Hole,
+        1 => Expected::BadTransform,
+        2 => Expected::Rejected,
+        _ => Expected::Passes,
     }
 }
 
@@ -201,7 +201,7 @@ impl World {
         for (index, position) in numbers(moved) {
             let partition = &state.partitions[index];
             let missing = (0..position)
-                .find(|offset| !fate(index, *offset).is_nothing() && !partition.done.contains(offset));
+                .find(|offset| !expected(index, *offset).is_nothing() && !partition.done.contains(offset));
             let (name, stored, owned) = (partition.name.clone(), partition.stored, partition.owned);
             if let Some(offset) = missing {
                 let says = format!("invariant 1: {position} stored for {name}, but {offset} is not durable");
@@ -244,7 +244,7 @@ impl World {
         state.written += 1;
         let partition = &state.partitions[index];
         let earlier = (0..offset).filter(|other| key(index, *other) == key(index, offset));
-        let mut passing = earlier.filter(|other| fate(index, *other) == Fate::Passes);
+        let mut passing = earlier.filter(|other| expected(index, *other) == Expected::Passes);
         let skipped = passing.find(|other| !partition.done.contains(other));
         let says = skipped.map(|other| {
             format!("invariant 7: {} {offset} is durable before {other} of its key", partition.name)
@@ -259,7 +259,7 @@ impl World {
     /// A record is durably set aside.
     pub fn set_aside(&self, index: usize, offset: u64) {
         let mut state = self.state();
-        if !matches!(fate(index, offset), Fate::BadTransform | Fate::Rejected) {
+        if !matches!(expected(index, offset), Expected::BadTransform | Expected::Rejected) {
             state.violations.push(format!("{offset} of partition {index} was set aside, but it passes"));
         }
         state.partitions[index].done.insert(offset);
@@ -272,7 +272,7 @@ impl World {
         let mut found = Vec::new();
         for (index, partition) in state.partitions.iter().enumerate() {
             let missing = (0..records)
-                .find(|offset| !fate(index, *offset).is_nothing() && !partition.done.contains(offset));
+                .find(|offset| !expected(index, *offset).is_nothing() && !partition.done.contains(offset));
             if let Some(offset) = missing {
                 found.push(format!("{offset} of {} is lost", partition.name));
             }

@@ -1,4 +1,4 @@
-//! What connectors are told when they are opened, and what the planner has to know of them.
+//! What connectors get when they are opened, and what the planner has to know of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::incarnation::Incarnations;
 use crate::offsets::Offsets;
 use crate::unfinished::Unfinished;
 
-/// What a source is told when it is opened.
+/// What a source gets when it is opened.
 #[derive(Clone, Debug)]
 pub struct SourceContext {
     /// The pipeline's name: consumer groups, slots and client ids default to it.
@@ -69,7 +69,7 @@ impl SourceContext {
     }
 }
 
-/// What a sink is told when it is opened.
+/// What a sink gets when it is opened.
 #[derive(Clone, Debug)]
 pub struct SinkContext {
     /// The pipeline's name.
@@ -111,7 +111,7 @@ impl SinkContext {
     }
 }
 
-/// What a probe is told.
+/// What a probe gets.
 #[derive(Clone, Debug)]
 pub struct ProbeContext {
     /// The pipeline's name.

@@ -24,7 +24,7 @@ const TICK: Duration = Duration::from_millis(100);
 
 pub(crate) struct Write {
     pub(crate) sink: Box<dyn Sink>,
-    /// Rung by the sink when it has something to report.
+    /// Notified by the sink when it has something to report.
     pub(crate) wakeup: Arc<Notify>,
     pub(crate) input: mpsc::Receiver<ToLane>,
     /// Taken by the sink and not yet reported, oldest first.
