@@ -258,22 +258,6 @@ fn uuid(text: &str) -> Option<[u8; 16]> {
     Some(bytes)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_uuid_is_read_or_refused() {
-        let bytes = uuid("6ba7b810-9DAD-11d1-80b4-00c04fd430c8").map(|bytes| (bytes[0], bytes[5], bytes[15]));
-        assert_eq!(bytes, Some((0x6b, 0xad, 0xc8)));
-        for wrong in ["", "6ba7b810-9dad-11d1-80b4-00c04fd430c", "6ba7b8109-dad-11d1-80b4-00c04fd430c8", "é"]
-        {
-            assert_eq!(uuid(wrong), None, "{wrong}");
-        }
-        assert_eq!(uuid("6ba7b810-9dad-11d1-80b4-00c04fd430cg"), None);
-    }
-}
-
 pub(crate) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Absent => "a field that is absent and has no default",
@@ -292,5 +276,21 @@ pub(crate) fn kind_of(value: &Value) -> &'static str {
         Value::Map(_) => "a map",
         Value::Union(_) => "a branch of a union",
         Value::Opaque(_) => "a field that was not read",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_read_or_refused() {
+        let bytes = uuid("6ba7b810-9DAD-11d1-80b4-00c04fd430c8").map(|bytes| (bytes[0], bytes[5], bytes[15]));
+        assert_eq!(bytes, Some((0x6b, 0xad, 0xc8)));
+        for wrong in ["", "6ba7b810-9dad-11d1-80b4-00c04fd430c", "6ba7b8109-dad-11d1-80b4-00c04fd430c8", "é"]
+        {
+            assert_eq!(uuid(wrong), None, "{wrong}");
+        }
+        assert_eq!(uuid("6ba7b810-9dad-11d1-80b4-00c04fd430cg"), None);
     }
 }

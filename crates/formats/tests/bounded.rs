@@ -1,5 +1,7 @@
 //! What schemas without end may take: a process of its own, since the bound is that of the process.
 
+#![allow(clippy::unwrap_used)]
+
 mod memory;
 
 use std::sync::Arc;
