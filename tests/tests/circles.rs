@@ -21,15 +21,29 @@ fn walk(folder: &Path, module: &str, found: &mut Modules) {
     }
 }
 
-/// Every path that a file imports from its own crate, with braces taken apart. Modules inside of a file count for it; its
-/// tests do not.
+/// Every path into its own crate that a file imports or writes out, with braces taken apart. Modules inside of a file count for
+/// it; its tests and its comments do not.
 fn imports(text: &str) -> Vec<String> {
     let text = text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default();
-    let statement = |rest: &str| rest.split(';').next().unwrap_or_default().split_whitespace().collect();
-    let statements: Vec<String> =
-        text.split("\nuse ").chain(text.split("\npub use ")).skip(1).map(statement).collect();
-    let of_crate = |it: &&String| ["crate::", "super::", "self::"].iter().any(|root| it.starts_with(root));
-    statements.iter().filter(of_crate).flat_map(|it| apart(it)).collect()
+    let text: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let text = format!("\n{}", text.join("\n"));
+    let mut found = Vec::new();
+    for root in ["crate::", "super::", "self::"] {
+        for (at, _) in text.match_indices(root) {
+            // The second `super` of two was met with the first.
+            if text[..at].ends_with(|before: char| before.is_alphanumeric() || "_:".contains(before)) {
+                continue;
+            }
+            let line = text[..at].rfind('\n').map_or("", |start| text[start + 1..at].trim_start());
+            let statement = ["use ", "pub use ", "pub(crate) use ", "pub(super) use "].contains(&line);
+            let end =
+                |of: char| if statement { of == ';' } else { !(of.is_alphanumeric() || "_:".contains(of)) };
+            let path: String =
+                text[at..].chars().take_while(|of| !end(*of)).filter(|of| !of.is_whitespace()).collect();
+            found.extend(apart(&path));
+        }
+    }
+    found
 }
 
 /// `a::{b, c::d}` is `a::b` and `a::c::d`.
@@ -116,8 +130,10 @@ fn a_planted_circle_is_found() {
         ("b", "pub use self::c::C;"),
         ("b::c", "use super::super::d::D;"),
         ("d", "use crate::a::A;"),
-        ("e", "struct E;\n\n#[cfg(test)]\nmod tests {\nuse crate::a::A;\n}"),
+        ("e", "struct E;\n// Not crate::a::A.\n#[cfg(test)]\nmod tests {\nuse crate::a::A;\n}"),
+        ("f", "pub(crate) use super::g::G;"),
+        ("g", "fn g() {\n    crate::f::f();\n}"),
     ];
     let found = circles(&files.map(file).into());
-    assert_eq!(found, [["a.rs", "b/c.rs", "d.rs"].map(|it| it.replace("b/c", "b::c"))]);
+    assert_eq!(found, [vec!["a.rs", "b::c.rs", "d.rs"], vec!["f.rs", "g.rs"]]);
 }

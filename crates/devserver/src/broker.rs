@@ -1,12 +1,12 @@
 //! The broker's whole state behind one lock, and the signal that wakes waiting fetches.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::Limits;
+use crate::clock::now_ms;
 use crate::groups::Groups;
 use crate::topics::Topics;
 use crate::transactions::Transactions;
@@ -73,9 +73,4 @@ impl State {
         self.members_named += 1;
         format!("{client}-{:x}-{}", now_ms(), self.members_named)
     }
-}
-
-/// The time of day in milliseconds, for timestamps of records.
-pub(crate) fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

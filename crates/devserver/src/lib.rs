@@ -8,6 +8,7 @@
 mod apis;
 mod batch;
 mod broker;
+mod clock;
 mod groups;
 mod log;
 mod registry;

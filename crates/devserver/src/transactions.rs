@@ -8,6 +8,7 @@ use kafka_protocol::ResponseError;
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::clock::now_ms;
 use crate::groups::{Groups, PartitionKey};
 use crate::topics::Topics;
 
@@ -211,7 +212,7 @@ impl Transaction {
     }
 
     fn end(&mut self, commit: bool, topics: &mut Topics, groups: &mut Groups) {
-        let now_ms = crate::broker::now_ms();
+        let now_ms = now_ms();
         for (topic, partition) in std::mem::take(&mut self.partitions) {
             // A partition deleted in the meantime has no end to mark.
             _ = topics.change(&topic, partition, |log| {

@@ -285,8 +285,8 @@ fn trouble(path: &Template, format: &Format) -> Option<(String, &'static str)> {
         _ => "x".into(),
     };
     let mut filled: String = path.pieces().iter().map(fill).collect();
-    filled.push_str(crate::layout::added_suffix(path, format.suffix()));
-    let why = crate::layout::unfit(&filled)?;
+    filled.push_str(crate::names::added_suffix(path, format.suffix()));
+    let why = crate::names::unfit(&filled)?;
     let remedy = match why.contains("bytes") {
         true => "shorten it: the start offset takes 20 of them, and topics, keys and headers need room too",
         false => "separate the folders by single slashes and begin without one",

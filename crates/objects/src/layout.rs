@@ -7,16 +7,8 @@ use std::sync::Arc;
 use aqueduct_api::config::{Piece, Template};
 use aqueduct_api::{Error, Record, Result};
 
-use crate::store::object_name;
-
-/// Bytes of one folder level or file name at most: what file systems take.
-const LEVEL_BYTES_MAX: usize = 255;
-/// Bytes of a whole name at most, as in S3.
-const NAME_BYTES_MAX: usize = 1024;
-
-/// What a path may end in so that nothing is added: it says already what the object is. Any other dot is part of a name.
-const SUFFIXES: [&str; 11] =
-    [".txt", ".log", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".gz", ".gzip", ".zst", ".zstd"];
+use crate::group::Group;
+use crate::names::{added_suffix, escape, unfit};
 
 /// Maps records to groups; remembers the last answer of each partition, so that most records cost a
 /// comparison.
@@ -29,7 +21,8 @@ pub(crate) struct Layout {
     timed: bool,
     streams: Vec<Stream>,
     by_origin: HashMap<(Arc<str>, i32), usize>,
-    groups: Vec<Path>,
+    /// All groups that are known.
+    pub(crate) groups: Vec<Group>,
     by_path: HashMap<(usize, String), usize>,
     last: usize,
 }
@@ -49,20 +42,6 @@ struct Hit {
     from_us: i64,
     until_us: i64,
     group: usize,
-}
-
-/// The path of a group, around the start offset.
-pub(crate) struct Path {
-    pub(crate) stream: usize,
-    pub(crate) head: String,
-    pub(crate) tail: String,
-}
-
-impl Path {
-    /// The name of the object that begins at this offset.
-    pub(crate) fn name(&self, start_offset: i64) -> String {
-        object_name(&self.head, start_offset, &self.tail)
-    }
 }
 
 impl Layout {
@@ -150,8 +129,8 @@ impl Layout {
         let group = match self.by_path.get(&(stream, key.clone())) {
             Some(group) => *group,
             None => {
-                let path = Path { stream, head, tail };
-                let name = path.name(0);
+                let group = Group::new(stream, head, tail);
+                let name = group.name(0);
                 let topic_is_one_level = !record.topic.contains('/');
                 let fault =
                     if topic_is_one_level { unfit(&name) } else { Some("has a slash in its topic".into()) };
@@ -159,7 +138,7 @@ impl Layout {
                     return Err(Error::bad_record(format!("no object can be named `{name}`: it {why}"))
                         .remedy("correct `path`, or the record"));
                 }
-                self.groups.push(path);
+                self.groups.push(group);
                 self.by_path.insert((stream, key), self.groups.len() - 1);
                 self.groups.len() - 1
             }
@@ -180,67 +159,14 @@ impl Layout {
         &mut self.streams
     }
 
-    pub(crate) fn paths(&self) -> &[Path] {
-        &self.groups
-    }
-
     /// Forgets groups; the others move up in order.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
-        let mut index = 0;
-        self.groups.retain(|_| {
-            index += 1;
-            keep(index - 1)
-        });
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&mut Group) -> bool) {
+        self.groups.retain_mut(keep);
         self.by_path.clear();
-        for (group, path) in self.groups.iter().enumerate() {
-            self.by_path.insert((path.stream, format!("{}\n{}", path.head, path.tail)), group);
+        for (index, group) in self.groups.iter().enumerate() {
+            self.by_path.insert((group.stream, format!("{}\n{}", group.head, group.tail)), index);
         }
         self.streams.iter_mut().for_each(|stream| stream.hit = None);
-    }
-}
-
-/// What is added to a path: the suffix of its format, unless it ends in one of its own.
-pub(crate) fn added_suffix(path: &Template, suffix: &'static str) -> &'static str {
-    let Some(Piece::Text(text)) = path.pieces().last() else { return suffix };
-    let text = text.to_ascii_lowercase();
-    if SUFFIXES.iter().any(|known| text.ends_with(known)) { "" } else { suffix }
-}
-
-/// Why no object can have this name, if so.
-pub(crate) fn unfit(name: &str) -> Option<String> {
-    if name.len() > NAME_BYTES_MAX {
-        return Some(format!("is longer than {NAME_BYTES_MAX} bytes"));
-    }
-    if name.starts_with('/') {
-        return Some("begins with a slash".into());
-    }
-    if name.chars().any(char::is_control) {
-        return Some("has a control character".into());
-    }
-    name.split('/').find_map(|level| match level {
-        "" => Some("has an empty folder name".into()),
-        "." | ".." => Some(format!("has a folder `{level}`")),
-        _ if level.len() > LEVEL_BYTES_MAX => {
-            Some(format!("has a part of more than {LEVEL_BYTES_MAX} bytes"))
-        }
-        _ => None,
-    })
-}
-
-/// Text of a record as part of a name: percent-encoded so that it is never a separator, never `..`, never
-/// empty, and two texts never look alike.
-fn escape(text: &str, out: &mut String) {
-    use std::fmt::Write;
-    if text.is_empty() {
-        out.push('%');
-    }
-    for (index, byte) in text.bytes().enumerate() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'=' | b'@' => out.push(char::from(byte)),
-            b'.' if index > 0 => out.push('.'),
-            // Writing to a String does not fail.
-            _ => drop(write!(out, "%{byte:02X}")),
-        }
     }
 }
 
@@ -287,7 +213,7 @@ mod tests {
     fn name(layout: &mut Layout, record: &Record) -> Result<String> {
         let stream = layout.stream(record)?;
         let group = layout.group(stream, record)?;
-        Ok(layout.paths()[group].name(record.origin.offset))
+        Ok(layout.groups[group].name(record.origin.offset))
     }
 
     /// Whatever is remembered, the name is what the template renders.
@@ -312,7 +238,11 @@ mod tests {
                 template.render(&record, None, escape, &mut expected).unwrap();
                 assert_eq!(name(&mut layout, &record).unwrap(), expected);
                 if offset % 1_000 == 0 {
-                    layout.retain(|group| group % 2 == 0);
+                    let mut keep = false;
+                    layout.retain(|_| {
+                        keep = !keep;
+                        keep
+                    });
                 }
             }
         }

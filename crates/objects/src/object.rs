@@ -1,10 +1,8 @@
-//! One object being written: lines, compressor, upload; and what a group is doing at the moment.
+//! One object being written: lines, compressor, upload.
 
 use aqueduct_api::{Error, Result};
-use tokio::sync::oneshot;
 use tracing::debug;
 
-use crate::adopted::Adopted;
 use crate::checkpoint::ObjectId;
 use crate::compression::Compressor;
 use crate::config::{Compression, Lines};
@@ -15,57 +13,6 @@ use crate::store::{Finished, Store, Upload};
 
 /// Lines are compressed in pieces of this size: a call for each record would cost more than the record.
 const CHUNK_BYTES: usize = 128 * 1024;
-
-/// A group: what shares objects, one after the other.
-#[derive(Default)]
-pub(crate) struct Group {
-    pub(crate) state: State,
-    /// Records and bytes of it in the batch that is being taken.
-    pub(crate) incoming_records: u64,
-    pub(crate) incoming_bytes: u64,
-    /// Resolves when its last sealed object is finished. Objects of a group are finished in order: so those
-    /// that stand in the store are always the first ones, and a replay finds each by the end of the one
-    /// before.
-    pub(crate) before: Option<oneshot::Receiver<()>>,
-    /// Whether leftovers of runs that died were removed.
-    pub(crate) swept: bool,
-}
-
-impl Group {
-    /// Whether forgetting it changes nothing.
-    pub(crate) fn is_idle(&mut self) -> bool {
-        let finished = self.before.as_mut().is_none_or(|before| before.try_recv().is_ok());
-        if finished {
-            self.before = None;
-        }
-        finished && matches!(self.state, State::Closed)
-    }
-}
-
-/// What becomes of the next record of a group.
-#[derive(Default)]
-pub(crate) enum State {
-    /// It begins an object.
-    #[default]
-    Closed,
-    /// It stands in an object of an earlier run, or so it says.
-    Adopted(Box<Adopted>),
-    /// It is added to this one.
-    Open(Box<Object>),
-}
-
-impl State {
-    /// Takes the open object out, if there is one.
-    pub(crate) fn take_open(&mut self) -> Option<Object> {
-        match std::mem::take(self) {
-            State::Open(object) => Some(*object),
-            other => {
-                *self = other;
-                None
-            }
-        }
-    }
-}
 
 /// An object that takes records.
 pub(crate) struct Object {

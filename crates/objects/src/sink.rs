@@ -16,8 +16,9 @@ use crate::checkpoint::{Checkpoint, ObjectId};
 use crate::config::{Compression, Format, Lines, OnNullValue, Rotate};
 use crate::footer::{self, Footprint};
 use crate::format::LineWriter;
-use crate::layout::{Layout, Path};
-use crate::object::{Group, Object, State};
+use crate::group::{Group, State};
+use crate::layout::Layout;
+use crate::object::Object;
 use crate::store::{Leftovers, Store};
 
 /// Objects open at a time at most (invariant 8): when another is needed, all are finished first.
@@ -49,7 +50,6 @@ pub struct ObjectsSink {
     incarnations: Incarnations,
     writer: LineWriter,
     layout: Layout,
-    groups: Vec<Group>,
     checkpoint: Checkpoint,
     finishing: JoinSet<Result<Option<ObjectId>>>,
     slots: Arc<Semaphore>,
@@ -74,7 +74,6 @@ impl ObjectsSink {
             incarnations: context.incarnations.clone(),
             writer: LineWriter::new(&settings.format, settings.on_null_value),
             layout: Layout::new(&settings.path, settings.format.suffix())?,
-            groups: Vec::new(),
             checkpoint: Checkpoint::default(),
             finishing: JoinSet::new(),
             slots,
@@ -92,8 +91,8 @@ impl ObjectsSink {
         self.part_incarnations(&route).await?;
         self.make_room(&route).await?;
         self.checkpoint.take(batch.id, &route.streams, Instant::now());
-        for (group, range) in &route.runs {
-            self.append(*group, &batch.records[range.clone()], &mut rejected).await?;
+        for run in &route.runs {
+            self.append(run.group, &batch.records[run.records.clone()], &mut rejected).await?;
         }
         self.seal_full(&route).await?;
         self.forget_idle();
@@ -115,18 +114,15 @@ impl ObjectsSink {
                     continue;
                 }
             };
-            if group >= self.groups.len() {
-                self.groups.resize_with(group + 1, Group::default);
-            }
             match route.runs.last_mut() {
-                Some((last, range)) if *last == group && range.end == index => range.end += 1,
-                _ => route.runs.push((group, index..index + 1)),
+                Some(run) if run.group == group && run.records.end == index => run.records.end += 1,
+                _ => route.runs.push(Run { group, records: index..index + 1 }),
             }
         }
-        for (group, range) in &route.runs {
-            let group = &mut self.groups[*group];
-            group.incoming_records += range.len() as u64;
-            let bytes: usize = records[range.clone()].iter().map(|record| record.value.len() + 1).sum();
+        for run in &route.runs {
+            let group = &mut self.layout.groups[run.group];
+            group.incoming_records += run.records.len() as u64;
+            let bytes: usize = records[run.records.clone()].iter().map(|record| record.value.len() + 1).sum();
             group.incoming_bytes += bytes as u64;
         }
         Ok(route)
@@ -141,8 +137,8 @@ impl ObjectsSink {
             if before.is_none_or(|before| before == now) {
                 continue;
             }
-            for group in 0..self.groups.len() {
-                if self.layout.paths()[group].stream == *stream {
+            for group in 0..self.layout.groups.len() {
+                if self.layout.groups[group].stream == *stream {
                     self.seal(group).await?;
                 }
             }
@@ -155,8 +151,8 @@ impl ObjectsSink {
     async fn make_room(&mut self, route: &Route) -> Result<()> {
         let records_max = self.settings.rotate.records_max.unwrap_or(u64::MAX);
         let bytes_max = self.settings.rotate.bytes_max.0;
-        for (index, _) in &route.runs {
-            let group = &mut self.groups[*index];
+        for Run { group: index, .. } in &route.runs {
+            let group = &mut self.layout.groups[*index];
             let (records, bytes) = (group.incoming_records, group.incoming_bytes);
             (group.incoming_records, group.incoming_bytes) = (0, 0);
             if let State::Open(object) = &mut group.state
@@ -178,7 +174,7 @@ impl ObjectsSink {
                 Pause::Open => self.open(group, &records[next]).await?,
                 Pause::Drain => {
                     let compressor_bytes_max = self.compressor_bytes_max();
-                    if let State::Open(object) = &mut self.groups[group].state {
+                    if let State::Open(object) = &mut self.layout.groups[group].state {
                         object.drain(compressor_bytes_max).await?;
                     }
                 }
@@ -194,7 +190,7 @@ impl ObjectsSink {
         records: &[Record],
         rejected: &mut Vec<Rejected>,
     ) -> Result<Option<(Pause, usize)>> {
-        let state = &mut self.groups[group].state;
+        let state = &mut self.layout.groups[group].state;
         let mut probe = Vec::new();
         for (index, record) in records.iter().enumerate() {
             if let State::Open(object) = state {
@@ -240,9 +236,9 @@ impl ObjectsSink {
         if self.open >= OBJECTS_OPEN_MAX {
             self.seal_all().await?;
         }
-        let path = &self.layout.paths()[index];
-        let name = path.name(first.origin.offset);
-        let stream = &self.layout.streams()[path.stream];
+        let group = &self.layout.groups[index];
+        let name = group.name(first.origin.offset);
+        let stream = &self.layout.streams()[group.stream];
         let footprint = Footprint {
             pipeline: self.pipeline.to_string(),
             topic: stream.topic.to_string(),
@@ -253,8 +249,9 @@ impl ObjectsSink {
             digest: String::new(),
             incarnation: stream.incarnation.as_deref().map(footer::incarnation),
         };
-        if !std::mem::replace(&mut self.groups[index].swept, true) {
-            let Path { head, tail, .. } = path;
+        let group = &mut self.layout.groups[index];
+        if !std::mem::replace(&mut group.swept, true) {
+            let (head, tail) = (&*group.head, &*group.tail);
             let (pipeline, from) = (&*self.pipeline, first.origin.offset);
             self.store.sweep(&Leftovers { pipeline, head, tail, from }).await?;
         }
@@ -272,7 +269,7 @@ impl ObjectsSink {
                 State::Open(Box::new(Object::new(id, name, footprint, upload, self.lines().clone())))
             }
         };
-        self.groups[index].state = state;
+        self.layout.groups[index].state = state;
         self.checkpoint.open(id);
         Ok(())
     }
@@ -280,8 +277,8 @@ impl ObjectsSink {
     /// Seals what has reached its bounds, and the fullest objects while all together hold too much memory.
     async fn seal_full(&mut self, route: &Route) -> Result<()> {
         let rotate = self.settings.rotate.clone();
-        for (index, _) in &route.runs {
-            if let State::Open(object) = &mut self.groups[*index].state
+        for Run { group: index, .. } in &route.runs {
+            if let State::Open(object) = &mut self.layout.groups[*index].state
                 && (rotate.records_max.is_some_and(|max| object.footprint.records >= max)
                     || object.bytes() >= rotate.bytes_max.0)
             {
@@ -289,7 +286,7 @@ impl ObjectsSink {
             }
         }
         loop {
-            let groups = self.groups.iter_mut().enumerate();
+            let groups = self.layout.groups.iter_mut().enumerate();
             let held = groups.filter_map(|(index, group)| match &mut group.state {
                 State::Open(object) => Some((object.memory_bytes(), index)),
                 _ => None,
@@ -304,7 +301,7 @@ impl ObjectsSink {
     }
 
     async fn seal_all(&mut self) -> Result<()> {
-        for index in 0..self.groups.len() {
+        for index in 0..self.layout.groups.len() {
             self.seal(index).await?;
         }
         Ok(())
@@ -313,7 +310,7 @@ impl ObjectsSink {
     /// Closes the open object of a group, if there is one; finishing it goes on beside.
     async fn seal(&mut self, index: usize) -> Result<()> {
         let compressor_bytes_max = self.compressor_bytes_max();
-        let group = &mut self.groups[index];
+        let group = &mut self.layout.groups[index];
         let Some(object) = group.state.take_open() else {
             return Ok(());
         };
@@ -377,13 +374,9 @@ impl ObjectsSink {
 
     /// Paths with a date or a key in them make ever new groups.
     fn forget_idle(&mut self) {
-        if self.groups.len() <= GROUPS_IDLE_MAX + self.open {
-            return;
+        if self.layout.groups.len() > GROUPS_IDLE_MAX + self.open {
+            self.layout.retain(|group| !group.is_idle());
         }
-        let keep: Vec<bool> = self.groups.iter_mut().map(|group| !group.is_idle()).collect();
-        let mut kept = keep.iter();
-        self.groups.retain(|_| kept.next().copied().unwrap_or(true));
-        self.layout.retain(|index| keep.get(index).copied().unwrap_or(false));
     }
 
     /// A call that was abandoned half-way, or failed, leaves records in doubt: nothing is reported after it.
@@ -411,7 +404,7 @@ impl Sink for ObjectsSink {
         self.collect()?;
         for object in self.checkpoint.overdue(Instant::now(), self.settings.rotate.age_max.0) {
             let is = |group: &Group| matches!(&group.state, State::Open(open) if open.id == object);
-            if let Some(index) = self.groups.iter().position(is) {
+            if let Some(index) = self.layout.groups.iter().position(is) {
                 self.seal(index).await?;
             }
         }
@@ -429,7 +422,7 @@ impl Sink for ObjectsSink {
             self.note(outcome)?;
         }
         let compression = self.compression();
-        for group in &mut self.groups {
+        for group in &mut self.layout.groups {
             if let State::Adopted(adopted) = &mut group.state {
                 adopted.compare(&*self.store, compression).await?;
             }
@@ -442,8 +435,16 @@ impl Sink for ObjectsSink {
 /// Where the records of a batch go.
 #[derive(Default)]
 struct Route {
+    /// The partitions that have records in it.
     streams: Vec<usize>,
-    runs: Vec<(usize, Range<usize>)>,
+    /// All records that have a group, in order.
+    runs: Vec<Run>,
+}
+
+/// Records of a batch that follow each other into the same group.
+struct Run {
+    group: usize,
+    records: Range<usize>,
 }
 
 /// Why [`ObjectsSink::fill`] stopped.
