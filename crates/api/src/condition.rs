@@ -15,7 +15,7 @@ struct Inner {
 }
 
 impl Condition {
-    /// Waiting: the sentence says for what, and what to do about it. True when this is news.
+    /// Waiting: the sentence says for what, and what to do about it. True when it was not so before.
     pub fn waiting(&self, reason: impl Into<String>) -> bool {
         replace(&mut self.inner().waiting, Some(reason.into()))
     }
@@ -31,7 +31,7 @@ impl Condition {
     }
 
     /// Slowed down from outside, by a quota for example: shown like the above, but records flow and the pipeline stays
-    /// ready. `None` when that is over. True when this is news.
+    /// ready. `None` when that is over. True when it was not so before.
     pub fn slowed(&self, reason: Option<String>) -> bool {
         replace(&mut self.inner().slowed, reason)
     }
@@ -42,7 +42,7 @@ impl Condition {
     }
 
     /// It has all it needs, and nothing to do: another member of its group has the work, for example. It is ready, and this is
-    /// said beside it. `None` when there is something to do. True when this is news.
+    /// said beside it. `None` when there is something to do. True when it was not so before.
     pub fn standing_by(&self, reason: Option<String>) -> bool {
         replace(&mut self.inner().standing_by, reason)
     }
@@ -58,7 +58,7 @@ impl Condition {
 }
 
 fn replace(slot: &mut Option<String>, new: Option<String>) -> bool {
-    let news = *slot != new;
+    let changed = *slot != new;
     *slot = new;
-    news
+    changed
 }

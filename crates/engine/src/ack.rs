@@ -34,7 +34,7 @@ enum End {
     Dropped,
 }
 
-/// The right and duty to say that a batch is done, shared by all that hold records of it.
+/// What a batch is acknowledged with once it is done: shared by all that hold records of it.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct Ack {

@@ -255,7 +255,7 @@ pub struct WorldSink {
 }
 
 impl WorldSink {
-    /// A lane, which rings `wakeup` now and then.
+    /// A lane, which notifies `wakeup` now and then.
     pub fn open(world: &World, wakeup: &Arc<Notify>) -> Self {
         Self { world: world.clone(), wakeup: Arc::clone(wakeup), buffered: VecDeque::new() }
     }

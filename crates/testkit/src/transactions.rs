@@ -81,7 +81,7 @@ struct Kept {
 }
 
 impl WorldTransactions {
-    /// The only lane, which rings `wakeup` now and then. It writes as the one before it until it takes its epoch.
+    /// The only lane, which notifies `wakeup` now and then. It writes as the one before it until it takes its epoch.
     pub fn open(world: &World, wakeup: &Arc<Notify>) -> Self {
         let (epoch, wakeup) = (world.state().epoch, Arc::clone(wakeup));
         Self { world: world.clone(), wakeup, epoch, kept: Vec::new(), asked: None, generation: None }

@@ -25,7 +25,7 @@ async fn says(connection: Value, expected: &str) -> String {
     let config = json!({ "connection": connection, "topics": ["secured"] });
     let mut reader = open_source("", "connecting", config).await;
     let writer = open_sink("", json!({ "connection": connection, "topic": "secured" })).await;
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + ends::PATIENCE;
     let wrong = |end: &Condition| end.reason().is_none_or(|reason| !reason.starts_with(expected));
     while wrong(&reader.condition) || wrong(&writer.condition) {
         let reasons = [&reader.condition, &writer.condition].map(Condition::reason);

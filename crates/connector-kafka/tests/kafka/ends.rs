@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 /// How long a revoked partition may be drained.
 pub const DRAIN: Duration = Duration::from_secs(5);
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The broker that the tests of a binary share; it ends with the last of them.
 pub fn broker() -> Arc<Kafka> {
