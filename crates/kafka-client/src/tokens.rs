@@ -1,5 +1,5 @@
 //! Tokens of an identity provider for SASL OAUTHBEARER, fetched with client credentials (RFC 6749, section 4.4). The
-//! librdkafka can fetch them itself, but only when it is built with curl.
+//! library (librdkafka) can fetch them itself, but only when it is built with curl.
 
 use std::sync::Arc;
 use std::time::Duration;

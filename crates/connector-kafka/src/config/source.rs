@@ -76,7 +76,7 @@ pub enum TopicSelection {
     Matching(Pattern),
 }
 
-/// TopicSelection by regular expression.
+/// Topics by regular expression.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pattern {

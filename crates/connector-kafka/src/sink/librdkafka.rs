@@ -32,7 +32,7 @@ pub(crate) struct LibrdkafkaProducer {
     ending: Arc<AtomicBool>,
 }
 
-/// The producer, and where its health are shown.
+/// The producer, and where its health is shown.
 #[derive(Clone)]
 pub(crate) struct ProducerHandle {
     pub(crate) producer: Arc<BaseProducer<Reports>>,

@@ -59,7 +59,7 @@ pub(crate) struct TransactionSink {
     kept: Vec<TransactionBatch>,
     /// So many of them were reported as ready.
     ready: usize,
-    /// Which of them a delivery_id names.
+    /// Which of them a delivery id names.
     numbers: HashMap<usize, usize>,
 }
 
@@ -173,7 +173,7 @@ impl TransactionSink {
         self.phase = Phase::Abortable;
         self.inner.librdkafka.classifier.alone.store(false, Ordering::Release);
         self.insist(|producer| transactions::abort(producer, ABORT_MS_MAX)).await?;
-        // The call has waited for the completed of what was sent, and of what was thrown away.
+        // The call has waited for the delivery reports of what was sent, and of what was thrown away.
         self.inner.deliveries.check()?;
         self.note_refused();
         let AbortReason { retry_later, too_large, candidates, aborted } = self.inner.deliveries.clear();
@@ -223,7 +223,7 @@ impl TransactionSink {
         self.insist(|producer| transactions::init(producer, CALL_MS_MAX)).await
     }
 
-    /// Sends these records and undoes it. Those that may still be to reason come back: all that were not written, if one of
+    /// Sends these records and undoes it. Those that may still be the cause come back: all that were not written, if one of
     /// them was refused again in company.
     async fn try_out(&mut self, group: &[RecordIndex]) -> Result<Vec<RecordIndex>> {
         loop {
@@ -279,7 +279,7 @@ impl TransactionSink {
                         self.inner.passed();
                         return Ok(());
                     }
-                    tracing::info!(batches = self.kept.len(), "a transaction is aborted and written again");
+                    tracing::info!(batches = self.kept.len(), "a transaction is undone and written again");
                     self.phase = Phase::Abortable;
                 }
             }
@@ -362,7 +362,7 @@ impl Transactional for TransactionSink {
         match self.phase {
             Phase::Idle => self.begin().await?,
             Phase::Open => {}
-            Phase::Abortable | Phase::Aborted => return Err(aborted("it was must_abort meanwhile")),
+            Phase::Abortable | Phase::Aborted => return Err(aborted("it has to be aborted")),
         }
         let shared = Arc::new((list, *metadata));
         self.insist(move |producer| transactions::add_offsets(producer, &shared.0, &shared.1, CALL_MS_MAX))
